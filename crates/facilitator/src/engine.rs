@@ -1,0 +1,26 @@
+//! Settlement over ports: check before, submit through a lane, judge the receipt, look for what others landed.
+#![deny(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod chain_tx;
+mod lane;
+mod live;
+mod node;
+mod reconcile;
+mod settle;
+mod token;
+
+pub use chain_tx::ChainTx;
+pub use lane::{Lane, LaneJournal, Rejected};
+pub use live::Live;
+pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
+pub use reconcile::{BooksJournal, Unfinished, recover};
+pub use settle::{Engine, Pace, Submitter};
+pub use token::{TokenFault, check_token};

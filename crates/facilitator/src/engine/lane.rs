@@ -1,0 +1,130 @@
+//! A lane: one signing key, one gap-free sequence. It lives on a thread of its own.
+
+use alloy_primitives::{Address, B256};
+use gate::{Fault, FaultKind};
+use ledger::{Hold, HoldId};
+use protocol::{MoneyState, Network, Signer};
+
+use super::chain_tx::ChainTx;
+use super::node::{Fees, Node, NodeFault};
+use super::token::transfer_data;
+
+/// Holds that may not be submitted: they have ended. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected(pub Vec<HoldId>);
+
+/// What a lane needs of the journal.
+pub trait LaneJournal {
+    /// Marks holds submitted and keeps their signed bytes, in one step: all or nothing. Durable when it returns.
+    fn submit(&self, batch: Vec<ChainTx>) -> impl Future<Output = Result<Result<(), Rejected>, Fault>>;
+
+    /// The chain_txs of a signer from a sequence on, in order.
+    fn chain_txs_from(
+        &self,
+        network: Network,
+        signer: Address,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Vec<ChainTx>, Fault>>;
+}
+
+/// The lane over its ports.
+#[derive(Debug)]
+pub struct Lane<N, J, S> {
+    network: Network,
+    node: N,
+    journal: J,
+    signer: S,
+    next: u64,
+    fees: Fees,
+}
+
+impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
+    /// Sends again whatever the journal holds beyond the chain, then takes up the sequence behind it. The same bytes go out:
+    /// a new sequence is never given while an old one may still be on its way.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the node or the journal does not answer.
+    pub async fn start(network: Network, node: N, journal: J, signer: S) -> Result<Self, Fault> {
+        let unreachable = |NodeFault| Fault::untouched(FaultKind::Node);
+        let fees = node.fees().await.map_err(unreachable)?;
+        let mined = node.sequence(signer.address()).await.map_err(unreachable)?;
+        let mut lane = Self { network, node, journal, signer, next: mined, fees };
+        let outstanding = lane.journal.chain_txs_from(network, lane.signer.address(), mined).await?;
+        if let Some(last) = outstanding.last() {
+            lane.next = last.sequence.saturating_add(1).max(mined);
+            let raw: Vec<_> = outstanding.into_iter().map(|tx| tx.raw).collect();
+            lane.node.send(&raw).await.map_err(unreachable)?;
+        }
+        Ok(lane)
+    }
+
+    /// Signs, journals and sends a transfer for each hold. Does not wait for receipts. Whatever the node says after the journal
+    /// has taken it, the chain_tx counts as on its way: the hash is returned.
+    pub async fn submit(&mut self, holds: &[Hold]) -> Vec<(HoldId, Result<B256, Fault>)> {
+        if let Ok(fees) = self.node.fees().await {
+            self.fees = fees;
+        }
+        let mut holds: Vec<&Hold> = holds.iter().collect();
+        let mut answers = Vec::new();
+        let refused = |hold: &Hold, kind| (hold.id, Err(Fault { kind, money: MoneyState::Held }));
+        let batch = loop {
+            let Some(batch) = self.sign(&holds).await else {
+                answers.extend(holds.iter().map(|hold| refused(hold, FaultKind::Settlement)));
+                return answers;
+            };
+            match self.journal.submit(batch.clone()).await {
+                Ok(Ok(())) => break batch,
+                Ok(Err(Rejected(rejected))) => {
+                    let (out, left) = holds.into_iter().partition::<Vec<_>, _>(|hold| rejected.contains(&hold.id));
+                    answers.extend(out.iter().map(|hold| refused(hold, FaultKind::Settlement)));
+                    // A journal that rejects nothing that we sent would keep us here for ever.
+                    if out.is_empty() {
+                        answers.extend(left.iter().map(|hold| refused(hold, FaultKind::Journal)));
+                        return answers;
+                    }
+                    holds = left;
+                }
+                Err(fault) => {
+                    answers.extend(holds.iter().map(|hold| refused(hold, fault.kind)));
+                    return answers;
+                }
+            }
+        };
+        if let Some(last) = batch.last() {
+            self.next = last.sequence.saturating_add(1);
+            let raw: Vec<_> = batch.iter().map(|tx| tx.raw.clone()).collect();
+            // Not taken or not heard: `rebroadcast` repeats the same bytes until the chain has them.
+            self.node.send(&raw).await.ok();
+        }
+        answers.extend(batch.into_iter().map(|tx| (tx.hold, Ok(tx.hash))));
+        answers
+    }
+
+    /// Sends again what the journal holds beyond the chain.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the node or the journal does not answer; nothing is lost by it.
+    pub async fn rebroadcast(&mut self) -> Result<(), Fault> {
+        let unreachable = |NodeFault| Fault { kind: FaultKind::Node, money: MoneyState::Held };
+        let mined = self.node.sequence(self.signer.address()).await.map_err(unreachable)?;
+        self.next = self.next.max(mined);
+        let outstanding = self.journal.chain_txs_from(self.network, self.signer.address(), mined).await?;
+        if !outstanding.is_empty() {
+            let raw: Vec<_> = outstanding.into_iter().map(|tx| tx.raw).collect();
+            self.node.send(&raw).await.map_err(unreachable)?;
+        }
+        Ok(())
+    }
+
+    async fn sign(&self, holds: &[&Hold]) -> Option<Vec<ChainTx>> {
+        let mut batch = Vec::new();
+        let mut sequence = self.next;
+        for hold in holds {
+            let call = (hold.authorization.key.asset.address.0, transfer_data(&hold.authorization));
+            let tx = ChainTx::sign(&self.signer, self.network, sequence, self.fees, call, hold.id).await;
+            batch.push(tx.ok()?);
+            sequence = sequence.checked_add(1)?;
+        }
+        Some(batch)
+    }
+}

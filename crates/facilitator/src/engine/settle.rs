@@ -1,0 +1,205 @@
+//! The checks that need a chain, and the settlement of one hold.
+
+use alloy_primitives::{Address, B256};
+use gate::{Check, Fault, FaultKind, Seen, Settlement};
+use ledger::{BlockRef, Hold};
+use protocol::{Authorization, Proven, Refusal, Settled};
+
+use super::live::Live;
+use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::token::{CANCELED, USED, balance_data, moved, state_data, transfer_data, word};
+
+/// Hands a hold to its lane.
+pub trait Submitter {
+    /// The hash of the chain_tx that is now in the journal and on its way.
+    fn submit(&self, hold: &Hold) -> impl Future<Output = Result<B256, Fault>>;
+}
+
+/// How long a settlement is waited for.
+pub trait Pace {
+    /// Milliseconds of a clock that never goes back.
+    fn elapsed_ms(&self) -> u64;
+
+    /// Waits.
+    fn sleep(&self, ms: u64) -> impl Future<Output = ()>;
+}
+
+/// One chain's settlement over its ports. `signer` is the lane's address.
+#[derive(Clone, Debug)]
+pub struct Engine<N, L, P> {
+    /// The chain.
+    pub node: N,
+    /// The lane.
+    pub submitter: L,
+    /// Waiting.
+    pub pace: P,
+    /// Whose chain_txs are ours.
+    pub signer: Address,
+    /// Shared by every engine and reconciler of the process.
+    pub live: Live,
+    /// After this long without a receipt the settlement is Unknown.
+    pub budget_ms: u64,
+}
+
+/// Who used an authorization.
+pub(super) enum Landed {
+    /// Nobody.
+    Not,
+    /// The payer or we, after the hold was won, with the matching Transfer.
+    Paid(Settled),
+    /// Somebody else, with the matching Transfer.
+    Foreign(Settled),
+    /// Cancelled, or used for another transfer: it will never pay this hold.
+    Gone,
+}
+
+impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
+    /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal.
+    pub async fn check(&self, proven: &Proven) -> Check {
+        match self.read(proven.authorization()).await {
+            Ok(check) => check,
+            Err(NodeFault) => Check::Fault(Fault::untouched(FaultKind::Node)),
+        }
+    }
+
+    async fn read(&self, authorization: &Authorization) -> Result<Check, NodeFault> {
+        // All is read at one block, which goes into the hold: an authorization that is used after it was unused when the hold
+        // was won, and what was settled after it is not in the balance yet.
+        let block = self.node.block(BlockAt::Latest).await?;
+        let calls =
+            [self.state_call(authorization), self.balance_call(authorization), self.transfer_call(authorization)];
+        let results = self.node.calls(&calls, BlockAt::Number(block.number)).await?;
+        let [used, balance, transfer] = results.as_slice() else { return Err(NodeFault) };
+        let (Some(used), Some(balance)) = (word(used), word(balance)) else {
+            return Ok(Check::Refused(Refusal::AssetNotDeployed));
+        };
+        if !used.is_zero() {
+            return Ok(Check::Refused(Refusal::NonceAlreadyUsed));
+        }
+        let balance_atomic = u128::try_from(balance).unwrap_or(u128::MAX);
+        if balance_atomic < authorization.amount_atomic {
+            return Ok(Check::Refused(Refusal::InsufficientBalance));
+        }
+        if *transfer == CallResult::Reverted {
+            return Ok(Check::Refused(Refusal::SimulationFailed));
+        }
+        let block = BlockRef { number: block.number, hash: block.hash };
+        Ok(Check::Payable(Seen { block, balance_atomic }))
+    }
+
+    /// Moves the money of a hold: tries it once more, submits it through the lane, and waits for the receipt.
+    pub async fn settle(&self, hold: &Hold) -> Settlement {
+        let Some(_stay) = self.live.enter(hold.id) else { return Settlement::Unknown { chain_tx: None } };
+        // The run took time: a payer who emptied his wallet or cancelled meanwhile is found here, before gas is spent on him.
+        if let Ok(results) = self.node.calls(&[self.transfer_call(&hold.authorization)], BlockAt::Latest).await
+            && results.first() == Some(&CallResult::Reverted)
+        {
+            return self.after_revert(hold, None).await;
+        }
+        match self.submitter.submit(hold).await {
+            Ok(chain_tx) => self.wait(hold, chain_tx).await,
+            Err(_) => Settlement::Unknown { chain_tx: None },
+        }
+    }
+
+    async fn wait(&self, hold: &Hold, chain_tx: B256) -> Settlement {
+        let start = self.pace.elapsed_ms();
+        let mut pause_ms = 5u64;
+        loop {
+            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
+                return self.judge(hold, &receipt).await;
+            }
+            if self.pace.elapsed_ms().saturating_sub(start) >= self.budget_ms {
+                return Settlement::Unknown { chain_tx: Some(chain_tx) };
+            }
+            self.pace.sleep(pause_ms).await;
+            pause_ms = pause_ms.saturating_mul(2).min(500);
+        }
+    }
+
+    /// What our own chain_tx's receipt means. A receipt is one confirmation.
+    pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt) -> Settlement {
+        if moved(receipt, &hold.authorization) {
+            return Settlement::Settled(settled(hold, receipt));
+        }
+        if receipt.success {
+            return Settlement::Refused(Refusal::TransferEventMismatch);
+        }
+        self.after_revert(hold, Some(receipt.chain_tx)).await
+    }
+
+    /// The transfer was refused by the token: was the authorization used, is it gone, or is the payer's wallet empty?
+    async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>) -> Settlement {
+        match self.landed(hold).await {
+            Ok(Landed::Paid(settled)) => Settlement::Settled(settled),
+            Ok(Landed::Foreign(settled)) => Settlement::Unknown { chain_tx: Some(settled.chain_tx) },
+            Ok(Landed::Gone) => Settlement::Refused(Refusal::NonceAlreadyUsed),
+            Ok(Landed::Not) => {
+                match self.node.calls(&[self.balance_call(&hold.authorization)], BlockAt::Latest).await {
+                    Ok(results) => Settlement::Refused(self.empty_or_failed(hold, results.first(), chain_tx)),
+                    Err(NodeFault) => Settlement::Unknown { chain_tx },
+                }
+            }
+            Err(NodeFault) => Settlement::Unknown { chain_tx },
+        }
+    }
+
+    fn empty_or_failed(&self, hold: &Hold, balance: Option<&CallResult>, chain_tx: Option<B256>) -> Refusal {
+        let balance = balance.and_then(word);
+        if balance.is_some_and(|balance| balance < alloy_primitives::U256::from(hold.authorization.amount_atomic)) {
+            return Refusal::InsufficientBalance;
+        }
+        if chain_tx.is_some() { Refusal::TransactionFailed } else { Refusal::SimulationFailed }
+    }
+
+    /// Looks for a use of the hold's authorization that is not known from a receipt of ours. Only a use in a block after the one
+    /// that was read at admission counts as payment for this hold.
+    pub(super) async fn landed(&self, hold: &Hold) -> Result<Landed, NodeFault> {
+        let results = self.node.calls(&[self.state_call(&hold.authorization)], BlockAt::Latest).await?;
+        let used = results.first().and_then(word).ok_or(NodeFault)?;
+        if used.is_zero() {
+            return Ok(Landed::Not);
+        }
+        let key = &hold.authorization.key;
+        let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
+        let from_block = hold.seen.number.saturating_add(1);
+        let logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        // Used, yet no log: the node's parts disagree for a moment. Nobody can say now.
+        let log = logs.first().ok_or(NodeFault)?;
+        if log.topics.first() == Some(&CANCELED) {
+            return Ok(Landed::Gone);
+        }
+        let receipt = self.node.receipt(log.chain_tx).await?.ok_or(NodeFault)?;
+        if !moved(&receipt, &hold.authorization) {
+            return Ok(Landed::Gone);
+        }
+        let settled = settled(hold, &receipt);
+        let known = receipt.from == self.signer || receipt.from == key.payer.0;
+        Ok(if known { Landed::Paid(settled) } else { Landed::Foreign(settled) })
+    }
+
+    fn state_call(&self, authorization: &Authorization) -> EthCall {
+        self.token_call(authorization, state_data(authorization.key.payer.0, authorization.key.nonce))
+    }
+
+    fn balance_call(&self, authorization: &Authorization) -> EthCall {
+        self.token_call(authorization, balance_data(authorization.key.payer.0))
+    }
+
+    fn transfer_call(&self, authorization: &Authorization) -> EthCall {
+        self.token_call(authorization, transfer_data(authorization))
+    }
+
+    fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
+        EthCall { from: self.signer, to: authorization.key.asset.address.0, data }
+    }
+}
+
+fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {
+    Settled {
+        chain_tx: receipt.chain_tx,
+        block: receipt.block,
+        amount: hold.authorization.amount(),
+        payer: hold.authorization.key.payer,
+    }
+}

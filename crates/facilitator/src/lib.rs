@@ -1,0 +1,7 @@
+//! Settles authorizations on EVM chains and reads what a payment needs to know of them.
+//!
+//! `engine` is pure: lanes, settlement and reconciliation over ports. `rpc` is the adapter to nodes.
+
+pub mod engine;
+#[cfg(feature = "rpc")]
+pub mod rpc;

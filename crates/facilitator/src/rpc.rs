@@ -1,0 +1,223 @@
+//! JSON-RPC over HTTP to one chain node. What a node says in words is logged here and goes no further.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes, U64, U128, U256, hex};
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use crate::engine::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
+
+/// The largest answer that is read.
+const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// A node by its URL. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct HttpNode {
+    client: reqwest::Client,
+    url: String,
+}
+
+/// What a node answered to one call of a batch.
+enum Answer {
+    Result(Value),
+    Error { code: i64, message: String },
+}
+
+impl HttpNode {
+    /// A node that is given `timeout_ms` for every request.
+    ///
+    /// # Errors
+    /// [`NodeFault`] when no HTTP client can be made (no TLS roots).
+    pub fn new(url: &str, timeout_ms: u64) -> Result<Self, NodeFault> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_millis(timeout_ms))
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .build();
+        let client = client.map_err(|error| {
+            warn!(%error, "no HTTP client for the chain node");
+            NodeFault
+        })?;
+        Ok(Self { client, url: url.to_owned() })
+    }
+
+    /// Sends a batch and sorts the answers by id. Every call has one, or the whole batch is a fault.
+    async fn batch(&self, calls: Vec<(&str, Value)>) -> Result<Vec<Answer>, NodeFault> {
+        let count = calls.len();
+        let method = calls.first().map_or("", |(method, _)| method);
+        let fault = |what: &str| {
+            warn!(method, what, "the chain node failed");
+            NodeFault
+        };
+        let one = |(id, (method, params)): (usize, (&str, Value))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let body = Value::Array(calls.into_iter().enumerate().map(one).collect()).to_string();
+        let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
+        let mut response = request.send().await.map_err(|error| fault(&error.without_url().to_string()))?;
+        if !response.status().is_success() {
+            return Err(fault(response.status().as_str()));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error.without_url().to_string()))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > ANSWER_MAX_BYTES {
+                return Err(fault("answer too large"));
+            }
+        }
+        let answers: Value = serde_json::from_slice(&bytes).map_err(|_| fault("not JSON"))?;
+        let mut sorted: Vec<Option<Answer>> = (0..count).map(|_| None).collect();
+        for answer in answers.as_array().ok_or_else(|| fault("not a batch"))? {
+            let id = answer.get("id").and_then(Value::as_u64).and_then(|id| usize::try_from(id).ok());
+            let slot = id.and_then(|id| sorted.get_mut(id)).ok_or_else(|| fault("unknown id"))?;
+            *slot = Some(match answer.get("error").filter(|error| !error.is_null()) {
+                Some(error) => Answer::Error {
+                    code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
+                    message: error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                },
+                None => Answer::Result(answer.get("result").cloned().unwrap_or_default()),
+            });
+        }
+        sorted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| fault("missing answers"))
+    }
+
+    async fn one(&self, method: &str, params: Value) -> Result<Value, NodeFault> {
+        match self.batch(vec![(method, params)]).await?.pop() {
+            Some(Answer::Result(value)) => Ok(value),
+            Some(Answer::Error { code, message }) => {
+                warn!(method, code, message, "the chain node refused");
+                Err(NodeFault)
+            }
+            None => Err(NodeFault),
+        }
+    }
+}
+
+impl Node for HttpNode {
+    async fn chain_id(&self) -> Result<u64, NodeFault> {
+        quantity(&self.one("eth_chainId", json!([])).await?)
+    }
+
+    async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
+        let block = self.one("eth_getBlockByNumber", json!([tag(at), false])).await?;
+        Ok(Block {
+            number: quantity(&block["number"])?,
+            hash: hash(&block["hash"])?,
+            time_s: quantity(&block["timestamp"])?,
+        })
+    }
+
+    async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
+        let call = |call: &EthCall| {
+            ("eth_call", json!([{"from": call.from, "to": call.to, "data": hex::encode_prefixed(&call.data)}, tag(at)]))
+        };
+        let results = self.batch(calls.iter().map(call).collect()).await?.into_iter().map(|answer| match answer {
+            Answer::Result(value) => Ok(CallResult::Returned(bytes(&value)?)),
+            // Code 3 is a revert by the JSON-RPC specification of execution clients; others say it in words.
+            Answer::Error { code, message } if code == 3 || message.to_ascii_lowercase().contains("revert") => {
+                debug!(code, message, "a tried call reverted");
+                Ok(CallResult::Reverted)
+            }
+            Answer::Error { code, message } => {
+                warn!(code, message, "eth_call failed");
+                Err(NodeFault)
+            }
+        });
+        results.collect()
+    }
+
+    async fn sequence(&self, account: Address) -> Result<u64, NodeFault> {
+        quantity(&self.one("eth_getTransactionCount", json!([account, "latest"])).await?)
+    }
+
+    async fn native_balance(&self, account: Address) -> Result<U256, NodeFault> {
+        let balance = self.one("eth_getBalance", json!([account, "latest"])).await?;
+        balance.as_str().and_then(|text| text.parse().ok()).ok_or(NodeFault)
+    }
+
+    async fn fees(&self) -> Result<Fees, NodeFault> {
+        let calls = vec![("eth_getBlockByNumber", json!(["latest", false])), ("eth_maxPriorityFeePerGas", json!([]))];
+        let answers = self.batch(calls).await?;
+        let [Answer::Result(block), tip] = answers.as_slice() else { return Err(NodeFault) };
+        // Chains without a priority market do not know the second method: one gwei is a tip that any of them takes.
+        let tip = match tip {
+            Answer::Result(value) => wei(value)?,
+            Answer::Error { .. } => 1_000_000_000,
+        };
+        Ok(Fees { base: wei(&block["baseFeePerGas"])?, tip })
+    }
+
+    async fn send(&self, raw: &[Bytes]) -> Result<Vec<Sent>, NodeFault> {
+        let calls = raw.iter().map(|raw| ("eth_sendRawTransaction", json!([hex::encode_prefixed(raw)]))).collect();
+        let sent = self.batch(calls).await?.into_iter().map(|answer| match answer {
+            Answer::Result(_) => Sent::Accepted,
+            Answer::Error { message, .. } if message.to_ascii_lowercase().contains("already") => Sent::Accepted,
+            Answer::Error { code, message } => {
+                warn!(code, message, "a chain_tx was not taken; it will be sent again");
+                Sent::NotAccepted
+            }
+        });
+        Ok(sent.collect())
+    }
+
+    async fn receipt(&self, chain_tx: B256) -> Result<Option<ChainReceipt>, NodeFault> {
+        let receipt = self.one("eth_getTransactionReceipt", json!([chain_tx])).await?;
+        if receipt.is_null() || receipt["blockNumber"].is_null() {
+            return Ok(None);
+        }
+        let logs = receipt["logs"].as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
+        Ok(Some(ChainReceipt {
+            chain_tx,
+            block: quantity(&receipt["blockNumber"])?,
+            success: quantity(&receipt["status"])? == 1,
+            from: address(&receipt["from"])?,
+            logs,
+        }))
+    }
+
+    async fn logs(&self, contract: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
+        let filter = json!([{"address": contract, "topics": topics, "fromBlock": format!("{from_block:#x}"), "toBlock": "latest"}]);
+        let logs = self.one("eth_getLogs", filter).await?;
+        logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
+    }
+}
+
+fn tag(at: BlockAt) -> String {
+    match at {
+        BlockAt::Latest => "latest".to_owned(),
+        BlockAt::Number(number) => format!("{number:#x}"),
+    }
+}
+
+fn log(value: &Value) -> Result<Log, NodeFault> {
+    Ok(Log {
+        address: address(&value["address"])?,
+        topics: value["topics"].as_array().ok_or(NodeFault)?.iter().map(hash).collect::<Result<_, _>>()?,
+        data: bytes(&value["data"])?,
+        chain_tx: hash(&value["transactionHash"])?,
+        block: quantity(&value["blockNumber"])?,
+    })
+}
+
+fn text(value: &Value) -> Result<&str, NodeFault> {
+    value.as_str().ok_or(NodeFault)
+}
+
+fn quantity(value: &Value) -> Result<u64, NodeFault> {
+    text(value)?.parse::<U64>().map(|number| number.to()).map_err(|_| NodeFault)
+}
+
+fn wei(value: &Value) -> Result<u128, NodeFault> {
+    text(value)?.parse::<U128>().map(|number| number.to()).map_err(|_| NodeFault)
+}
+
+fn hash(value: &Value) -> Result<B256, NodeFault> {
+    text(value)?.parse().map_err(|_| NodeFault)
+}
+
+fn address(value: &Value) -> Result<Address, NodeFault> {
+    text(value)?.parse().map_err(|_| NodeFault)
+}
+
+fn bytes(value: &Value) -> Result<Bytes, NodeFault> {
+    text(value)?.parse().map_err(|_| NodeFault)
+}

@@ -1,0 +1,334 @@
+//! One paid call is `open` and `close`, read together. Everything that charges goes through here.
+
+use alloy_primitives::B256;
+use ledger::{AnswerState, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step};
+use protocol::x402::{Challenge, Credential, Receipt, Resource};
+use protocol::{ClaimKey, MoneyState, Offer, Refusal, Settled, Signature};
+
+use crate::{
+    Call, Check, Due, Facilitator, Fault, Host, Journal, Outcome, Permit, Presented, Quote, Settlement, Snapshot,
+    secret_digest,
+};
+
+/// The flow over its ports.
+#[derive(Clone, Debug)]
+pub struct Flow<J, F, H> {
+    /// Holds and entries.
+    pub journal: J,
+    /// The chain.
+    pub facilitator: F,
+    /// Time, chance, detached work.
+    pub host: H,
+}
+
+/// What `open` says.
+#[derive(Debug)]
+pub enum Opened<H: Host> {
+    /// Pass the call on unpaid.
+    Free,
+    /// No route covers the call.
+    Blocked,
+    /// Not paid, or the payment was refused. The money is untouched.
+    Challenge {
+        /// What would pay.
+        challenge: Challenge,
+        /// Why the payment that came was refused, if one came.
+        refusal: Option<Refusal>,
+    },
+    /// The hold is ours: run the upstream, then close.
+    Permit(Permit<H>),
+    /// The authorization was claimed before. The upstream is not run.
+    Replay(Replay),
+    /// Nothing can be said now.
+    Fault(Fault),
+}
+
+/// What became of the call that claimed the authorization first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Other signed fields or another request.
+    Conflict,
+    /// Still running after the wait.
+    InFlight,
+    /// Sent to the chain, not confirmed. The answer is kept for pick-up. Never a reason to pay again.
+    Pending(Receipt),
+    /// Let go; the same authorization may be sent again.
+    Released,
+    /// It can no longer move: too late for the chain.
+    Expired,
+    /// Not charged, and never run again.
+    Burnt,
+    /// Served and paid.
+    AlreadyServed(Settled),
+    /// Served and paid, and the caller knows the secret: the stored answer is his if his request's body is the same.
+    Stored {
+        /// Whose answer.
+        hold: HoldId,
+        /// The receipt.
+        settled: Settled,
+    },
+}
+
+/// What `close` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The money moved: release the body.
+    Settled(Settled),
+    /// The chain refused after the run: the body is discarded, the money is untouched.
+    Refused(Receipt),
+    /// Not known in time: drain the body into the store.
+    Pending {
+        /// Whose answer.
+        hold: HoldId,
+        /// The pick-up code. Only its digest is stored.
+        pickup: [u8; 16],
+        /// What to tell the payer.
+        receipt: Receipt,
+    },
+    /// Nothing is due; the upstream's answer, if any, is passed on.
+    NothingDue,
+    /// The journal did not take it. The step is repeated until it does.
+    Fault(Fault),
+}
+
+impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
+    /// From a call to a permit: parse, recall, quote, verify, admit, reserve. One journal step claims the authorization, before
+    /// any upstream work.
+    pub async fn open(&self, snapshot: &Snapshot, call: &Call<'_>) -> Opened<H> {
+        let quote = snapshot.quote(call);
+        let (route, offers) = match quote {
+            Quote::Free => return Opened::Free,
+            Quote::Blocked => return Opened::Blocked,
+            Quote::Due(route, offers) => (route, offers),
+        };
+        let refuse = |refusal| Opened::Challenge { challenge: challenge(call, offers, refusal), refusal };
+        let header = match call.presented {
+            Presented::Nothing => return refuse(None),
+            Presented::Refused(refusal) => return refuse(Some(refusal)),
+            Presented::Header(header) => header,
+        };
+        let credential = match Credential::parse(header) {
+            Ok(credential) => credential,
+            Err(refusal) => return refuse(Some(refusal)),
+        };
+
+        // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
+        // times and the chain are.
+        let verified = protocol::verify(&credential, offers, self.window(snapshot));
+        let key = verified.as_ref().map(|proven| proven.authorization().key).ok();
+        let key = key.or_else(|| recallable(snapshot, &credential));
+        if let Some(key) = key {
+            match self.journal.recall(&key).await {
+                Err(fault) => return Opened::Fault(fault),
+                Ok(Some(record)) if is_the_payers(snapshot, &credential, &record) && claimed(&record) => {
+                    return self.replay(snapshot, call, &credential, record).await;
+                }
+                Ok(_) => {}
+            }
+        }
+        let proven = match verified {
+            Ok(proven) => proven,
+            Err(refusal) => return refuse(Some(refusal)),
+        };
+        let seen = match self.facilitator.check(&proven).await {
+            Check::Payable(seen) => seen,
+            Check::Refused(refusal) => return refuse(Some(refusal)),
+            Check::Fault(fault) => return Opened::Fault(fault),
+        };
+
+        let hold = Hold {
+            id: HoldId(self.host.entropy()),
+            authorization: *proven.authorization(),
+            route: route.id.clone(),
+            fingerprint: call.fingerprint(),
+            idempotency: call.idempotency,
+            seen: seen.block,
+            opened_at_ms: self.host.now_ms(),
+        };
+        // The permit exists before the claim: if the caller leaves while the journal works, its drop lets the claim go.
+        let mut permit = Permit::new(hold.clone(), self.host.clone());
+        match self.journal.reserve(hold, seen.balance_atomic).await {
+            Ok(Reservation::Won(_)) => Opened::Permit(permit),
+            Ok(Reservation::Taken(record)) => {
+                permit.take();
+                self.replay(snapshot, call, &credential, record).await
+            }
+            Ok(Reservation::Refused(refusal)) => {
+                permit.take();
+                refuse(Some(refusal))
+            }
+            // Whether the claim was written is not known; the dropped permit releases it once the journal is back.
+            Err(fault) => Opened::Fault(fault),
+        }
+    }
+
+    /// What would pay for a call; `None` where nothing is asked for.
+    #[must_use]
+    pub fn challenge(&self, snapshot: &Snapshot, call: &Call<'_>, refusal: Option<Refusal>) -> Option<Challenge> {
+        match snapshot.quote(call) {
+            Quote::Due(_, offers) => Some(challenge(call, offers, refusal)),
+            Quote::Free | Quote::Blocked => None,
+        }
+    }
+
+    /// Ends a permit. Must run in a task that no connection owns: settlement goes on when the caller hangs up.
+    pub async fn close(&self, mut permit: Permit<H>, outcome: Outcome) -> Closed {
+        match permit.take() {
+            Some(hold) => self.close_hold(hold, outcome).await,
+            None => Closed::NothingDue,
+        }
+    }
+
+    /// Ends a hold by the outcome of its run: release, burn, or settle and post.
+    pub async fn close_hold(&self, hold: Hold, outcome: Outcome) -> Closed {
+        let held = hold.authorization.amount_atomic;
+        let step = match outcome.due(held) {
+            Due::Release(reason) => Step::Release(reason),
+            Due::Burn(reason) => Step::Burn(reason),
+            // `exact` moves the whole amount or nothing, and nobody is charged more than his reading.
+            Due::Charge { atomic, .. } if atomic != held => Step::Burn(ledger::BurnReason::Unanswered),
+            Due::Charge { refund, .. } => {
+                let closed = self.charge(&hold).await;
+                if refund && !matches!(closed, Closed::Refused(_)) {
+                    self.step(hold.id, Step::LoseAnswer).await;
+                }
+                return closed;
+            }
+        };
+        match self.step(hold.id, step).await {
+            // The journal will take the step later; until then the claim stays held and the answer is not passed on as free.
+            Some(fault) => Closed::Fault(Fault { money: MoneyState::Held, ..fault }),
+            None => Closed::NothingDue,
+        }
+    }
+
+    /// The upstream failed after the charge: the charge stands and is owed back.
+    pub async fn answer_broke(&self, hold: HoldId) {
+        self.step(hold, Step::LoseAnswer).await;
+    }
+
+    async fn charge(&self, hold: &Hold) -> Closed {
+        let (network, payer) = (hold.authorization.key.asset.network, hold.authorization.key.payer);
+        match self.facilitator.settle(hold).await {
+            Settlement::Settled(settled) => match self.step(hold.id, Step::Post(settled)).await {
+                None => Closed::Settled(settled),
+                Some(fault) => {
+                    self.host.later(hold.id, Step::LoseAnswer);
+                    Closed::Fault(Fault { money: MoneyState::Moved, ..fault })
+                }
+            },
+            Settlement::Refused(refusal) => {
+                self.step(hold.id, Step::Burn(ledger::BurnReason::SettlementRefused)).await;
+                Closed::Refused(Receipt::Refused { network, payer, refusal })
+            }
+            Settlement::Unknown { chain_tx } => {
+                let pickup = self.host.entropy();
+                match self.journal.pend(hold.id, secret_digest(&pickup)).await {
+                    Ok(()) => Closed::Pending {
+                        hold: hold.id,
+                        pickup,
+                        receipt: Receipt::Pending { network, payer, chain_tx },
+                    },
+                    Err(fault) => {
+                        self.host.later(hold.id, Step::LoseAnswer);
+                        Closed::Fault(Fault { money: MoneyState::Unknown, ..fault })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a step, or leaves it to the host to repeat.
+    async fn step(&self, hold: HoldId, step: Step) -> Option<Fault> {
+        let fault = self.journal.advance(hold, step).await.err()?;
+        self.host.later(hold, step);
+        Some(fault)
+    }
+
+    /// Answers a credential whose claim is known.
+    async fn replay(&self, snapshot: &Snapshot, call: &Call<'_>, credential: &Credential, record: Record) -> Opened<H> {
+        let key = record.hold.authorization.key;
+        if record.hold.authorization.fields() != credential.fields || record.hold.fingerprint != call.fingerprint() {
+            return Opened::Replay(Replay::Conflict);
+        }
+        let pending = matches!(record.state, State::Submitted(_)) && record.answer != AnswerState::Live;
+        let record = if record.state.ended() || pending {
+            record
+        } else {
+            match self.journal.ended(&key, snapshot.replay_wait_ms).await {
+                Ok(newest) => newest.unwrap_or(record),
+                Err(fault) => return Opened::Fault(Fault { money: MoneyState::Held, ..fault }),
+            }
+        };
+        Opened::Replay(match record.state {
+            State::Open if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Open => Replay::Pending(pending_receipt(&key, None)),
+            State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, Some(chain_tx))),
+            State::Released(ReleaseReason::Expired) => Replay::Expired,
+            State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
+            State::Burnt(_) => Replay::Burnt,
+            State::Posted(settled) => {
+                let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
+                if knows && record.answer == AnswerState::Kept {
+                    Replay::Stored { hold: record.hold.id, settled }
+                } else {
+                    Replay::AlreadyServed(settled)
+                }
+            }
+        })
+    }
+
+    fn window(&self, snapshot: &Snapshot) -> protocol::exact::Window {
+        protocol::exact::Window {
+            now_s: self.host.now_ms() / 1_000,
+            remaining_min_s: snapshot.remaining_min_s,
+            skew_s: snapshot.skew_s,
+        }
+    }
+}
+
+fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Challenge {
+    let error = refusal.map_or("payment_required", Refusal::code).to_owned();
+    Challenge { resource: Resource { url: call.url.to_owned() }, offers: offers.to_vec(), error }
+}
+
+/// The claim that a credential names, whatever its offer and times say. v1 names no asset: any that we accept on its network.
+fn recallable(snapshot: &Snapshot, credential: &Credential) -> Option<ClaimKey> {
+    let network = credential.accepted.network?;
+    let named = credential.accepted.terms.as_ref().map(|terms| terms.asset);
+    let assets = snapshot.offers().map(|offer| offer.token.asset);
+    let mut ours = assets.filter(|asset| asset.network == network && named.is_none_or(|named| named == asset.address));
+    ours.next().map(|asset| credential.fields.key(asset))
+}
+
+/// Whether the credential comes from the payer: the signature is the stored one, or recovers to `from`. A stranger who only knows
+/// the nonce learns nothing.
+fn is_the_payers(snapshot: &Snapshot, credential: &Credential, record: &Record) -> bool {
+    let Some(signature) = Signature::from_bytes(&credential.signature) else { return false };
+    if signature == record.hold.authorization.signature {
+        return true;
+    }
+    let token = snapshot.token(record.hold.authorization.key.asset);
+    let digest = token.map(|token| credential.fields.digest(token));
+    digest.and_then(|digest| signature.recover(digest)) == Some(credential.fields.from)
+}
+
+/// Whether the record still holds the authorization. A released one may be claimed again.
+const fn claimed(record: &Record) -> bool {
+    match record.state {
+        State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => false,
+        State::Released(ReleaseReason::Expired)
+        | State::Open
+        | State::Submitted(_)
+        | State::Posted(_)
+        | State::Burnt(_) => true,
+    }
+}
+
+fn pending_receipt(key: &ClaimKey, chain_tx: Option<B256>) -> Receipt {
+    Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! The one flow of a paid call: routes and prices, `open` and `close`, and the ports that a host implements.
+//!
+//! Pure: no runtime, no sockets, no clock, no randomness. It knows no HTTP status codes.
+#![deny(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm
+)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
+
+mod answer;
+mod call;
+mod fault;
+mod flow;
+mod outcome;
+mod pattern;
+mod permit;
+mod port;
+mod snapshot;
+
+pub use answer::{Answer, secret_digest};
+pub use call::{Call, Presented};
+pub use fault::{Fault, FaultKind};
+pub use flow::{Closed, Flow, Opened, Replay};
+pub use outcome::{Due, FreeReason, Outcome};
+pub use pattern::{Pattern, PatternRefusal};
+pub use permit::{Permit, Progress};
+pub use port::{Check, Facilitator, Host, Journal, Seen, Settlement};
+pub use snapshot::{DefaultAction, Price, Quote, Route, Snapshot};

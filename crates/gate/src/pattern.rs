@@ -1,0 +1,205 @@
+//! Path patterns of routes.
+
+use std::fmt;
+
+/// A path pattern: `*` stands for one segment (`a*` for a segment that starts with `a`), `:name` for one segment, `**` for any
+/// number of segments, and a trailing `/*` for everything beneath and the folder itself.
+///
+/// Matching ignores ASCII case, a trailing slash and `;parameters` of a segment: many upstreams do, and a path that the upstream
+/// takes for the paid one must be paid. What is forwarded is still the path as it came, normalised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// Lower-case parts between the stars; one part alone is a literal.
+    One(Vec<String>),
+    Any,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternRefusal {
+    /// It does not start with a slash.
+    #[error("must start with /")]
+    NoSlash,
+    /// `.` or `..`, which a normalised path never holds.
+    #[error("holds a . or .. segment, which no normalised path has")]
+    DotSegment,
+    /// A query, fragment, space, control character or backslash.
+    #[error("holds a character that no normalised path has (space, control, backslash, ? or #)")]
+    BadCharacter,
+    /// `//`, which a normalised path never holds.
+    #[error("holds an empty segment (//), which no normalised path has")]
+    EmptySegment,
+    /// `**` beside other characters in one segment.
+    #[error("** must be a segment of its own")]
+    PartialAny,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`PatternRefusal`] for a pattern that could never match or would not match what it seems to.
+    pub fn parse(text: &str) -> Result<Self, PatternRefusal> {
+        let body = text.strip_prefix('/').ok_or(PatternRefusal::NoSlash)?;
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '\\' | '?' | '#')) {
+            return Err(PatternRefusal::BadCharacter);
+        }
+        let body = body.strip_suffix('/').unwrap_or(body);
+        let parts: Vec<_> = if body.is_empty() { Vec::new() } else { body.split('/').collect() };
+        let last = parts.len().saturating_sub(1);
+        let mut segments = Vec::new();
+        for (at, part) in parts.into_iter().enumerate() {
+            segments.push(match part {
+                "" => return Err(PatternRefusal::EmptySegment),
+                "." | ".." => return Err(PatternRefusal::DotSegment),
+                "**" => Segment::Any,
+                "*" if at == last => Segment::Any,
+                name if name.contains("**") => return Err(PatternRefusal::PartialAny),
+                name if name.starts_with(':') => Segment::One(vec![String::new(), String::new()]),
+                glob => Segment::One(glob.to_ascii_lowercase().split('*').map(str::to_owned).collect()),
+            });
+        }
+        Ok(Self { text: text.to_owned(), segments })
+    }
+
+    /// Whether a normalised path is covered.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<String> = if path.is_empty() { Vec::new() } else { path.split('/').map(bare).collect() };
+        covers(&self.segments, &segments)
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A path segment in lower case without its `;parameters`.
+fn bare(segment: &str) -> String {
+    let segment = segment.to_ascii_lowercase();
+    let end = [segment.find(';'), segment.find("%3b")].into_iter().flatten().min();
+    end.and_then(|end| segment.get(..end)).unwrap_or(&segment).to_owned()
+}
+
+/// Walks the two lists once, remembering the last `**`: linear but for the length of what a `**` took back.
+fn covers(pattern: &[Segment], path: &[String]) -> bool {
+    let (mut p, mut s) = (0usize, 0usize);
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        match (pattern.get(p), path.get(s)) {
+            (None, None) => return true,
+            (Some(Segment::Any), _) => {
+                retry = Some((p, s));
+                p = p.saturating_add(1);
+                continue;
+            }
+            (Some(Segment::One(parts)), Some(segment)) if one(parts, segment) => {
+                p = p.saturating_add(1);
+                s = s.saturating_add(1);
+                continue;
+            }
+            (None | Some(Segment::One(_)), _) => {}
+        }
+        match retry {
+            Some((any, from)) if from < path.len() => {
+                s = from.saturating_add(1);
+                retry = Some((any, s));
+                p = any.saturating_add(1);
+            }
+            Some(_) | None => return false,
+        }
+    }
+}
+
+/// Whether a segment is the parts with anything between them. A star alone does not stand for an empty segment.
+fn one(parts: &[String], segment: &str) -> bool {
+    let Some((first, rest)) = parts.split_first() else { return false };
+    let Some((last, middle)) = rest.split_last() else { return first == segment };
+    let Some(mut left) = segment.strip_prefix(first.as_str()) else { return false };
+    for part in middle {
+        let Some((_, after)) = left.split_once(part.as_str()) else { return false };
+        left = after;
+    }
+    left.ends_with(last.as_str()) && !segment.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn match_table() {
+        for (pattern, path, want) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/paid", "/paid", true),
+            ("/paid", "/PAID", true),
+            ("/paid", "/paid/", true),
+            ("/paid", "/paid;v=1", true),
+            ("/paid", "/paid%3Bv=1", true),
+            ("/paid", "/paid/x", false),
+            ("/paid", "/paidx", false),
+            ("/paid/*", "/paid", true),
+            ("/paid/*", "/paid/", true),
+            ("/paid/*", "/paid/a", true),
+            ("/paid/*", "/paid/a/b", true),
+            ("/paid/*", "/paidx", false),
+            ("/*", "/", true),
+            ("/*", "/a/b", true),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/*/c", "/a/c", false),
+            ("/a/*/c", "/a/b/b/c", false),
+            ("/a/**/c", "/a/c", true),
+            ("/a/**/c", "/a/b/b/c", true),
+            ("/a/**/c", "/a/b/b/c/d", false),
+            ("/**/x/**/y", "/a/x/b/x/y", true),
+            ("/users/:id", "/users/7", true),
+            ("/users/:id", "/users", false),
+            ("/v1/img-*", "/v1/IMG-9", true),
+            ("/v1/img-*", "/v1/im", false),
+            ("/v1/*.json", "/v1/a.json", true),
+            ("/v1/a*b*c", "/v1/axxbyyc", true),
+            ("/v1/a*b*c", "/v1/axxc", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(path), want, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn refusal_table() {
+        for (text, want) in [
+            ("paid", PatternRefusal::NoSlash),
+            ("", PatternRefusal::NoSlash),
+            ("/a//b", PatternRefusal::EmptySegment),
+            ("/a/../b", PatternRefusal::DotSegment),
+            ("/a b", PatternRefusal::BadCharacter),
+            ("/a?b", PatternRefusal::BadCharacter),
+            ("/a\\b", PatternRefusal::BadCharacter),
+            ("/a**", PatternRefusal::PartialAny),
+        ] {
+            assert_eq!(Pattern::parse(text), Err(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_stars_stay_fast() {
+        let pattern = Pattern::parse(&format!("/{}z", "**/a/".repeat(40))).unwrap();
+        assert!(!pattern.matches(&"/a".repeat(2_000)));
+    }
+}

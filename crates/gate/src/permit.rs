@@ -1,0 +1,72 @@
+//! The right to run the upstream once.
+
+use ledger::Hold;
+
+use crate::{Host, Outcome};
+
+/// How far the run of the upstream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing has left for the upstream.
+    NotSent,
+    /// A byte may have left.
+    Sent,
+    /// The answer's head was seen; no body byte was released to the caller.
+    Head,
+}
+
+impl Progress {
+    /// What it means when nobody is left to say more.
+    const fn outcome(self) -> Outcome {
+        match self {
+            Self::NotSent => Outcome::NotSent,
+            Self::Sent => Outcome::Unanswered,
+            Self::Head => Outcome::Served { reading: None },
+        }
+    }
+}
+
+/// Proof inside the process that a hold was won. Nothing reaches the upstream of a paid route without one, and only
+/// [`Flow::open`](crate::Flow::open) makes one. Dropped, it closes its hold by the progress of the run.
+#[derive(Debug)]
+pub struct Permit<H: Host> {
+    hold: Option<Hold>,
+    progress: Progress,
+    host: H,
+}
+
+impl<H: Host> Permit<H> {
+    pub(crate) const fn new(hold: Hold, host: H) -> Self {
+        Self { hold: Some(hold), progress: Progress::NotSent, host }
+    }
+
+    /// Says that the run has come further. It never goes back.
+    pub fn reached(&mut self, progress: Progress) {
+        let further = match (self.progress, progress) {
+            (Progress::NotSent, _) | (Progress::Sent, Progress::Head) => true,
+            (Progress::Sent | Progress::Head, _) => false,
+        };
+        if further {
+            self.progress = progress;
+        }
+    }
+
+    /// The hold that was won.
+    #[must_use]
+    pub const fn hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
+    /// Takes the hold out: from here on the caller closes it.
+    pub(crate) const fn take(&mut self) -> Option<Hold> {
+        self.hold.take()
+    }
+}
+
+impl<H: Host> Drop for Permit<H> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.host.close(hold, self.progress.outcome());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A hold: the durable, exclusive claim on one authorization.
+
+use std::fmt;
+
+use alloy_primitives::{B256, hex};
+use protocol::{Authorization, Settled};
+
+/// A hold's name, 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId(pub [u8; 16]);
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HoldId({self})")
+    }
+}
+
+/// A block that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    /// Its height.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// What is claimed, by which call, and what the chain showed before. Never changes after it was won.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its name.
+    pub id: HoldId,
+    /// The permission that is claimed.
+    pub authorization: Authorization,
+    /// The stable id of the route that is paid for.
+    pub route: String,
+    /// Digest of method and URL: the same authorization with another request is a conflict.
+    pub fingerprint: B256,
+    /// Digest of the caller's `Idempotency-Key`, by which he may fetch the stored answer.
+    pub idempotency: Option<B256>,
+    /// The block at which the nonce was read unused. A Transfer counts as payment for this hold only after it.
+    pub seen: BlockRef,
+    /// When it was won.
+    pub opened_at_ms: u64,
+}
+
+/// Why a hold was let go: the authorization may be claimed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseReason {
+    /// Nothing was sent to the upstream.
+    NotSent,
+    /// The upstream answered 400 or above: free.
+    FreeStatus,
+    /// It was submitted, and a final block is later than `validBefore` with the nonce unused: it can never move.
+    Expired,
+}
+
+/// Why a hold was burnt: not charged, and the upstream is never run for it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BurnReason {
+    /// Sent to the upstream, no answer head came.
+    Unanswered,
+    /// The process ended between the claim and the submission: the upstream may have run.
+    Interrupted,
+    /// The chain refused the transfer after the run (payer emptied, authorization cancelled).
+    SettlementRefused,
+    /// Someone else than the payer and us landed it: the money is in suspense.
+    ForeignTransfer,
+}
+
+/// Where a hold stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Won; the upstream may be running.
+    Open,
+    /// This signed chain_tx, the newest for the hold, is in the journal and may be on its way.
+    Submitted(B256),
+    /// The money moved, and the entries are written.
+    Posted(Settled),
+    /// Let go.
+    Released(ReleaseReason),
+    /// Not charged, never run again.
+    Burnt(BurnReason),
+}
+
+impl State {
+    /// Whether nothing more will happen to the hold by itself.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        match self {
+            Self::Open | Self::Submitted(_) => false,
+            Self::Posted(_) | Self::Released(_) | Self::Burnt(_) => true,
+        }
+    }
+}
+
+/// Where the upstream's answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerState {
+    /// With the connection that asked; nothing is owed to the store.
+    Live,
+    /// The settlement was not known in time; the answer is being drained into the store.
+    Pending,
+    /// In the store.
+    Kept,
+    /// Lost before the caller had it: if the money moves, it is owed back.
+    Lost,
+}
+
+/// A hold with everything that became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The claim.
+    pub hold: Hold,
+    /// Where it stands.
+    pub state: State,
+    /// Where the answer is.
+    pub answer: AnswerState,
+    /// Whether a refund entry was written.
+    pub refund_due: bool,
+    /// Whether money that came after the end is in suspense.
+    pub late: bool,
+}
+
+impl Record {
+    /// A hold that has just been won.
+    #[must_use]
+    pub const fn new(hold: Hold) -> Self {
+        Self { hold, state: State::Open, answer: AnswerState::Live, refund_due: false, late: false }
+    }
+}

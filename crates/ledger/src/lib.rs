@@ -1,0 +1,21 @@
+//! Holds, entries and accounts: what may become of an authorization, decided from the rows that a command touches.
+//!
+//! Pure. A store loads the rows, asks [`reserve`] or [`advance`], and writes the [`Change`] in one durable step.
+#![deny(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm
+)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
+
+mod decide;
+mod entry;
+mod hold;
+
+pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
+pub use entry::{Account, Entry, EntryKind, Line, Side};
+pub use hold::{AnswerState, BlockRef, BurnReason, Hold, HoldId, Record, ReleaseReason, State};

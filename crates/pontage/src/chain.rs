@@ -1,0 +1,241 @@
+//! The embedded facilitator: one lane thread and one reconciler thread for each network, and the way to them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256};
+use anyhow::{Context as _, anyhow, bail};
+use facilitator::engine::{self, BlockAt, Engine, Lane, Live, Node, Pace, Submitter};
+use facilitator::rpc::HttpNode;
+use gate::{Check, Facilitator, Fault, FaultKind, Settlement};
+use ledger::Hold;
+use protocol::{Key, MoneyState, Network, Proven, Signer};
+use store::Store;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::config::NetworkConfig;
+use crate::snapshot::SETTLE_BUDGET_MS;
+
+/// How long a node may take for one request.
+const NODE_TIMEOUT_MS: u64 = 5_000;
+/// How many holds may wait for a lane.
+const LANE_QUEUE_MAX: usize = 1_024;
+/// How many holds one journal step and one request to the node may carry.
+const LANE_BATCH_MAX: usize = 64;
+/// How often chain_txs that the chain does not have yet are sent again.
+const REBROADCAST_MS: u64 = 2_000;
+/// How often unfinished holds are looked at.
+const RECONCILE_MS: u64 = 1_000;
+
+/// One network, checked at start: where its node is, who signs, and the way to its lane.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainLink {
+    network: Network,
+    node: HttpNode,
+    lane: LaneLink,
+    signer: Address,
+    live: Live,
+}
+
+/// A hold on its way to the lane, and where the answer goes.
+type Order = (Hold, oneshot::Sender<Result<B256, Fault>>);
+
+/// The way to a lane's thread.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneLink {
+    queue: mpsc::Sender<Order>,
+}
+
+/// The engines of every network, for one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Chains(Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>);
+
+/// A clock that never goes back.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch(Instant);
+
+impl Pace for Watch {
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn sleep(&self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+impl Submitter for LaneLink {
+    async fn submit(&self, hold: &Hold) -> Result<B256, Fault> {
+        let fault = Fault { kind: FaultKind::Settlement, money: MoneyState::Held };
+        let (reply, answer) = oneshot::channel();
+        self.queue.send((hold.clone(), reply)).await.map_err(|_| fault)?;
+        answer.await.map_err(|_| fault)?
+    }
+}
+
+impl Facilitator for Chains {
+    async fn check(&self, proven: &Proven) -> Check {
+        match self.0.get(&proven.offer().network()) {
+            Some(engine) => engine.check(proven).await,
+            None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
+        }
+    }
+
+    async fn settle(&self, hold: &Hold) -> Settlement {
+        match self.0.get(&hold.authorization.key.asset.network) {
+            Some(engine) => engine.settle(hold).await,
+            None => Settlement::Unknown { chain_tx: None },
+        }
+    }
+}
+
+impl Chains {
+    /// The engines for the calling thread.
+    pub(crate) fn new(links: &[ChainLink]) -> Self {
+        Self(Rc::new(links.iter().map(|link| (link.network, link.engine())).collect()))
+    }
+}
+
+impl ChainLink {
+    fn engine(&self) -> Engine<HttpNode, LaneLink, Watch> {
+        Engine {
+            node: self.node.clone(),
+            submitter: self.lane.clone(),
+            pace: Watch(Instant::now()),
+            signer: self.signer,
+            live: self.live.clone(),
+            budget_ms: SETTLE_BUDGET_MS,
+        }
+    }
+
+    /// Checks a network against its node, ends what a crash left open, and starts the lane and the reconciler.
+    pub(crate) async fn start(config: &NetworkConfig, key: &Key, store: &Store) -> anyhow::Result<Self> {
+        let network = config.network;
+        let url = config.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
+        let node = HttpNode::new(url, NODE_TIMEOUT_MS)?;
+        check(config, &node, store).await?;
+        let signer = key.address();
+        let gas = node.native_balance(signer).await.with_context(|| out_of_reach(network))?;
+        if gas.is_zero() {
+            warn!(%network, %signer, "the settlement key has no gas: settlements will stay pending until it is funded");
+        }
+        info!(%network, %signer, gas_wei = %gas, "settlement key");
+        engine::recover(&store.handle()?, network).await?;
+        let lane = start_lane(network, node.clone(), key.clone(), store.clone()).await?;
+        let link = Self { network, node, lane, signer, live: Live::default() };
+        link.start_reconciler(store.clone())?;
+        Ok(link)
+    }
+
+    fn start_reconciler(&self, store: Store) -> anyhow::Result<()> {
+        let link = self.clone();
+        let reconcile = move || -> anyhow::Result<()> {
+            let journal = store.handle()?;
+            let engine = link.engine();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async move {
+                loop {
+                    match engine.reconcile(&journal, link.network).await {
+                        Ok(0) => {}
+                        Ok(resolved) => info!(network = %link.network, resolved, "reconciled with the chain"),
+                        Err(fault) => error!(network = %link.network, %fault, "reconciliation stopped; it will go on"),
+                    }
+                    tokio::time::sleep(Duration::from_millis(RECONCILE_MS)).await;
+                }
+            })
+        };
+        spawn("reconciler", reconcile)
+    }
+}
+
+/// Compares what the configuration says of a network with what its node says.
+async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow::Result<()> {
+    let network = config.network;
+    let chain_id = node.chain_id().await.with_context(|| out_of_reach(network))?;
+    if chain_id != network.chain_id {
+        bail!("networks.{network}.rpc_urls[0]: this node is on eip155:{chain_id}");
+    }
+    let genesis = node.block(BlockAt::Number(0)).await.with_context(|| out_of_reach(network))?;
+    if !store.bind_chain(network, genesis.hash.as_slice())? {
+        bail!(
+            "store.path: this journal was written for another chain with the id {chain_id} (its first block differs). \
+             Use another file for another chain"
+        );
+    }
+    for (at, token) in config.tokens.iter().enumerate() {
+        let answer = engine::check_token(node, token).await.with_context(|| out_of_reach(network))?;
+        answer.map_err(|fault| anyhow!("networks.{network}.assets[{at}].{fault}"))?;
+    }
+    Ok(())
+}
+
+fn out_of_reach(network: Network) -> String {
+    format!("networks.{network}.rpc_urls[0]: the node does not answer (its words are in the log)")
+}
+
+/// Starts the thread that alone signs for a key.
+async fn start_lane(network: Network, node: HttpNode, key: Key, store: Store) -> anyhow::Result<LaneLink> {
+    let (queue, orders) = mpsc::channel(LANE_QUEUE_MAX);
+    let (started, ready) = oneshot::channel();
+    let run = move || -> anyhow::Result<()> {
+        let journal = store.handle()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async move {
+            match Lane::start(network, node, journal, key).await {
+                Ok(lane) => {
+                    started.send(Ok(())).ok();
+                    work(lane, orders).await;
+                }
+                Err(fault) => {
+                    started.send(Err(fault)).ok();
+                }
+            }
+        });
+        Ok(())
+    };
+    spawn("lane", run)?;
+    ready.await.context("the lane's thread ended")?.context("the lane cannot start")?;
+    Ok(LaneLink { queue })
+}
+
+/// Signs and sends what is ordered, whatever has come together in one step.
+async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Receiver<Order>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(REBROADCAST_MS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            taken = orders.recv_many(&mut batch, LANE_BATCH_MAX) => {
+                if taken == 0 {
+                    return;
+                }
+                let (holds, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                let ids: Vec<_> = holds.iter().map(|hold: &Hold| hold.id).collect();
+                let mut answers: BTreeMap<_, _> = lane.submit(&holds).await.into_iter().collect();
+                for (id, reply) in ids.into_iter().zip(replies) {
+                    if let Some(answer) = answers.remove(&id) {
+                        // Whoever asked may have gone; the journal has the chain_tx.
+                        reply.send(answer).ok();
+                    }
+                }
+            }
+            _ = ticks.tick() => {
+                if let Err(fault) = lane.rebroadcast().await {
+                    warn!(%fault, "nothing was sent again");
+                }
+            }
+        }
+    }
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
+    let run = move || {
+        if let Err(error) = run() {
+            error!(thread = name, error = format!("{error:#}"), "a thread ended");
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! One row per mistake: what is written, then the path, the line and a word of what is said about it.
+
+use super::tests::{FREE, HEAD, KEY, PAYEE, good, one, read};
+
+/// A whole file and its only mistake.
+#[rustfmt::skip]
+const FILES: &[(&str, &str, usize, &str)] = &[
+    ("", "", 1, "empty"),
+    ("# nothing\n", "", 1, "empty"),
+    ("--- ~\n", "", 1, "no value"),
+    ("hello", "", 1, "single value"),
+    ("- a\n- b\n", "", 1, "list"),
+    ("a: [1\nb: 2", "", 2, "not YAML"),
+    ("a: 1\n b: 2", "", 2, "not YAML"),
+    ("a: *x", "", 1, "anchor"),
+];
+
+/// A text of a good file, and what stands there instead.
+#[rustfmt::skip]
+const REPLACED: &[(&str, &str, &str, usize, &str)] = &[
+    ("version: 1\n", "", "version", 1, "missing"),
+    ("version: 1\n", "version: 2\n", "version", 1, "not a version"),
+    ("version: 1\n", "version: ~\n", "version", 1, "no value"),
+    ("version: 1\n", "version: !!int 1\n", "version", 1, "tags"),
+    ("version: 1\n", "version: &v 1\n", "version", 1, "anchors"),
+    ("version: 1\n", "&v version: 1\n", "", 1, "anchors"),
+    ("version: 1\n", "version: 1\nversion: 1\n", "version", 2, "twice (first on line 1)"),
+    ("version: 1\n", "version: 1\n\"version\": 1\n", "version", 2, "twice"),
+    ("version: 1\n", "vresion: 1\n", "vresion", 1, "no key vresion"),
+    ("version: 1\n", "version: 1\n? [a, b]\n: c\n", "\"[a, b\"", 2, "no key"),
+    (PAYEE, "0x209693Bc6afc0C5328bA36FaF03C514EF312287c", "provider_address", 2, "checksum"),
+    (PAYEE, "me", "provider_address", 2, "\"me\" is not an address"),
+    (PAYEE, KEY, "provider_address", 2, "*** is not an address"),
+    (PAYEE, "0x0000000000000000000000000000000000000000", "provider_address", 2, "zero address"),
+    ("\"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"", "0x0000000000000000000000000000000000000000", "provider_address", 2, "zero address"),
+    ("proxy:\n  target: http://127.0.0.1:3000\n", "", "proxy", 1, "missing"),
+    ("proxy:\n  target: http://127.0.0.1:3000\n", "proxy:\n", "proxy", 3, "no value"),
+    ("proxy:\n  target: http://127.0.0.1:3000\n", "proxy: { timeout: 1s }\n", "proxy.target", 3, "missing"),
+    ("http://127.0.0.1:3000", "ftp://127.0.0.1", "proxy.target", 4, "scheme"),
+    ("http://127.0.0.1:3000", "http://u:secret@127.0.0.1", "proxy.target", 4, "*** is not a target"),
+    ("http://127.0.0.1:3000", "[a]", "proxy.target", 4, "list"),
+    ("networks", "  timeout: 30\nnetworks", "proxy.timeout", 5, "no unit"),
+    ("networks", "  timeout: 11m\nnetworks", "proxy.timeout", 5, "out of range"),
+    ("networks", "  timeout: 0s\nnetworks", "proxy.timeout", 5, "out of range"),
+    ("networks", "  timeout: 1.5s\nnetworks", "proxy.timeout", 5, "length of time"),
+    ("networks", "  timeout: s\nnetworks", "proxy.timeout", 5, "length of time"),
+    ("networks", "  timeout: 99999999999999999999m\nnetworks", "proxy.timeout", 5, "out of range"),
+    ("networks", "  timeot: 1s\nnetworks", "proxy.timeot", 5, "no key timeot"),
+    (FREE, "", "routes", 1, "missing"),
+    (FREE, "routes: []\n", "routes", 7, "no route"),
+    (FREE, "routes: { a: 1 }\n", "routes", 7, "mapping"),
+    (FREE, "routes: [{ path: /, free: true }]\n---\na: 1\n", "", 9, "second YAML document"),
+];
+
+/// Line 8 of a good file.
+#[rustfmt::skip]
+const ADDED: &[(&str, &str, &str)] = &[
+    ("listen: example.org:80", "listen", "address"),
+    ("listen: 70000", "listen", "address"),
+    ("listen: \":80\"", "listen", "address"),
+    ("listen: \"localhost:\"", "listen", "address"),
+    ("listen: \"localhost:0.0.0.0:80\"", "listen", "address"),
+    ("default_action: allow", "default_action", "not an action"),
+    ("default_action: ${BREAK}", "default_action", "not an action"),
+    ("target: http://127.0.0.1", "target", "no key target"),
+    ("facilitator: { url: https://x }", "facilitator.url", "later version"),
+    ("facilitator: { signer: { env: 1X } }", "facilitator.signer.env", "not the name"),
+    ("facilitator: { signer: { env: A, file: b } }", "facilitator.signer", "both"),
+    ("facilitator: { signer: {} }", "facilitator.signer", "neither"),
+    ("facilitator: { signer: { file: '' } }", "facilitator.signer.file", "path"),
+    ("facilitator: { signer: \"${SIGNER}\" }", "facilitator.signer", "does not belong"),
+    ("store: { path: ':memory:' }", "store.path", "not the path"),
+    ("store: { path: '' }", "store.path", "not the path"),
+    ("store: { path: 'dir/' }", "store.path", "not the path"),
+    ("store: { path: '${NONE}' }", "store.path", "NONE is not set"),
+    ("store: { path: '${LONG}' }", "store.path", "longer"),
+    ("store: { path: '${A' }", "store.path", "closing brace"),
+    ("store: { path: '${A B}' }", "store.path", "name of an environment variable"),
+    ("store: { path: '${A:-${B}}' }", "store.path", "another variable"),
+    ("replay: { wait_ms: 60001 }", "replay.wait_ms", "out of range"),
+    ("replay: { wait_ms: -1 }", "replay.wait_ms", "whole number"),
+    ("replay: { wait_ms: 1.5 }", "replay.wait_ms", "whole number"),
+    ("replay: { answer_max_bytes: 67108865 }", "replay.answer_max_bytes", "out of range"),
+    ("replay: { answers_max_bytes: 1099511627777 }", "replay.answers_max_bytes", "out of range"),
+    ("replay: { answers_keep_s: 1h }", "replay.answers_keep_s", "whole number"),
+    ("replay: { wait: 1 }", "replay.wait", "no key wait"),
+    ("replay: [1]", "replay", "list"),
+];
+
+/// The routes of a file, from line 8 on.
+#[rustfmt::skip]
+const ROUTES: &[(&str, &str, usize, &str)] = &[
+    ("price: 1", "routes[0].path", 8, "missing"),
+    ("path: health\n  free: true", "routes[0].path", 8, "start with /"),
+    ("path: /a", "routes[0]", 8, "neither"),
+    ("path: /a\n  price: 1\n  free: true", "routes[0]", 8, "and is free"),
+    ("path: /a\n  free: false", "routes[0]", 8, "no price"),
+    ("path: /a\n  free: maybe", "routes[0].free", 9, "neither true nor false"),
+    ("path: /a\n  price:", "routes[0].price", 9, "no value"),
+    ("path: /a\n  price: 0", "routes[0].price", 9, "\"0\" is not a price: zero is not free."),
+    ("path: /a\n  price: $0.00", "routes[0].price", 9, "zero is not free"),
+    ("path: /a\n  price: -1", "routes[0].price", 9, "negative"),
+    ("path: /a\n  price: free", "routes[0].price", 9, "decimal number"),
+    ("path: /a\n  price: 1e-2", "routes[0].price", 9, "\"1e-2\" is not a price"),
+    ("path: /a\n  price: .5", "routes[0].price", 9, "decimal number"),
+    ("path: /a\n  price: 007", "routes[0].price", 9, "leading zero"),
+    ("path: /a\n  price: $$$1", "routes[0].price", 9, "decimal number"),
+    ("path: /a\n  price: 0x10", "routes[0].price", 9, "decimal number"),
+    ("path: /a\n  price: .nan", "routes[0].price", 9, "decimal number"),
+    ("path: /a\n  price: 999999999999999999999", "routes[0].price", 9, "too large"),
+    ("path: /a\n  price: 0.0000001", "routes[0].price", 9, "than USDC on eip155:84532, which has 6"),
+    ("path: /a\n  price: 0.0000000000000000001", "routes[0].price", 9, "than USDC"),
+    ("path: /a\n  prise: 1", "routes[0].prise", 9, "no key prise"),
+    ("path: /a\n  price: 1\n  price: 2", "routes[0].price", 10, "twice (first on line 9)"),
+    ("path: /a\n  free: true\n  method: HEAD", "routes[0].method", 10, "goes with GET"),
+    ("path: /a\n  free: true\n  method: GTE", "routes[0].method", 10, "not a method"),
+    ("path: /a\n  free: true\n  settlement: tab", "routes[0].settlement", 10, "tab settlement comes in a later version"),
+    ("path: /a\n  free: true\n  settlement: soon", "routes[0].settlement", 10, "kind of settlement"),
+    ("path: /a\n  free: true\n  rpc_urls: []", "routes[0].rpc_urls", 10, "no key rpc_urls"),
+    ("path: /a\n  price: 1\n- path: /a\n  price: 2", "routes[1]", 10, "never reached: routes[0] (line 8)"),
+    ("path: /a\n  price: 1\n  method: GET\n- path: /a\n  price: 2\n  method: get", "routes[1]", 11, "never reached"),
+];
+
+/// What stands from line 5 on, before a priced route. `URL` and `TOKEN` are good ones; the token lacks its decimals.
+#[rustfmt::skip]
+const NETWORKS: &[(&str, &str, usize, &str)] = &[
+    ("", "networks", 1, "no network to pay it on"),
+    ("networks: {}\n", "networks", 5, "no network to pay it on"),
+    ("network:\n  eip155:1: {}\n", "network", 5, "no key network"),
+    ("networks:\n  base: { URL }\n", "networks.base", 6, "CAIP-2"),
+    ("networks:\n  84532: { URL }\n", "networks.84532", 6, "CAIP-2"),
+    ("networks:\n  eip155:1: { URL }\n  eip155:1: { URL }\n", "networks.eip155:1", 7, "twice"),
+    ("networks:\n  eip155:1: {}\n", "networks.eip155:1.rpc_urls", 6, "missing"),
+    ("networks:\n  eip155:1: { rpc_urls: [] }\n", "networks.eip155:1.rpc_urls", 6, "no address"),
+    ("networks:\n  eip155:1: { rpc_urls: http://a }\n", "networks.eip155:1.rpc_urls", 6, "where a list is read"),
+    ("networks:\n  eip155:1: { rpc_urls: [ws://a/SECRET] }\n", "networks.eip155:1.rpc_urls[0]", 6, "http://"),
+    ("networks:\n  eip155:1: { rpc_urls: ['http://'] }\n", "networks.eip155:1.rpc_urls[0]", 6, "URL"),
+    ("networks:\n  eip155:1: { rpc_urls: ['http://a:99999'] }\n", "networks.eip155:1.rpc_urls[0]", 6, "port"),
+    ("networks:\n  eip155:1:\n    rpc_urls:\n    - http://a\n    - http://b\n", "networks.eip155:1.rpc_urls[1]", 9, "later version"),
+    ("networks:\n  eip155:31337: { URL }\n", "networks.eip155:31337.assets", 6, "knows no USDC"),
+    ("networks:\n  eip155:31337: { URL, assets: [usdc] }\n", "networks.eip155:31337.assets[0]", 6, "knows no USDC"),
+    ("networks:\n  eip155:1: { URL, assets: [] }\n", "networks.eip155:1.assets", 6, "no token"),
+    ("networks:\n  eip155:1: { URL, assets: [dai] }\n", "networks.eip155:1.assets[0]", 6, "\"dai\""),
+    ("networks:\n  eip155:1: { URL, assets: [usdc, USDC] }\n", "networks.eip155:1.assets[1]", 6, "listed twice"),
+    ("networks:\n  eip155:1: { URL, assets: [{ TOKEN }] }\n", "networks.eip155:1.assets[0].decimals", 6, "missing"),
+    ("networks:\n  eip155:1: { URL, assets: [{ TOKEN, decimals: 37 }] }\n", "networks.eip155:1.assets[0].decimals", 6, "out of range"),
+    ("networks:\n  eip155:1: { URL, assets: [{ TOKEN, decimals: 1 }] }\n", "routes[0].price", 7, "than A on eip155:1, which has 1"),
+];
+
+#[rustfmt::skip]
+const LATER: &[&str] = &[
+    "exposure", "settle_first", "facilitator_url", "price_endpoint", "allowlist", "global_allowlist", "rate_limits", "fail_mode",
+    "discovery", "log", "proxy_rewrite", "proxy_params", "description", "mime_type", "info", "route_template",
+];
+
+#[test]
+fn mistakes_on_top_table() {
+    for (text, path, line, word) in FILES {
+        one(text, path, *line, word);
+    }
+    let whole = format!("{HEAD}{FREE}");
+    for (from, to, path, line, word) in REPLACED {
+        one(&whole.replacen(from, to, 1), path, *line, word);
+    }
+    for (added, path, word) in ADDED {
+        one(&format!("{whole}{added}\n"), path, 8, word);
+    }
+}
+
+#[test]
+fn mistakes_in_routes_table() {
+    for (route, path, line, word) in ROUTES {
+        one(&format!("{HEAD}routes:\n- {route}\n"), path, *line, word);
+    }
+    let many = "- { path: /a, free: true }\n".repeat(1_001);
+    one(&format!("{HEAD}routes:\n{many}"), "routes", 7, "1001 routes");
+    // One method of a path and the rest of it are two routes.
+    good(&format!("{HEAD}routes:\n- path: /a\n  price: 1\n  method: GET\n- path: /a\n  price: 2\n"));
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_by_name() {
+    for key in LATER {
+        let word = format!("`{key}` comes in a later version");
+        one(&format!("{HEAD}{FREE}{key}: x\n"), key, 8, &word);
+        let route = format!("{HEAD}routes:\n- path: /a\n  free: true\n  {key}: x\n");
+        one(&route, &format!("routes[0].{key}"), 10, &word);
+    }
+}
+
+#[test]
+fn mistakes_in_networks_table() {
+    let head = HEAD.split("networks").next().unwrap_or_default();
+    let url = "rpc_urls: [http://127.0.0.1:8545]";
+    let token = format!("address: \"{PAYEE}\", name: A, version: 1");
+    for (networks, path, line, word) in NETWORKS {
+        let networks = networks.replace("URL", url).replace("TOKEN", &token);
+        let text = format!("{head}{networks}routes: [{{ path: /a, price: 0.01 }}]\n");
+        one(&text, path, *line, word);
+    }
+    assert_eq!(good(&format!("{head}{FREE}")).networks, []);
+    let named = format!("{head}{FREE}networks: {{ base: {{ {url} }} }}\n");
+    let mistakes = read(&named).expect_err("base is a name of x402 v1");
+    assert_eq!(mistakes.list()[0].fix, "write eip155:8453.");
+    // A mistake in a network does not hide the prices that its token cannot hold.
+    let both = format!("{HEAD}routes: [{{ path: /a, price: 0.0000001 }}]\n").replace("http://127.0.0.1:8545", "x");
+    let mistakes = read(&both).expect_err("two mistakes");
+    assert_eq!(mistakes.list().len(), 2, "{mistakes}");
+}
+
+#[test]
+fn seven_mistakes_come_at_once_in_order_of_line() {
+    let text = "version: 1
+provider_address: me
+prxy: { target: http://127.0.0.1:3000 }
+routes:
+- path: /health
+  free: true
+- path: /paid/*
+  price: 0
+  price: 1
+- path: paid
+  price: 0.01
+default_action: open
+";
+    let mistakes = read(text).expect_err("seven mistakes");
+    let list = mistakes.list().iter();
+    let got: Vec<_> = list.map(|m| (m.line, m.path.as_str())).collect();
+    let want = [
+        (Some(1), "networks"),
+        (Some(2), "provider_address"),
+        (Some(3), "prxy"),
+        (Some(8), "routes[1].price"),
+        (Some(9), "routes[1].price"),
+        (Some(10), "routes[2].path"),
+        (Some(12), "default_action"),
+    ];
+    assert_eq!(got, want, "{mistakes}");
+    let printed = mistakes.to_string();
+    let block = "pontage.yaml:8  routes[1].price
+    \"0\" is not a price: zero is not free.
+    Fix: write `free: true`, or a price such as \"0.01\".
+";
+    assert!(printed.contains(block), "{printed}");
+    assert!(printed.contains("did you mean `proxy`?"), "{printed}");
+}

@@ -1,0 +1,209 @@
+//! Networks, their nodes and the tokens that are taken there.
+
+use std::fmt;
+
+use http::Uri;
+use protocol::{Asset, AssetAddress, Network, Token};
+
+use super::reader::{At, Entry, Fields, Node, Reader};
+
+const MAX_NETWORKS: usize = 32;
+const MAX_TOKENS: usize = 16;
+const MAX_DECIMALS: u64 = 36;
+const NETWORKS_FIX: &str = "write a network by its CAIP-2 id, such as eip155:8453, with rpc_urls beneath it.";
+const RPC_FIX: &str = "write a list with one address, such as rpc_urls: [\"http://127.0.0.1:8545\"].";
+const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, decimals }.";
+
+/// One network that payments are taken on.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct NetworkConfig {
+    /// Which chain.
+    pub(crate) network: Network,
+    /// Its nodes; exactly one in this version. May hold an access key, so `Debug` leaves them out.
+    pub(crate) rpc_urls: Vec<String>,
+    /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
+    pub(crate) tokens: Vec<Token>,
+}
+
+impl fmt::Debug for NetworkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkConfig")
+            .field("network", &self.network)
+            .field("rpc_urls", &"***")
+            .field("tokens", &self.tokens)
+            .finish()
+    }
+}
+
+/// Reads `networks`. `tokens` takes every token that was read, also of a network that has a mistake elsewhere.
+pub(super) fn networks<'d>(
+    reader: &mut Reader<'d>,
+    node: &Node<'d>,
+    tokens: &mut Vec<Token>,
+) -> Option<Vec<NetworkConfig>> {
+    let entries = reader.entries(node, NETWORKS_FIX)?;
+    if entries.len() > MAX_NETWORKS {
+        let what = format!("{} networks are more than {MAX_NETWORKS}.", entries.len());
+        return reader.mistake(&node.at, what, "remove the networks that nobody pays on.");
+    }
+    let read: Vec<_> = entries.iter().map(|entry| network(reader, entry, tokens)).collect();
+    read.into_iter().collect()
+}
+
+fn network<'d>(reader: &mut Reader<'d>, entry: &Entry<'d>, all_tokens: &mut Vec<Token>) -> Option<NetworkConfig> {
+    let network = network_id(reader, entry);
+    let fields = reader.fields(&entry.node, "networks.<caip2>")?;
+    let rpc_urls = rpc_urls(reader, &fields);
+    let tokens = match (fields.get("assets"), network) {
+        (Some(node), _) => assets(reader, &node, network),
+        (None, Some(network)) if !fields.was_meant("assets") => default_token(reader, &entry.at, network),
+        (None, _) => None,
+    };
+    all_tokens.extend(tokens.iter().flatten().cloned());
+    Some(NetworkConfig { network: network?, rpc_urls: rpc_urls?, tokens: tokens? })
+}
+
+fn network_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Network> {
+    if let Ok(network) = entry.name.parse() {
+        return Some(network);
+    }
+    let by_number = format!("eip155:{}", entry.name).parse::<Network>().ok();
+    let fix = match Network::from_v1_name(&entry.name).or(by_number) {
+        Some(network) => format!("write {network}."),
+        None => NETWORKS_FIX.to_owned(),
+    };
+    reader.mistake(&entry.at, "this is not the CAIP-2 id of an EVM chain.", fix)
+}
+
+fn rpc_urls<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<String>> {
+    let node = reader.required(fields, "rpc_urls", RPC_FIX)?;
+    let items = reader.items(&node, RPC_FIX)?;
+    if items.is_empty() {
+        return reader.mistake(&node.at, "there is no address of a node.", RPC_FIX);
+    }
+    let mut urls = Vec::new();
+    for (nth, item) in items.iter().enumerate() {
+        if nth == 1 {
+            let what = "more than one node for a network comes in a later version.";
+            reader.mistake::<()>(&item.at, what, "keep the first address only.");
+        }
+        urls.push(rpc_url(reader, item));
+    }
+    urls.into_iter().collect()
+}
+
+/// The address is not repeated in messages: many providers put their access key into it.
+fn rpc_url<'d>(reader: &mut Reader<'d>, item: &Node<'d>) -> Option<String> {
+    let text = reader.text(item, RPC_FIX)?;
+    match check_url(&text.value) {
+        Ok(()) => Some(text.value),
+        Err(why) => reader.mistake(&item.at, format!("the address of the node {why}."), RPC_FIX),
+    }
+}
+
+fn check_url(text: &str) -> Result<(), &'static str> {
+    let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("does not start with http:// or https://");
+    }
+    let authority = uri.authority().ok_or("names no host")?;
+    if authority.host().is_empty() {
+        return Err("names no host");
+    }
+    let port_is_wrong = match authority.port_u16() {
+        Some(port) => port == 0,
+        None => !authority.as_str().ends_with(authority.host()),
+    };
+    if port_is_wrong { Err("has a wrong port") } else { Ok(()) }
+}
+
+fn default_token(reader: &mut Reader<'_>, at: &At, network: Network) -> Option<Vec<Token>> {
+    match Token::usdc(network) {
+        Some(token) => Some(vec![token]),
+        None => reader.mistake(
+            &at.key("assets", at.line),
+            format!("`assets` is missing, and pontage knows no USDC on {network}."),
+            "list the tokens, each as { address, name, version, decimals }.",
+        ),
+    }
+}
+
+fn assets<'d>(reader: &mut Reader<'d>, node: &Node<'d>, network: Option<Network>) -> Option<Vec<Token>> {
+    let items = reader.items(node, ASSETS_FIX)?;
+    if items.is_empty() {
+        return reader.mistake(&node.at, "there is no token to be paid in.", ASSETS_FIX);
+    }
+    if items.len() > MAX_TOKENS {
+        let what = format!("{} tokens are more than {MAX_TOKENS}.", items.len());
+        return reader.mistake(&node.at, what, "remove the tokens that nobody pays in.");
+    }
+    // Tokens of a network that is not known are read for their mistakes all the same.
+    let on = network.unwrap_or(Network::BASE_SEPOLIA);
+    let mut tokens: Vec<Option<Token>> = Vec::new();
+    for item in &items {
+        let token = match item.is_mapping() {
+            true => token(reader, item, on),
+            false => known_token(reader, item, network),
+        };
+        let twice = |token: &Token| tokens.iter().flatten().any(|other| other.asset == token.asset);
+        if token.as_ref().is_some_and(twice) {
+            reader.mistake::<()>(&item.at, "the token is listed twice.", "keep one of the two.");
+        }
+        tokens.push(token);
+    }
+    network?;
+    tokens.into_iter().collect()
+}
+
+fn known_token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Option<Network>) -> Option<Token> {
+    let text = reader.text(item, ASSETS_FIX)?;
+    if !text.value.eq_ignore_ascii_case("usdc") {
+        return reader.mistake(&item.at, format!("{} is not a token known by name.", text.shown()), ASSETS_FIX);
+    }
+    let network = network?;
+    match Token::usdc(network) {
+        Some(token) => Some(token),
+        None => reader.mistake(
+            &item.at,
+            format!("pontage knows no USDC on {network}."),
+            "write the token as { address, name, version, decimals }.",
+        ),
+    }
+}
+
+fn token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Network) -> Option<Token> {
+    let fields = reader.fields(item, "networks.<caip2>.assets[]")?;
+    let address = token_address(reader, &fields);
+    let name = domain_word(reader, &fields, "name");
+    let version = domain_word(reader, &fields, "version");
+    let decimals = reader
+        .required(&fields, "decimals", "write the token's decimal places, such as decimals: 6.")
+        .and_then(|node| reader.whole(&node, 0..=MAX_DECIMALS, "decimal places"))
+        .and_then(|places| u8::try_from(places).ok());
+    Some(Token { asset: Asset { network, address: address? }, name: name?, version: version?, decimals: decimals? })
+}
+
+fn token_address<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<AssetAddress> {
+    let fix = "write the address of the token's contract: 0x and 40 hex digits.";
+    let node = reader.required(fields, "address", fix)?;
+    let text = reader.text(&node, fix)?;
+    match text.value.parse::<AssetAddress>() {
+        Ok(address) if address.0.is_zero() => {
+            reader.mistake(&node.at, "this is the zero address, which is no token.", fix)
+        }
+        Ok(address) => Some(address),
+        Err(why) => reader.mistake(&node.at, format!("{} {why}.", text.shown()), fix),
+    }
+}
+
+/// Name and version of the EIP-712 domain. Whether the contract has the same is found out at start, from the chain.
+fn domain_word<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, key: &'static str) -> Option<String> {
+    let fix = format!("write what the contract answers to {key}(), at most 64 characters.");
+    let node = reader.required(fields, key, &fix)?;
+    let text = reader.text(&node, &fix)?;
+    let length = text.value.chars().count();
+    if length == 0 || length > 64 || text.value.chars().any(char::is_control) {
+        return reader.mistake(&node.at, format!("{} is not a {key} of a token.", text.shown()), fix);
+    }
+    Some(text.value)
+}

@@ -1,0 +1,324 @@
+//! What a good file becomes, what is never printed, and where the limits lie. The mistakes have a file of their own.
+
+use std::path::Path;
+
+use protocol::{Network, Token};
+
+use super::keys::{KEYS, nearest};
+use super::*;
+
+pub(super) const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+pub(super) const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+/// Six lines, so that what a row adds starts on line 7.
+pub(super) const HEAD: &str = "version: 1
+provider_address: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"
+proxy:
+  target: http://127.0.0.1:3000
+networks:
+  eip155:84532: { rpc_urls: [\"http://127.0.0.1:8545\"] }
+";
+pub(super) const FREE: &str = "routes: [{ path: /health, free: true }]\n";
+
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "SET" => "/from/env",
+        "EMPTY" => "",
+        "PRICE" => "0.25",
+        "PORT" => "9000",
+        "YES" => "true",
+        "BREAK" => "block\nlisten: 1",
+        "KEY" => KEY,
+        "LONG" => return Some("x".repeat(9_000)),
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+pub(super) fn read(text: &str) -> Result<Config, Mistakes> {
+    parse(text, "pontage.yaml", Path::new("/etc/pontage"), &env)
+}
+
+pub(super) fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
+}
+
+fn price_of(text: &str) -> String {
+    match &good(&format!("{HEAD}routes:\n- path: /a\n  price: {text}\n")).routes[0].price {
+        PriceConfig::Due { dollars } => dollars.clone(),
+        PriceConfig::Free => "free".to_owned(),
+    }
+}
+
+/// Asserts that `text` has exactly one mistake.
+pub(super) fn one(text: &str, path: &str, line: usize, word: &str) {
+    let mistakes = read(text).expect_err(text);
+    let list = mistakes.list();
+    assert_eq!(list.len(), 1, "{mistakes}\n{text}");
+    assert_eq!((list[0].path.as_str(), list[0].line), (path, Some(line)), "{mistakes}\n{text}");
+    assert!(list[0].what.contains(word), "{word}: {mistakes}\n{text}");
+    assert!(!list[0].fix.is_empty(), "{mistakes}");
+}
+
+#[test]
+fn defaults() {
+    let config = good(&format!("{HEAD}{FREE}"));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8402");
+    assert_eq!(config.timeout_ms, 30_000);
+    assert_eq!(config.payee.to_string(), PAYEE);
+    assert_eq!(config.default_action, DefaultAction::Block);
+    assert_eq!(config.signer, None);
+    assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
+    assert_eq!(config.replay, ReplayConfig::default());
+    assert_eq!(config.routes[0].line, 7);
+    let usdc = Token::usdc(Network::BASE_SEPOLIA).expect("Base Sepolia has a USDC");
+    assert_eq!(config.networks[0].tokens, [usdc]);
+}
+
+#[test]
+fn values_table() {
+    for (text, want) in [
+        ("0.01", "0.01"),
+        ("\"0.01\"", "0.01"),
+        ("$0.01", "0.01"),
+        ("'$1.50'", "1.50"),
+        ("5", "5"),
+        ("0.010", "0.010"),
+        ("0.100000000", "0.100000000"),
+        ("${PRICE}", "0.25"),
+        ("\"$${PRICE}\"", ""),
+        ("${NONE:-0.5}", "0.5"),
+        ("${EMPTY:-0.5}", "0.5"),
+        ("$${NONE:-0.5}", ""),
+        ("$$0.5", "0.5"),
+    ] {
+        if want.is_empty() {
+            let file = format!("{HEAD}routes:\n- path: /a\n  price: {text}\n");
+            one(&file, "routes[0].price", 9, "is not a price");
+        } else {
+            assert_eq!(price_of(text), want, "{text}");
+        }
+    }
+    for (text, want) in [("1ms", 1), ("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("10m", 600_000)] {
+        let file = HEAD.replace("networks", &format!("  timeout: {text}\nnetworks"));
+        assert_eq!(good(&format!("{file}{FREE}")).timeout_ms, want, "{text}");
+    }
+    for (text, want) in [
+        ("0", "127.0.0.1:0"),
+        ("9000", "127.0.0.1:9000"),
+        ("${PORT}", "127.0.0.1:9000"),
+        ("localhost:80", "127.0.0.1:80"),
+        ("0.0.0.0:8402", "0.0.0.0:8402"),
+        ("\"[::1]:8402\"", "[::1]:8402"),
+        ("127.0.0.1:${PORT}", "127.0.0.1:9000"),
+    ] {
+        let config = good(&format!("{HEAD}{FREE}listen: {text}\n"));
+        assert_eq!(config.listen.to_string(), want, "{text}");
+    }
+    for (text, want) in [
+        ("get", Some(http::Method::GET)),
+        ("POST", Some(http::Method::POST)),
+        ("\"${NONE:-Delete}\"", Some(http::Method::DELETE)),
+    ] {
+        let config = good(&format!("{HEAD}routes: [{{ path: /, method: {text}, free: \"${{YES}}\" }}]\n"));
+        assert_eq!(config.routes[0].method, want, "{text}");
+    }
+    for (text, want) in [
+        ("books.db", "/etc/pontage/books.db"),
+        ("/var/books.db", "/var/books.db"),
+        ("${SET}/books.db", "/from/env/books.db"),
+        ("a$$b", "/etc/pontage/a$b"),
+        ("a$b", "/etc/pontage/a$b"),
+    ] {
+        let config = good(&format!("{HEAD}{FREE}store: {{ path: \"{text}\" }}\n"));
+        assert_eq!(config.store_path, Path::new(want), "{text}");
+    }
+    for (text, want) in [
+        ("{ env: SIGNER }", SecretSource::Env("SIGNER".to_owned())),
+        ("{ file: key }", SecretSource::File("/etc/pontage/key".into())),
+        ("{ file: /run/key }", SecretSource::File("/run/key".into())),
+    ] {
+        let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
+        assert_eq!(config.signer, Some(want));
+    }
+}
+
+#[test]
+fn tokens_are_read() {
+    let file = format!(
+        "{HEAD}  eip155:31337:
+    rpc_urls: [http://127.0.0.1:8546/v1/key?x=1]
+    assets:
+    - address: \"0x036CbD53842c5426634e7929541eC2318f3dCF7e\"
+      name: Own
+      version: 1.0
+      decimals: 18
+{FREE}"
+    );
+    let config = good(&file);
+    assert_eq!(config.networks.len(), 2);
+    let token = &config.networks[1].tokens[0];
+    assert_eq!((token.name.as_str(), token.version.as_str(), token.decimals), ("Own", "1.0", 18));
+    assert_eq!(token.asset.network, Network { chain_id: 31337 });
+}
+
+#[test]
+fn a_key_in_the_file_is_refused_and_never_repeated() {
+    let bare = KEY.trim_start_matches("0x");
+    for signer in [
+        KEY.to_owned(),
+        bare.to_owned(),
+        format!("\"{KEY}\""),
+        format!("\"{}\"", &KEY[..40]),
+        format!("{{ env: {KEY} }}"),
+        format!("{{ env: {bare} }}"),
+        format!("{{ file: {KEY} }}"),
+        "{ file: \"${KEY}\" }".to_owned(),
+        "{ env: \"${KEY}\" }".to_owned(),
+        format!("{{ key: {KEY} }}"),
+        format!("{{ {KEY}: env }}"),
+        format!("[{KEY}]"),
+        "legal winner thank year wave sausage worth useful legal winner thank yellow".to_owned(),
+    ] {
+        let text = format!("{HEAD}{FREE}facilitator: {{ signer: {signer} }}\n");
+        let mistakes = read(&text).expect_err(&signer);
+        let printed = format!("{mistakes} {mistakes:?}");
+        assert!(printed.contains("facilitator.signer"), "{printed}");
+        assert!(!printed.contains(&bare[1..9]), "{printed}");
+        assert!(!printed.contains("legal winner"), "{printed}");
+    }
+    for elsewhere in [format!("listen: {KEY}"), format!("{KEY}: 1"), format!("listen: [{KEY}")] {
+        let mistakes = read(&format!("{HEAD}{FREE}{elsewhere}\n")).expect_err(&elsewhere);
+        assert!(!format!("{mistakes:?}").contains(&bare[1..9]), "{mistakes}");
+    }
+    let config = good(&format!("{}{FREE}", HEAD.replace(":8545", "/SECRET")));
+    assert!(!format!("{config:?}").contains("SECRET"), "{config:?}");
+    let rpc = HEAD.replace("http://127.0.0.1:8545", "wss://node.example/SECRET");
+    let mistakes = read(&format!("{rpc}{FREE}")).expect_err("wss");
+    assert!(!format!("{mistakes:?}").contains("SECRET"), "{mistakes}");
+}
+
+#[test]
+fn a_value_from_the_environment_is_not_repeated() {
+    let mistakes = read(&format!("{HEAD}{FREE}listen: ${{SET}}\n")).expect_err("a path is no address");
+    assert!(mistakes.to_string().contains("the value of \"${SET}\" is not"), "{mistakes}");
+    assert!(!mistakes.to_string().contains("/from/env"), "{mistakes}");
+}
+
+#[test]
+fn secrets_are_read_and_print_as_stars() {
+    let folder = std::env::temp_dir().join(format!("pontage-config-secret-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.join(name), bytes).unwrap();
+        SecretSource::File(folder.join(name))
+    };
+    let secret = file("key", format!("{KEY}\n").as_bytes()).read().unwrap();
+    assert_eq!(secret.expose(), KEY);
+    assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+    let large = vec![b'a'; 64 * 1024 + 1];
+    assert!(matches!(file("blank", b" \n").read(), Err(SecretFault::Empty(_))));
+    assert!(matches!(file("bytes", &[0xff]).read(), Err(SecretFault::NotText(_))));
+    assert!(matches!(file("large", &large).read(), Err(SecretFault::TooLarge(_))));
+    let missing = SecretSource::File(folder.join("none")).read();
+    assert!(matches!(missing, Err(SecretFault::Unreadable { .. })));
+    let unset = SecretSource::Env("PONTAGE_TEST_NEVER_SET".to_owned()).read();
+    assert!(matches!(unset, Err(SecretFault::Unset(_))));
+    assert!(SecretSource::Env("PATH".to_owned()).read().is_ok());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn files_are_read_within_limits() {
+    let folder = std::env::temp_dir().join(format!("pontage-config-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("pontage.yaml");
+    let load_bytes = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        load(&path, &env)
+    };
+    let whole = format!("{HEAD}{FREE}");
+    assert_eq!(load_bytes(whole.as_bytes()).unwrap().store_path, folder.join("pontage.db"));
+    assert!(load_bytes(whole.replace('\n', "\r\n").as_bytes()).is_ok());
+    assert!(load_bytes(format!("\u{feff}{whole}").as_bytes()).is_ok());
+    let padded = format!("{whole}#{}", "x".repeat(1024 * 1024));
+    let printed = load_bytes(padded.as_bytes()).unwrap_err().to_string();
+    assert!(printed.starts_with("pontage.yaml\n    the file is larger"), "{printed}");
+    let not_text = load_bytes(b"version: 1\n\xff\n").unwrap_err();
+    assert_eq!(not_text.list()[0].line, Some(2));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(load(&path, &env).unwrap_err().to_string().contains("cannot be read"));
+    assert!(load(Path::new("/"), &env).is_err());
+}
+
+#[test]
+fn deep_and_wide_files_are_refused() {
+    let deep = [
+        "- ".repeat(500_000),
+        "? ".repeat(500_000),
+        "[".repeat(500_000),
+        "[a: ".repeat(250) + &"]".repeat(250),
+        format!("{}{}{}", "? - ".repeat(16), "{a: ".repeat(250), "}".repeat(250)),
+        "? [".repeat(100) + &"]".repeat(100),
+        (0..64).map(|n| format!("{}- a:\n", " ".repeat(n))).collect(),
+        (0..400).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
+    ];
+    for text in deep {
+        let mistakes = read(&text).expect_err("too deep");
+        assert_eq!(mistakes.list().len(), 1);
+    }
+    assert!(read(&"- a\n".repeat(200_000)).is_err());
+    let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+        d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+    assert!(read(laughs).is_err());
+    let repeated = format!("{HEAD}{FREE}{}", "listen: 1\n".repeat(40));
+    assert!(read(&repeated).is_err());
+    let unknown: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
+    let mistakes = read(&unknown).expect_err("unknown keys");
+    assert_eq!(mistakes.list().len(), 1_000);
+    assert!(mistakes.to_string().ends_with("more"), "the rest is counted");
+}
+
+#[test]
+fn near_words() {
+    let known = ["proxy", "routes", "provider_address", "replay"];
+    for (written, want) in [
+        ("prxoy", Some("proxy")),
+        ("route", Some("routes")),
+        ("provider-address", Some("provider_address")),
+        ("providerAddress", Some("provider_address")),
+        ("relay", Some("replay")),
+        ("upstream", None),
+        ("", None),
+    ] {
+        assert_eq!(nearest(written, &known), want, "{written}");
+    }
+}
+
+#[test]
+fn the_template_has_one_thing_to_fill_in() {
+    let line = TEMPLATE.lines().position(|line| line.starts_with("provider_address")).unwrap() + 1;
+    one(TEMPLATE, "provider_address", line, "zero address");
+    let filled = TEMPLATE.replace("0x0000000000000000000000000000000000000000", PAYEE);
+    let config = good(&filled);
+    assert_eq!(config.routes.len(), 2);
+    assert!(config.signer.is_some());
+}
+
+#[test]
+fn the_docs_have_every_key_and_their_example_parses() {
+    let docs = include_str!("../../../../docs/config.md");
+    let mut in_table: Vec<_> =
+        docs.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|rest| rest.split('`').next()).collect();
+    let mut known = KEYS.to_vec();
+    in_table.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(in_table, known);
+
+    let example = docs.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let example = example.expect("the page has an example");
+    good(example);
+    for key in KEYS {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        assert!(example.contains(&format!("{name}:")) || *key == "facilitator.signer.file", "{key}");
+    }
+}

@@ -1,0 +1,266 @@
+//! The upstream's answer on its way to the caller, or into the store.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use gate::{Answer, Journal};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use ledger::HoldId;
+use protocol::x402::Receipt;
+use proxy::{UpstreamBody, UpstreamFault};
+use tracing::warn;
+
+use super::upload::Digest;
+use super::{Front, bytes, strip_payment_words};
+use crate::problem;
+
+/// A response's body: ours, the upstream's as it is, or the upstream's under watch.
+pub(crate) enum Body {
+    Full(Full<Bytes>),
+    Pass(UpstreamBody),
+    Paid(Box<Paid>),
+}
+
+/// A paid answer that is being released. If the upstream breaks off, the charge is owed back; if the caller has an
+/// `Idempotency-Key`, the answer is stored, even when he leaves half-way.
+pub(crate) struct Paid {
+    body: Option<UpstreamBody>,
+    keeper: Keeper,
+}
+
+/// Whose answer it is, and what is kept of it.
+pub(crate) struct Keeper {
+    front: Front,
+    hold: HoldId,
+    digest: Digest,
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    status: StatusCode,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Keeper {
+    pub(super) fn new(front: Front, hold: HoldId, idempotent: bool, digest: Digest) -> Self {
+        let kept = idempotent.then(|| Kept { status: StatusCode::OK, headers: Vec::new(), body: Vec::new() });
+        Self { front, hold, digest, kept }
+    }
+
+    /// Notes a piece of the body; one that is too large is not kept.
+    fn note(&mut self, data: &[u8]) {
+        let max = self.front.0.shared.answer_max_bytes;
+        if let Some(kept) = &mut self.kept {
+            let size = kept.body.len().saturating_add(data.len());
+            if u64::try_from(size).is_ok_and(|size| size <= max) {
+                kept.body.extend_from_slice(data);
+            } else {
+                self.kept = None;
+            }
+        }
+    }
+
+    /// The answer is whole.
+    fn finish(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        let (front, hold) = (self.front.clone(), self.hold);
+        let answer = kept.into_answer(&self.digest);
+        tokio::task::spawn_local(async move { store(&front, hold, answer).await });
+    }
+
+    /// The upstream broke off.
+    fn broke(&mut self, fault: &UpstreamFault) {
+        warn!(hold = %self.hold, kind = fault.kind.code(), cause = %fault, "the upstream broke off a paid answer");
+        self.kept = None;
+        let (flow, hold) = (Rc::clone(&self.front.0.flow), self.hold);
+        tokio::task::spawn_local(async move { flow.answer_broke(hold).await });
+    }
+}
+
+impl Kept {
+    fn into_answer(self, digest: &Digest) -> Answer {
+        Answer { status: self.status.as_u16(), headers: self.headers, body: self.body, request_digest: digest.value() }
+    }
+}
+
+/// An answer of ours.
+pub(super) fn full(response: Response<Bytes>) -> Response<Body> {
+    response.map(|body| Body::Full(Full::new(body)))
+}
+
+/// Passes an answer on that nothing is charged for.
+pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
+    strip_payment_words(response.headers_mut());
+    response.map(Body::Pass)
+}
+
+/// Releases a paid answer with its receipt.
+pub(super) fn release(mut response: Response<UpstreamBody>, receipt: &Receipt, mut keeper: Keeper) -> Response<Body> {
+    strip_payment_words(response.headers_mut());
+    if let Some(kept) = &mut keeper.kept {
+        kept.status = response.status();
+        kept.headers = header_list(response.headers());
+    }
+    decorate(response.headers_mut(), receipt);
+    response.map(|body| {
+        let mut paid = Paid { body: Some(body), keeper };
+        paid.end_if_done();
+        Body::Paid(Box::new(paid))
+    })
+}
+
+/// Gives out a stored answer with its receipt.
+pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
+    let mut response = Response::new(bytes(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    for (name, value) in answer.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    decorate(response.headers_mut(), receipt);
+    full(response)
+}
+
+/// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
+pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<UpstreamBody>, digest: &Digest) {
+    let (mut parts, mut body) = response.into_parts();
+    strip_payment_words(&mut parts.headers);
+    let mut keeper = Keeper::new(front.clone(), hold, true, digest.clone());
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
+            Err(_) => keeper.kept = None,
+        }
+        if keeper.kept.is_none() {
+            break;
+        }
+    }
+    match keeper.kept.take() {
+        Some(kept) => {
+            let kept = Kept { status: parts.status, headers: header_list(&parts.headers), ..kept };
+            store(front, hold, kept.into_answer(digest)).await;
+        }
+        None => {
+            warn!(%hold, "an answer could not be kept: the payment is owed back if it moves");
+            front.0.flow.answer_broke(hold).await;
+        }
+    }
+}
+
+async fn store(front: &Front, hold: HoldId, answer: Answer) {
+    if let Err(fault) = front.0.flow.journal.keep_answer(hold, answer).await {
+        warn!(%hold, %fault, "an answer was not stored");
+        front.0.flow.answer_broke(hold).await;
+    }
+}
+
+/// Everything but the length, which is counted anew.
+fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let kept = headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH);
+    kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+/// Adds the receipt; a paid answer belongs to its payer alone, so no shared cache may keep it.
+fn decorate(headers: &mut HeaderMap, receipt: &Receipt) {
+    problem::receipts(headers, receipt);
+    let existing = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kept: Vec<_> = existing
+        .split(',')
+        .map(str::trim)
+        .filter(|word| {
+            !word.is_empty() && !word.eq_ignore_ascii_case("public") && !word.eq_ignore_ascii_case("private")
+        })
+        .collect();
+    let merged = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    headers.insert(CACHE_CONTROL, HeaderValue::try_from(merged).unwrap_or(HeaderValue::from_static("private")));
+}
+
+impl Paid {
+    fn end_if_done(&mut self) {
+        if self.body.as_ref().is_some_and(HttpBody::is_end_stream) {
+            self.body = None;
+            self.keeper.finish();
+        }
+    }
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        // The caller left half-way: the fixed price is due, and with an Idempotency-Key he can still have the whole answer.
+        if let (Some(body), Some(_)) = (self.body.take(), &self.keeper.kept) {
+            let Some(kept) = self.keeper.kept.take() else { return };
+            let (front, hold, digest) = (self.keeper.front.clone(), self.keeper.hold, self.keeper.digest.clone());
+            tokio::task::spawn_local(keep_rest(Keeper { front, hold, digest, kept: Some(kept) }, body));
+        }
+    }
+}
+
+async fn keep_rest(mut keeper: Keeper, mut body: UpstreamBody) {
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
+            Err(fault) => return keeper.broke(&fault),
+        }
+    }
+    keeper.finish();
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = UpstreamFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Pass(body) => Pin::new(body).poll_frame(cx),
+            Self::Paid(paid) => paid.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Pass(body) => body.is_end_stream(),
+            Self::Paid(paid) => paid.body.as_ref().is_none_or(HttpBody::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Pass(body) => body.size_hint(),
+            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint),
+        }
+    }
+}
+
+impl Paid {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keeper.note(data);
+                }
+                self.end_if_done();
+            }
+            Some(Err(fault)) => {
+                self.body = None;
+                self.keeper.broke(fault);
+            }
+            None => {
+                self.body = None;
+                self.keeper.finish();
+            }
+        }
+        Poll::Ready(frame)
+    }
+}

@@ -1,0 +1,98 @@
+//! Time, chance, and work that outlives a connection, for one worker thread.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gate::{Flow, Host, Journal, Outcome};
+use ledger::{Hold, HoldId, Step};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use crate::chain::Chains;
+
+/// The flow as this binary runs it.
+pub(crate) type WorkerFlow = Flow<store::Handle, Chains, WorkerHost>;
+
+/// The gate's host on one worker thread.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerHost {
+    work: mpsc::UnboundedSender<Work>,
+}
+
+/// Work that no connection owns. Each item belongs to a hold, so there are never more than holds.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Close(Hold, Outcome),
+    Later(HoldId, Step),
+}
+
+impl WorkerHost {
+    /// A host, and the work that it will hand out.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Work>) {
+        let (work, receiver) = mpsc::unbounded_channel();
+        (Self { work }, receiver)
+    }
+
+    fn hand_out(&self, work: Work) {
+        if let Err(unsent) = self.work.send(work) {
+            // The worker is going down: the journal has the hold, and the next start ends it.
+            warn!(work = ?unsent.0, "left to the next start");
+        }
+    }
+}
+
+impl Host for WorkerHost {
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+
+    fn entropy(&self) -> [u8; 16] {
+        entropy()
+    }
+
+    fn close(&self, hold: Hold, outcome: Outcome) {
+        self.hand_out(Work::Close(hold, outcome));
+    }
+
+    fn later(&self, hold: HoldId, step: Step) {
+        self.hand_out(Work::Later(hold, step));
+    }
+}
+
+/// Does the work, each item in a task of its own. Runs as long as the worker.
+pub(crate) async fn work(flow: Rc<WorkerFlow>, mut receiver: mpsc::UnboundedReceiver<Work>) {
+    while let Some(work) = receiver.recv().await {
+        let flow = Rc::clone(&flow);
+        match work {
+            Work::Close(hold, outcome) => {
+                tokio::task::spawn_local(async move { flow.close_hold(hold, outcome).await });
+            }
+            Work::Later(hold, step) => {
+                tokio::task::spawn_local(async move { repeat(&flow.journal, hold, step).await });
+            }
+        }
+    }
+}
+
+/// Repeats a step until the journal takes it.
+async fn repeat(journal: &store::Handle, hold: HoldId, step: Step) {
+    let mut pause_ms = 200;
+    while let Err(fault) = journal.advance(hold, step).await {
+        error!(%hold, ?step, %fault, "the journal did not take a step; it will be repeated");
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms * 2).min(30_000);
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Random bytes of the operating system.
+pub(crate) fn entropy<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}

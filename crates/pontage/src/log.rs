@@ -1,0 +1,15 @@
+//! Logs go to standard error: JSON lines for `start`, text for `dev`.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::run::Mode;
+
+/// Starts logging. `PONTAGE_LOG` sets the level (default `info`), in the syntax of `tracing`.
+pub(crate) fn start(mode: Mode) {
+    let filter = EnvFilter::try_from_env("PONTAGE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match mode {
+        Mode::Live => builder.json().flatten_event(true).init(),
+        Mode::Dev => builder.init(),
+    }
+}

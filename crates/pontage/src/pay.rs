@@ -1,0 +1,91 @@
+//! The sandbox's payer: the wallet's core behind a hidden command, until `pontage pay` exists.
+
+use alloy_primitives::B256;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use protocol::x402::{Challenge, decode_header};
+use protocol::{Key, Signer as _};
+use proxy::{CleanPath, Target, Upstream, UpstreamLimits};
+use serde_json::{Value, json};
+use tokio::task::LocalSet;
+
+use crate::host;
+
+const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+
+#[derive(clap::Args)]
+pub(crate) struct PayArgs {
+    /// What to ask for; plain http on this machine alone.
+    url: String,
+    /// The most that is paid, in atomic units.
+    #[arg(long, default_value_t = 1_000_000)]
+    max_atomic: u128,
+}
+
+/// Pays for one GET with the key in `PONTAGE_PAYER_KEY` and prints the exchange as one JSON object.
+pub(crate) fn run(args: &PayArgs) -> anyhow::Result<()> {
+    let secret = std::env::var("PONTAGE_PAYER_KEY").context("PONTAGE_PAYER_KEY holds the payer's key")?;
+    let key = Key::from_hex(&secret).context("PONTAGE_PAYER_KEY")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let exchange = LocalSet::new().block_on(&runtime, exchange(args, &key))?;
+    crate::say(&serde_json::to_string_pretty(&exchange)?)
+}
+
+async fn exchange(args: &PayArgs, key: &Key) -> anyhow::Result<Value> {
+    let uri: http::Uri = args.url.parse().context("not a URL")?;
+    let path = CleanPath::parse(&uri)?;
+    let authority = uri.authority().context("the URL has no host")?;
+    let target = Target::parse(&format!("{}://{authority}", uri.scheme_str().unwrap_or("http")))?;
+    let upstream = Upstream::new(target, UpstreamLimits::default())?;
+
+    let (first, body) = ask(&upstream, &path, None).await?;
+    let header = first.headers().get("payment-required");
+    let (402, Some(header)) = (first.status().as_u16(), header) else {
+        bail!("the answer is {} and no challenge: {}", first.status(), String::from_utf8_lossy(&body));
+    };
+    let challenge = Challenge::parse_v2(header.as_bytes())?;
+    let offer = wallet::choose(&challenge, args.max_atomic)?;
+    let nonce = B256::new(host::entropy());
+    let payment = wallet::sign(key, &challenge, offer, host::now_ms() / 1_000, nonce).await?;
+    let (paid, body) = ask(&upstream, &path, Some(&payment.header)).await?;
+    Ok(json!({
+        "challenge": decode(first.headers(), "payment-required"),
+        "signed": {
+            "from": key.address().to_string(),
+            "to": payment.fields.to.to_string(),
+            "value": payment.fields.value.to_string(),
+            "validAfter": payment.fields.valid_after.to_string(),
+            "validBefore": payment.fields.valid_before.to_string(),
+            "nonce": payment.fields.nonce.to_string(),
+            "domain": {
+                "name": offer.token.name,
+                "version": offer.token.version,
+                "chainId": offer.network().chain_id,
+                "verifyingContract": offer.token.asset.address.to_string(),
+            },
+            "header": payment.header,
+        },
+        "answer": {
+            "status": paid.status().as_u16(),
+            "receipt": decode(paid.headers(), "payment-response"),
+            "body": String::from_utf8_lossy(&body),
+        },
+    }))
+}
+
+async fn ask(upstream: &Upstream, path: &CleanPath, payment: Option<&str>) -> anyhow::Result<(Response<()>, Bytes)> {
+    let mut request = Request::builder().uri(path.path_and_query());
+    if let Some(payment) = payment {
+        request = request.header("payment-signature", payment);
+    }
+    let response = upstream.send(request.body(Empty::<Bytes>::new())?, || {}).await?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_MAX_BYTES).collect().await.map_err(|error| anyhow::anyhow!(error))?;
+    Ok((Response::from_parts(parts, ()), body.to_bytes()))
+}
+
+fn decode(headers: &HeaderMap, name: &str) -> Option<Value> {
+    decode_header(headers.get(name)?.as_bytes()).ok()
+}

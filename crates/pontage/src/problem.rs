@@ -1,0 +1,227 @@
+//! The one table from refusals, faults and replays to HTTP.
+
+use bytes::Bytes;
+use gate::{Fault, Replay};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use protocol::x402::{Challenge, Receipt, encode_header};
+use protocol::{MoneyState, Refusal, print_decimal};
+use serde_json::{Map, Value, json};
+
+pub(crate) const PAYMENT_REQUIRED: HeaderName = HeaderName::from_static("payment-required");
+pub(crate) const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("payment-response");
+pub(crate) const X_PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("x-payment-response");
+
+/// An answer of ours: `application/problem+json` with `error`, `message` and `money`.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    error: &'static str,
+    message: String,
+    money: MoneyState,
+    more: Map<String, Value>,
+    retry_after_s: Option<u32>,
+    receipt: Option<Receipt>,
+    challenge: Option<Challenge>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, error: &'static str, message: impl Into<String>, money: MoneyState) -> Self {
+        Self {
+            status,
+            error,
+            message: message.into(),
+            money,
+            more: Map::new(),
+            retry_after_s: None,
+            receipt: None,
+            challenge: None,
+        }
+    }
+
+    /// No route covers the call.
+    pub(crate) fn blocked() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "This endpoint is not available.", MoneyState::Untouched)
+    }
+
+    /// The path cannot be taken as it is.
+    pub(crate) fn bad_path(refusal: proxy::PathRefusal) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, refusal.code(), refusal.to_string(), MoneyState::Untouched)
+    }
+
+    /// The 402, or a 4xx where what came is no payment at all.
+    pub(crate) fn challenge(challenge: Challenge, refusal: Option<Refusal>) -> Self {
+        let Some(refusal) = refusal else {
+            let cheapest = challenge.offers.iter().min_by_key(|offer| offer.amount_atomic);
+            let price = cheapest.map(|offer| print_decimal(offer.amount_atomic, offer.token.decimals));
+            let message = format!("This endpoint requires payment. ${} per request.", price.unwrap_or_default());
+            let problem = Self::new(StatusCode::PAYMENT_REQUIRED, "payment_required", message, MoneyState::Untouched);
+            return Self { challenge: Some(challenge), ..problem };
+        };
+        let mut problem = Self::new(status_of(refusal), refusal.code(), refusal.message(), MoneyState::Untouched);
+        if let Some(field) = refusal.field() {
+            problem.more.insert("field".to_owned(), field.into());
+        }
+        problem.challenge = Some(challenge);
+        problem
+    }
+
+    /// The chain refused after the run: 402 with the receipt of the failure.
+    pub(crate) fn settlement_refused(challenge: Challenge, refusal: Option<Refusal>, receipt: Receipt) -> Self {
+        Self { receipt: Some(receipt), ..Self::challenge(challenge, refusal) }
+    }
+
+    /// Ours or a dependency's. Never a 402.
+    pub(crate) fn fault(fault: Fault) -> Self {
+        let message = match fault.money {
+            MoneyState::Untouched => "Try again later with the same payment. Nothing was charged.",
+            MoneyState::Held => "Try again later with the same payment. It is held and will be let go or settled.",
+            MoneyState::Moved => "The payment moved, but this gate could not write it down. Do not pay again.",
+            MoneyState::Unknown => "It is not known yet whether the payment moved. Do not pay again.",
+        };
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, fault.code(), message, fault.money);
+        Self { retry_after_s: Some(fault.retry_after_s()), ..problem }
+    }
+
+    /// The settlement is not confirmed; the answer can be picked up.
+    pub(crate) fn pending(receipt: Receipt, pickup: Option<String>) -> Self {
+        let message = "The settlement is not confirmed yet. Do not pay again: the same payment, or the pick-up URL, \
+                       will be answered when it is.";
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "settlement_pending", message, MoneyState::Unknown);
+        if let Receipt::Pending { chain_tx: Some(chain_tx), .. } = receipt {
+            problem.more.insert("transaction".to_owned(), chain_tx.to_string().into());
+        }
+        if let Some(pickup) = pickup {
+            problem.more.insert("pickup_url".to_owned(), pickup.into());
+        }
+        Self { retry_after_s: Some(2), receipt: Some(receipt), ..problem }
+    }
+
+    /// The authorization was claimed before.
+    pub(crate) fn replay(replay: Replay) -> Self {
+        let conflict = |error, message, money| Self::new(StatusCode::CONFLICT, error, message, money);
+        match replay {
+            Replay::Conflict => conflict(
+                "authorization_conflict",
+                "This authorization was used for another request. Sign a new one for this request.",
+                MoneyState::Held,
+            ),
+            Replay::InFlight => Self {
+                retry_after_s: Some(2),
+                ..conflict("in_flight", "The call that this payment pays for is still running.", MoneyState::Held)
+            },
+            Replay::Released => Self {
+                retry_after_s: Some(0),
+                ..conflict(
+                    "released",
+                    "The call that claimed this payment was not charged. Send the same payment again.",
+                    MoneyState::Untouched,
+                )
+            },
+            Replay::Expired => conflict(
+                "expired",
+                "This payment was never settled and is no longer valid. Sign a new one.",
+                MoneyState::Untouched,
+            ),
+            Replay::Burnt => conflict(
+                "not_charged",
+                "The call for this payment may have run and was not charged; it is not run again. Sign a new one.",
+                MoneyState::Untouched,
+            ),
+            Replay::Pending(receipt) => Self::pending(receipt, None),
+            Replay::AlreadyServed(settled) | Replay::Stored { settled, .. } => Self {
+                receipt: Some(Receipt::Settled(settled)),
+                ..conflict("already_served", "This payment has paid for a call that was served.", MoneyState::Moved)
+            },
+        }
+    }
+
+    /// The upstream failed.
+    pub(crate) fn upstream(status: StatusCode, error: &'static str, money: &str) -> Self {
+        let what = match status {
+            StatusCode::GATEWAY_TIMEOUT => "The upstream did not answer in time.",
+            _ => "The upstream cannot be reached or broke off.",
+        };
+        let problem = Self::new(status, error, format!("{what} {money}"), MoneyState::Untouched);
+        Self { retry_after_s: Some(2), ..problem }
+    }
+
+    pub(crate) fn with_receipt(self, receipt: Receipt) -> Self {
+        Self { receipt: Some(receipt), ..self }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// The answer with its headers. Nothing of it may be cached.
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        let mut body = json!({ "status": self.status.as_u16(), "error": self.error, "message": self.message, "money": self.money.code() });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more);
+        }
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = &self.challenge {
+            insert(headers, PAYMENT_REQUIRED, encode_header(&challenge.to_v2()));
+            let accepts = challenge.to_v1_accepts();
+            if !accepts.is_empty() {
+                body["x402Version"] = 1.into();
+                body["accepts"] = accepts.into();
+            }
+        }
+        if let Some(receipt) = &self.receipt {
+            receipts(headers, receipt);
+        }
+        *response.body_mut() = Bytes::from(body.to_string());
+        response
+    }
+}
+
+/// Puts the receipt into both headers: v1 clients read the one, v2 clients the other.
+pub(crate) fn receipts(headers: &mut http::HeaderMap, receipt: &Receipt) {
+    insert(headers, PAYMENT_RESPONSE, receipt.to_v2_header());
+    if let Some(v1) = receipt.to_v1_header() {
+        insert(headers, X_PAYMENT_RESPONSE, v1);
+    }
+}
+
+fn insert(headers: &mut http::HeaderMap, name: HeaderName, base64: String) {
+    headers.insert(name, HeaderValue::try_from(base64).expect("base64 is a header value"));
+}
+
+/// What is no payment at all is a bad request; a payment that does not pay is a 402.
+fn status_of(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::SeveralCredentials
+        | Refusal::ForeignFormat(_)
+        | Refusal::InvalidBase64
+        | Refusal::InvalidJson
+        | Refusal::InvalidVersion
+        | Refusal::InvalidPayload(_) => StatusCode::BAD_REQUEST,
+        Refusal::UnsupportedScheme(_)
+        | Refusal::NetworkMismatch(_)
+        | Refusal::NoMatchingOffer(_)
+        | Refusal::RecipientMismatch
+        | Refusal::ValueMismatch
+        | Refusal::ValidBeforeTooSoon
+        | Refusal::ValidBeforeTooFar
+        | Refusal::ValidAfter
+        | Refusal::SignatureShape
+        | Refusal::Signature
+        | Refusal::AssetNotDeployed
+        | Refusal::NonceAlreadyUsed
+        | Refusal::InsufficientBalance
+        | Refusal::SimulationFailed
+        | Refusal::TransactionFailed
+        | Refusal::TransferEventMismatch => StatusCode::PAYMENT_REQUIRED,
+    }
+}

@@ -1,0 +1,86 @@
+//! A chain, a gate, an upstream and a payer for one test. Everything is on loopback and port 0, and ends with the test.
+
+mod books;
+mod gate;
+mod origin;
+mod payer;
+mod raw;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey};
+
+pub(crate) use books::Books;
+pub(crate) use gate::{Gate, GateOptions};
+pub(crate) use origin::Origin;
+pub(crate) use payer::{Answer, Payer, get, request};
+pub(crate) use raw::Raw;
+
+/// Who settles.
+pub(crate) const SETTLER: &TestKey = &KEYS[1];
+/// Who pays.
+pub(crate) const PAYER: &TestKey = &KEYS[2];
+/// Who is paid: an address without a key here.
+pub(crate) const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+/// What every paid route of the kit costs.
+pub(crate) const PRICE: u128 = 10_000;
+/// What the payer has at first.
+pub(crate) const FUNDS: u128 = 1_000_000_000;
+
+/// Everything that a test needs.
+pub(crate) struct World {
+    pub(crate) gate: Gate,
+    pub(crate) origin: Origin,
+    pub(crate) chain: Anvil,
+    pub(crate) payer: Payer,
+}
+
+impl World {
+    /// A chain that mines at once, a payer with funds, and a gate in front of the upstream.
+    pub(crate) fn new() -> Self {
+        Self::with(AnvilOptions::default(), &GateOptions::default())
+    }
+
+    pub(crate) fn with(chain: AnvilOptions, options: &GateOptions) -> Self {
+        let chain = Anvil::start(&root(), &chain).expect("anvil starts");
+        chain.plant_token().expect("the token is planted");
+        Self::on(chain, options)
+    }
+
+    /// The same on a chain whose token is planted.
+    pub(crate) fn on(chain: Anvil, options: &GateOptions) -> Self {
+        chain.mint(PAYER.address, FUNDS).expect("the payer is funded");
+        let origin = Origin::start();
+        let gate = Gate::start(chain.rpc_url(), &origin.url(), options);
+        Self { gate, origin, chain, payer: Payer::new(PAYER) }
+    }
+
+    /// What the payee has on the chain.
+    pub(crate) fn paid(&self) -> u128 {
+        self.chain.balance(PAYEE).expect("the chain answers")
+    }
+
+    pub(crate) fn books(&self) -> Books {
+        Books::open(self.gate.journal())
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.gate.url())
+    }
+}
+
+/// The project's folder.
+pub(crate) fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("the crate lies two folders deep").to_owned()
+}
+
+/// Waits for something that another process or thread brings about. Bounded; says what did not come.
+pub(crate) fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(40);
+    while !true_now() {
+        assert!(Instant::now() < end, "did not come to pass: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

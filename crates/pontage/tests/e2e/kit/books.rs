@@ -1,0 +1,70 @@
+//! The journal as an auditor reads it: from the file, without our own code.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// A journal that is open for reading.
+pub(crate) struct Books(Connection);
+
+impl Books {
+    pub(crate) fn open(path: PathBuf) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = Connection::open_with_flags(path, flags).expect("the journal opens");
+        db.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout");
+        Self(db)
+    }
+
+    /// How many holds are in a state.
+    pub(crate) fn holds(&self, state: &str) -> usize {
+        self.0
+            .query_row("SELECT count(*) FROM holds WHERE state = ?1", [state], |row| row.get::<_, i64>(0))
+            .expect("a count")
+            .try_into()
+            .expect("not negative")
+    }
+
+    /// State and reason of the newest hold.
+    pub(crate) fn newest(&self) -> (String, Option<String>) {
+        let sql = "SELECT state, reason FROM holds ORDER BY turn DESC LIMIT 1";
+        self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("a hold")
+    }
+
+    /// Whether any hold has not ended.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.holds("open") + self.holds("submitted")
+    }
+
+    /// Credits less debits of every account whose name starts so.
+    pub(crate) fn balance(&self, account: &str) -> i128 {
+        let mut statement =
+            self.0.prepare("SELECT side, amount FROM lines WHERE account LIKE ?1 || '%'").expect("a statement");
+        let rows = statement
+            .query_map([account], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .expect("rows");
+        rows.map(|row| {
+            let (side, amount) = row.expect("a row");
+            let amount = i128::try_from(u128::from_be_bytes(amount.try_into().expect("16 bytes"))).expect("fits");
+            if side == "credit" { amount } else { -amount }
+        })
+        .sum()
+    }
+
+    /// Entries whose two sides differ.
+    pub(crate) fn unbalanced(&self) -> usize {
+        let sql = "SELECT count(*) FROM (SELECT entry FROM lines GROUP BY entry, network, asset
+                   HAVING count(*) <> 2 OR count(DISTINCT amount) <> 1 OR count(DISTINCT side) <> 2)";
+        let count: i64 = self.0.query_row(sql, [], |row| row.get(0)).expect("a count");
+        usize::try_from(count).expect("not negative")
+    }
+
+    /// The chain_txs of the posted holds, in hex, sorted.
+    pub(crate) fn posted_chain_txs(&self) -> Vec<String> {
+        let mut statement =
+            self.0.prepare("SELECT lower(hex(chain_tx)) FROM holds WHERE state = 'posted'").expect("a statement");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let mut hashes: Vec<_> = rows.map(|row| format!("0x{}", row.expect("a row"))).collect();
+        hashes.sort();
+        hashes
+    }
+}

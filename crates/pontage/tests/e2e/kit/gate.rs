@@ -1,0 +1,125 @@
+//! The real binary.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::{PAYEE, SETTLER};
+
+/// What a test may want otherwise.
+pub(crate) struct GateOptions {
+    /// Further lines of the configuration.
+    pub(crate) more: String,
+    /// `proxy.timeout`.
+    pub(crate) timeout: &'static str,
+    /// `routes`, in YAML.
+    pub(crate) routes: &'static str,
+}
+
+impl Default for GateOptions {
+    fn default() -> Self {
+        let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\" }\n";
+        Self { more: String::new(), timeout: "5s", routes }
+    }
+}
+
+/// A running gate. Killed when dropped.
+pub(crate) struct Gate {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+    log: Arc<Mutex<String>>,
+}
+
+impl Gate {
+    pub(crate) fn start(rpc_url: &str, upstream: &str, options: &GateOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = format!(
+            "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
+             proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\
+             networks:\n  eip155:84532: {{ rpc_urls: [\"{rpc_url}\"] }}\n\
+             facilitator: {{ signer: {{ env: PONTAGE_SIGNER_KEY }} }}\n{}\n",
+            options.timeout, options.routes, options.more
+        );
+        std::fs::write(folder.path().join("pontage.yaml"), config).expect("the configuration is written");
+        Self::in_folder(folder)
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
+        let log = Arc::new(Mutex::new(String::new()));
+        let (child, url) = spawn(folder.path(), &log).unwrap_or_else(|| panic!("{}", log.lock().unwrap()));
+        Self { child, url, folder, log }
+    }
+
+    /// Kills the process as a power cut would, and starts it again on the same journal.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the gate is killed");
+        self.child.wait().expect("the gate has ended");
+    }
+
+    pub(crate) fn restart(&mut self) {
+        let started = spawn(self.folder.path(), &self.log);
+        (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.path().join("pontage.db")
+    }
+
+    /// Everything that was logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+/// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
+fn spawn(folder: &Path, log: &Arc<Mutex<String>>) -> Option<(Child, String)> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pontage"))
+        .args(["start", "--config"])
+        .arg(folder.join("pontage.yaml"))
+        .env("PONTAGE_SIGNER_KEY", SETTLER.secret)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut errors = child.stderr.take().expect("a pipe");
+    let log = Arc::clone(log);
+    let reader = thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = errors.read(&mut bytes) {
+            log.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    });
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("the gate speaks");
+    let Some(at) = line.find("http://") else {
+        child.wait().expect("the gate has ended");
+        reader.join().expect("the log is read");
+        return None;
+    };
+    let url = line[at..].split_whitespace().next().unwrap_or_default().to_owned();
+    Some((child, url))
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone afterwards.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            eprintln!("--- the gate's log\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Addresses by the role they play, so that a payee is never passed where a payer is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use alloy_primitives::Address;
+
+/// Not `0x` and 40 hex digits, or mixed case with a wrong EIP-55 checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnAddress {
+    /// Wrong length, prefix or characters.
+    #[error("is not an address: it must be 0x and 40 hex digits")]
+    Shape,
+    /// Mixed case that is not the EIP-55 checksum: most likely a typing mistake.
+    #[error("has a wrong checksum (EIP-55): a character may be mistyped")]
+    Checksum,
+}
+
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub Address);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnAddress;
+
+            /// All-lower and all-upper hex is taken as it is; mixed case must carry the right EIP-55 checksum.
+            fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+                parse_address(text, true).map(Self)
+            }
+        }
+    };
+}
+
+role! {
+    /// Who pays: the `from` of an authorization.
+    Payer
+}
+role! {
+    /// Who is paid: x402 `payTo`.
+    Payee
+}
+role! {
+    /// The contract of a token.
+    AssetAddress
+}
+
+/// Reads an address; `strict` also refuses a wrong checksum. What callers send is read without it: clients differ in case.
+pub(crate) fn parse_address(text: &str, strict: bool) -> Result<Address, NotAnAddress> {
+    let hex = text.strip_prefix("0x").ok_or(NotAnAddress::Shape)?;
+    if hex.len() != 40 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(NotAnAddress::Shape);
+    }
+    let mixed = hex.bytes().any(|b| b.is_ascii_lowercase()) && hex.bytes().any(|b| b.is_ascii_uppercase());
+    if strict && mixed {
+        return Address::parse_checksummed(text, None).map_err(|_| NotAnAddress::Checksum);
+    }
+    text.parse().map_err(|_| NotAnAddress::Shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_table() {
+        for (text, want) in [
+            ("0x209693Bc6afc0C5328bA36FaF03C514EF312287C", None),
+            ("0x209693bc6afc0c5328ba36faf03c514ef312287c", None),
+            ("0x209693Bc6afc0C5328bA36FaF03C514EF312287c", Some(NotAnAddress::Checksum)),
+            ("209693bc6afc0c5328ba36faf03c514ef312287c", Some(NotAnAddress::Shape)),
+            ("0x209693bc6afc0c5328ba36faf03c514ef312287", Some(NotAnAddress::Shape)),
+            ("0x209693bc6afc0c5328ba36faf03c514ef312287g", Some(NotAnAddress::Shape)),
+            ("", Some(NotAnAddress::Shape)),
+        ] {
+            assert_eq!(text.parse::<Payee>().err(), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The wire objects of x402 v1 and v2: challenge, credential, receipt, and the header that carries them.
+
+mod challenge;
+mod credential;
+mod header;
+mod json;
+mod receipt;
+
+pub use challenge::{Challenge, ChallengeFault, Resource};
+pub use credential::{Accepted, Credential, Terms, Version};
+pub use header::{HEADER_MAX_BYTES, decode_header, encode_header};
+pub use receipt::Receipt;

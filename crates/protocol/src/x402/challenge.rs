@@ -1,0 +1,172 @@
+//! The 402: offers for one resource.
+
+use serde_json::{Map, Value, json};
+
+use super::header::decode_header;
+use super::json::get;
+use crate::{AssetAddress, Asset, Network, Offer, Payee, Token, parse_atomic};
+
+/// What is being paid for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The URL that was asked for.
+    pub url: String,
+}
+
+/// A 402 before it has a wire form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// What is being paid for.
+    pub resource: Resource,
+    /// Every acceptable way to pay, in the payee's order of preference.
+    pub offers: Vec<Offer>,
+    /// A refusal's code, or a sentence for the first 402.
+    pub error: String,
+}
+
+/// Why a 402 of another server cannot be paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChallengeFault {
+    /// Neither a `PAYMENT-REQUIRED` header nor a v1 body.
+    #[error("the 402 is not x402")]
+    NotX402,
+    /// It is x402, but none of its offers is one that this wallet can read.
+    #[error("the 402 holds no offer that this wallet can pay")]
+    NoOffer,
+}
+
+impl Challenge {
+    /// The v2 object for the `PAYMENT-REQUIRED` header.
+    #[must_use]
+    pub fn to_v2(&self) -> Value {
+        json!({
+            "x402Version": 2,
+            "error": self.error,
+            "resource": { "url": self.resource.url },
+            "accepts": self.offers.iter().map(print_offer).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The v1 `accepts` for the body. Offers on networks without a v1 name are left out.
+    #[must_use]
+    pub fn to_v1_accepts(&self) -> Vec<Value> {
+        let one = |offer: &Offer| {
+            Some(json!({
+                "scheme": "exact",
+                "network": offer.network().v1_name()?,
+                "maxAmountRequired": offer.amount_atomic.to_string(),
+                "resource": self.resource.url,
+                "description": "",
+                "mimeType": "",
+                "payTo": offer.payee.to_string(),
+                "maxTimeoutSeconds": offer.max_timeout_s,
+                "asset": offer.token.asset.address.to_string(),
+                "extra": { "name": offer.token.name, "version": offer.token.version },
+            }))
+        };
+        self.offers.iter().filter_map(one).collect()
+    }
+
+    /// Reads a v2 `PAYMENT-REQUIRED` header as a payer does. Offers of other schemes and chains are left out, decimals are
+    /// taken from the table of known tokens (6 where the token is not in it) and serve display alone.
+    ///
+    /// # Errors
+    /// [`ChallengeFault`] when nothing in it can be paid.
+    pub fn parse_v2(header: &[u8]) -> Result<Self, ChallengeFault> {
+        let value = decode_header(header).map_err(|_| ChallengeFault::NotX402)?;
+        if get(&value, "x402Version").and_then(Value::as_u64) != Some(2) {
+            return Err(ChallengeFault::NotX402);
+        }
+        let url = get(&value, "resource").and_then(|resource| get(resource, "url")).and_then(Value::as_str);
+        let accepts = get(&value, "accepts").and_then(Value::as_array).ok_or(ChallengeFault::NotX402)?;
+        let offers: Vec<_> = accepts.iter().take(64).filter_map(parse_offer).collect();
+        if offers.is_empty() {
+            return Err(ChallengeFault::NoOffer);
+        }
+        let error = get(&value, "error").and_then(Value::as_str).unwrap_or_default();
+        let resource = Resource { url: url.unwrap_or_default().to_owned() };
+        Ok(Self { resource, offers, error: error.to_owned() })
+    }
+}
+
+/// An offer as v2 writes it, in `accepts` and in `accepted`.
+pub(super) fn print_offer(offer: &Offer) -> Value {
+    json!({
+        "scheme": "exact",
+        "network": offer.network().to_string(),
+        "amount": offer.amount_atomic.to_string(),
+        "asset": offer.token.asset.address.to_string(),
+        "payTo": offer.payee.to_string(),
+        "maxTimeoutSeconds": offer.max_timeout_s,
+        "extra": { "name": offer.token.name, "version": offer.token.version },
+    })
+}
+
+fn parse_offer(value: &Value) -> Option<Offer> {
+    let text = |object: &Map<String, Value>, name: &str| Some(object.get(name)?.as_str()?.to_owned());
+    let object = value.as_object()?;
+    if text(object, "scheme")? != "exact" {
+        return None;
+    }
+    let network: Network = text(object, "network")?.parse().ok()?;
+    let address: AssetAddress = text(object, "asset")?.parse().ok()?;
+    let payee: Payee = text(object, "payTo")?.parse().ok()?;
+    let extra = object.get("extra")?.as_object()?;
+    let asset = Asset { network, address };
+    let decimals = Token::usdc(network).filter(|token| token.asset == asset).map_or(6, |token| token.decimals);
+    Some(Offer {
+        token: Token { asset, name: text(extra, "name")?, version: text(extra, "version")?, decimals },
+        amount_atomic: parse_atomic(&text(object, "amount")?).ok()?,
+        payee,
+        max_timeout_s: object.get("maxTimeoutSeconds")?.as_u64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x402::encode_header;
+
+    fn challenge() -> Challenge {
+        Challenge {
+            resource: Resource { url: "http://127.0.0.1:1/paid".to_owned() },
+            offers: vec![Offer {
+                token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+                amount_atomic: 10_000,
+                payee: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap(),
+                max_timeout_s: 60,
+            }],
+            error: "payment_required".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_printed_challenge_reads_back() {
+        let challenge = challenge();
+        let header = encode_header(&challenge.to_v2());
+        assert_eq!(Challenge::parse_v2(header.as_bytes()), Ok(challenge));
+    }
+
+    #[test]
+    fn v1_leaves_out_networks_without_a_name() {
+        let mut challenge = challenge();
+        assert_eq!(challenge.to_v1_accepts().len(), 1);
+        challenge.offers[0].token.asset.network = Network { chain_id: 31337 };
+        assert!(challenge.to_v1_accepts().is_empty());
+    }
+
+    #[test]
+    fn challenges_that_cannot_be_paid() {
+        let other = json!({"x402Version": 2, "accepts": [{"scheme": "upto", "network": "eip155:1"}, null, 7]});
+        let v1 = json!({"x402Version": 1, "accepts": []});
+        for (value, want) in [
+            (other, ChallengeFault::NoOffer),
+            (v1, ChallengeFault::NotX402),
+            (json!({"x402Version": 2}), ChallengeFault::NotX402),
+            (json!({"x402Version": 2, "accepts": []}), ChallengeFault::NoOffer),
+        ] {
+            assert_eq!(Challenge::parse_v2(encode_header(&value).as_bytes()), Err(want), "{value}");
+        }
+        assert_eq!(Challenge::parse_v2(b"%"), Err(ChallengeFault::NotX402));
+    }
+}

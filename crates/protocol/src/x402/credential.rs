@@ -1,0 +1,198 @@
+//! What the payer sends back: `PAYMENT-SIGNATURE` (v2) and `X-PAYMENT` (v1).
+
+use alloy_primitives::{Address, B256, U256, hex};
+use serde_json::{Value, json};
+
+use super::header::{decode_header, encode_header};
+use super::json::{get, object, string};
+use crate::exact::Fields;
+use crate::role::parse_address;
+use crate::{AssetAddress, Field, Network, Offer, Payee, Refusal, Signature, parse_atomic};
+
+/// Which form of x402 a message has. It is read from the message, not from the header's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Plain network names; requirements travel in the body.
+    V1,
+    /// CAIP-2 networks; everything travels in headers.
+    V2,
+}
+
+impl Version {
+    /// Where `scheme` or `network` stand in this version's payload.
+    pub(crate) fn field(self, name: &'static str) -> Field {
+        match (self, name) {
+            (Self::V2, "scheme") => "accepted.scheme",
+            (Self::V2, "network") => "accepted.network",
+            (Self::V1 | Self::V2, _) => name,
+        }
+    }
+}
+
+/// What the payer says that he accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which version's words these are.
+    pub version: Version,
+    /// The scheme's name, unchecked.
+    pub scheme: String,
+    /// The network, if it is an EVM chain that we can name.
+    pub network: Option<Network>,
+    /// The offer as repeated by v2; v1 repeats nothing.
+    pub terms: Option<Terms>,
+}
+
+/// The rest of a v2 `accepted`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The token's contract.
+    pub asset: AssetAddress,
+    /// Who is to be paid.
+    pub pay_to: Payee,
+    /// The price.
+    pub amount_atomic: u128,
+    /// `maxTimeoutSeconds`.
+    pub max_timeout_s: u64,
+    /// `extra.name`, where it is a string.
+    pub name: Option<String>,
+    /// `extra.version`, where it is a string.
+    pub version: Option<String>,
+}
+
+/// A payment as it arrived: shapes are checked, nothing is true yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Scheme, network and terms.
+    pub accepted: Accepted,
+    /// The signed fields.
+    pub fields: Fields,
+    /// The signature's bytes, of any length up to 1,024.
+    pub signature: Vec<u8>,
+}
+
+impl Credential {
+    /// Reads a payment header of either version. Unknown fields are ignored, `null` is absent, key order is free.
+    ///
+    /// # Errors
+    /// In this order: size, base64, JSON, version, then the first field that is missing or malformed.
+    pub fn parse(header: &[u8]) -> Result<Self, Refusal> {
+        Self::from_json(&decode_header(header)?)
+    }
+
+    fn from_json(value: &Value) -> Result<Self, Refusal> {
+        let accepted = match get(value, "x402Version").and_then(Value::as_u64) {
+            Some(1) => accepted_v1(value)?,
+            Some(2) => accepted_v2(value)?,
+            // The edge gateway's flat object names no version, no signature and no authorization: it pays nothing.
+            None if get(value, "payload").is_none() && get(value, "amount").is_some() => {
+                return Err(Refusal::ForeignFormat("x402Version"));
+            }
+            None | Some(_) => return Err(Refusal::InvalidVersion),
+        };
+        let payload = object(value, "payload", "payload")?;
+        let authorization = object(payload, "authorization", "payload.authorization")?;
+        let signature = string(payload, "signature", "payload.signature")?;
+        let fields = Fields {
+            from: address(authorization, "from", "payload.authorization.from")?,
+            to: address(authorization, "to", "payload.authorization.to")?,
+            value: number(authorization, "value", "payload.authorization.value")?,
+            valid_after: number(authorization, "validAfter", "payload.authorization.validAfter")?,
+            valid_before: number(authorization, "validBefore", "payload.authorization.validBefore")?,
+            nonce: nonce(authorization)?,
+        };
+        if signature.len() > 2_050 {
+            return Err(Refusal::InvalidPayload("payload.signature"));
+        }
+        let signature = signature
+            .strip_prefix("0x")
+            .and_then(|text| hex::decode(text).ok())
+            .ok_or(Refusal::InvalidPayload("payload.signature"))?;
+        Ok(Self { accepted, fields, signature })
+    }
+
+    /// Writes a payment of `offer` as the given version's header. `None` when v1 has no name for the network.
+    #[must_use]
+    pub fn print(version: Version, offer: &Offer, url: &str, fields: &Fields, signature: &Signature) -> Option<String> {
+        let payload = json!({
+            "signature": format!("{signature:?}"),
+            "authorization": {
+                "from": fields.from.to_string(),
+                "to": fields.to.to_string(),
+                "value": fields.value.to_string(),
+                "validAfter": fields.valid_after.to_string(),
+                "validBefore": fields.valid_before.to_string(),
+                "nonce": fields.nonce.to_string(),
+            },
+        });
+        let value = match version {
+            Version::V1 => json!({
+                "x402Version": 1,
+                "scheme": "exact",
+                "network": offer.network().v1_name()?,
+                "payload": payload,
+            }),
+            Version::V2 => json!({
+                "x402Version": 2,
+                "resource": { "url": url },
+                "accepted": super::challenge::print_offer(offer),
+                "payload": payload,
+            }),
+        };
+        Some(encode_header(&value))
+    }
+}
+
+fn accepted_v1(value: &Value) -> Result<Accepted, Refusal> {
+    let network = string(value, "network", "network")?;
+    Ok(Accepted {
+        version: Version::V1,
+        scheme: string(value, "scheme", "scheme")?.to_owned(),
+        network: Network::from_v1_name(network),
+        terms: None,
+    })
+}
+
+fn accepted_v2(value: &Value) -> Result<Accepted, Refusal> {
+    let accepted = object(value, "accepted", "accepted")?;
+    let network = string(accepted, "network", "accepted.network")?;
+    let extra = get(accepted, "extra");
+    let text = |name| extra.and_then(|extra| get(extra, name)).and_then(Value::as_str).map(str::to_owned);
+    Ok(Accepted {
+        version: Version::V2,
+        scheme: string(accepted, "scheme", "accepted.scheme")?.to_owned(),
+        network: network.parse().ok(),
+        terms: Some(Terms {
+            asset: AssetAddress(address(accepted, "asset", "accepted.asset")?),
+            pay_to: Payee(address(accepted, "payTo", "accepted.payTo")?),
+            amount_atomic: parse_atomic(string(accepted, "amount", "accepted.amount")?)
+                .map_err(|_| Refusal::InvalidPayload("accepted.amount"))?,
+            max_timeout_s: get(accepted, "maxTimeoutSeconds")
+                .and_then(Value::as_u64)
+                .ok_or(Refusal::InvalidPayload("accepted.maxTimeoutSeconds"))?,
+            name: text("name"),
+            version: text("version"),
+        }),
+    })
+}
+
+fn address(parent: &Value, name: &str, field: Field) -> Result<Address, Refusal> {
+    parse_address(string(parent, name, field)?, false).map_err(|_| Refusal::InvalidPayload(field))
+}
+
+/// A uint256 as a decimal string of at most 78 digits, no sign, no leading zero.
+fn number(parent: &Value, name: &str, field: Field) -> Result<U256, Refusal> {
+    let text = string(parent, name, field)?;
+    let plain = !text.is_empty() && text.len() <= 78 && text.bytes().all(|b| b.is_ascii_digit());
+    if !plain || (text.len() > 1 && text.starts_with('0')) {
+        return Err(Refusal::InvalidPayload(field));
+    }
+    U256::from_str_radix(text, 10).map_err(|_| Refusal::InvalidPayload(field))
+}
+
+fn nonce(parent: &Value) -> Result<B256, Refusal> {
+    const FIELD: Field = "payload.authorization.nonce";
+    let text = string(parent, "nonce", FIELD)?;
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 64);
+    let bytes = digits.and_then(|digits| hex::decode_to_array::<_, 32>(digits).ok());
+    bytes.map(B256::new).ok_or(Refusal::InvalidPayload(FIELD))
+}

@@ -1,0 +1,38 @@
+//! base64 JSON in a header.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::DecodePaddingMode;
+use serde_json::Value;
+
+use crate::Refusal;
+
+/// The longest payment header that is looked at. A v2 payment with extensions has about 1,500 bytes.
+pub const HEADER_MAX_BYTES: usize = 16 * 1024;
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD_IN: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE_IN: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Reads a header's base64 (standard or URL-safe alphabet, padding optional) into one JSON object.
+///
+/// # Errors
+/// [`Refusal::HeaderTooLarge`], [`Refusal::InvalidBase64`] or [`Refusal::InvalidJson`], in this order.
+pub fn decode_header(header: &[u8]) -> Result<Value, Refusal> {
+    if header.len() > HEADER_MAX_BYTES {
+        return Err(Refusal::HeaderTooLarge);
+    }
+    let url_safe = header.iter().any(|b| matches!(b, b'-' | b'_'));
+    let engine = if url_safe { URL_SAFE_IN } else { STANDARD_IN };
+    let bytes = engine.decode(header).map_err(|_| Refusal::InvalidBase64)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| Refusal::InvalidJson)?;
+    if value.is_object() { Ok(value) } else { Err(Refusal::InvalidJson) }
+}
+
+/// Writes a JSON object as a header: standard alphabet with padding, the only form that every client reads.
+#[must_use]
+pub fn encode_header(value: &Value) -> String {
+    STANDARD.encode(value.to_string())
+}

@@ -1,0 +1,81 @@
+//! The receipt: `PAYMENT-RESPONSE` (v2) and `X-PAYMENT-RESPONSE` (v1).
+
+use alloy_primitives::B256;
+use serde_json::{Value, json};
+
+use super::header::encode_header;
+use crate::{Network, Payer, Refusal, Settled};
+
+/// What became of a payment, as told to the payer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The money moved.
+    Settled(Settled),
+    /// The money did not move and will not.
+    Refused {
+        /// On which chain it was tried.
+        network: Network,
+        /// Who would have paid.
+        payer: Payer,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Not known yet. Never a reason to pay again.
+    Pending {
+        /// On which chain.
+        network: Network,
+        /// Who pays.
+        payer: Payer,
+        /// The chain_tx that was sent, if one was.
+        chain_tx: Option<B256>,
+    },
+}
+
+impl Receipt {
+    /// The header's text in v2 form, where the network is a CAIP-2 id.
+    #[must_use]
+    pub fn to_v2_header(&self) -> String {
+        encode_header(&self.to_json(|network| Some(network.to_string())))
+    }
+
+    /// The header's text in v1 form, or `None` when v1 has no name for the network.
+    #[must_use]
+    pub fn to_v1_header(&self) -> Option<String> {
+        let value = self.to_json(|network| network.v1_name().map(str::to_owned));
+        value.get("network").is_some_and(Value::is_string).then(|| encode_header(&value))
+    }
+
+    /// The v2 object, for bodies.
+    #[must_use]
+    pub fn to_v2(&self) -> Value {
+        self.to_json(|network| Some(network.to_string()))
+    }
+
+    fn to_json(self, name: impl Fn(Network) -> Option<String>) -> Value {
+        match self {
+            Self::Settled(settled) => json!({
+                "success": true,
+                "transaction": settled.chain_tx.to_string(),
+                "network": name(settled.amount.asset.network),
+                "payer": settled.payer.to_string(),
+                "amount": settled.amount.atomic.to_string(),
+            }),
+            Self::Refused { network, payer, refusal } => json!({
+                "success": false,
+                "transaction": "",
+                "network": name(network),
+                "payer": payer.to_string(),
+                "errorReason": refusal.code(),
+                "errorMessage": refusal.message(),
+            }),
+            Self::Pending { network, payer, chain_tx } => json!({
+                "success": false,
+                "transaction": chain_tx.map(|hash| hash.to_string()).unwrap_or_default(),
+                "network": name(network),
+                "payer": payer.to_string(),
+                "errorReason": "settlement_pending",
+                "errorMessage": "The settlement is not confirmed yet. Do not pay again.",
+            }),
+        }
+    }
+}

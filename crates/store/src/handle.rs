@@ -1,0 +1,176 @@
+//! The journal as the gate sees it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use gate::{Answer, Fault, FaultKind, Journal};
+use ledger::{Change, Hold, HoldId, Record, Reservation, Step};
+use protocol::ClaimKey;
+use rusqlite::{Connection, OptionalExtension, params};
+use tracing::error;
+
+use crate::rows;
+use crate::writer::{Batch, Writer};
+
+/// A thread's way to the journal: writes go to the writer, reads to a connection of its own. Cheap to clone within its thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) writer: Writer,
+    reader: Rc<RefCell<Connection>>,
+}
+
+impl Handle {
+    pub(crate) fn new(writer: Writer, reader: Connection) -> Self {
+        Self { writer, reader: Rc::new(RefCell::new(reader)) }
+    }
+
+    /// Reads on a snapshot. Short: it runs on the caller's thread.
+    pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        query(&self.reader.borrow()).map_err(|error| {
+            error!(%error, "the journal cannot be read");
+            Fault::untouched(FaultKind::Journal)
+        })
+    }
+}
+
+/// Takes a step on a hold within a batch. A violation is ours: it is logged, and the batch fails.
+pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqlite::Result<Option<Record>> {
+    let Some(record) = rows::by_id(batch.db, hold)? else { return Ok(None) };
+    match ledger::advance(&record, step) {
+        Ok(None) => Ok(Some(record)),
+        Ok(Some(change)) => {
+            batch.write(&change)?;
+            Ok(Some(change.record))
+        }
+        Err(violation) => {
+            error!(%hold, %violation, "a step that must not happen was asked for");
+            Err(rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))
+        }
+    }
+}
+
+impl Journal for Handle {
+    async fn recall(&self, key: &ClaimKey) -> Result<Option<Record>, Fault> {
+        self.read(|db| rows::latest(db, key))
+    }
+
+    async fn reserve(&self, hold: Hold, balance_atomic: u128) -> Result<Reservation, Fault> {
+        let reserve = move |batch: &mut Batch<'_>| {
+            let key = hold.authorization.key;
+            let latest = rows::latest(batch.db, &key)?;
+            let unsettled = rows::unsettled(batch.db, &key, hold.seen.number)?;
+            let reservation = ledger::reserve(latest, hold, balance_atomic, unsettled);
+            if let Reservation::Won(Change { record, .. }) = &reservation {
+                rows::insert(batch.db, record)?;
+            }
+            Ok(reservation)
+        };
+        self.writer.run(reserve).await
+    }
+
+    async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
+        self.writer.run(move |batch| advance(batch, hold, step)).await
+    }
+
+    async fn ended(&self, key: &ClaimKey, wait_ms: u64) -> Result<Option<Record>, Fault> {
+        match tokio::time::timeout(Duration::from_millis(wait_ms), self.writer.wait(*key)).await {
+            Ok(Err(fault)) => Err(fault),
+            Ok(Ok(())) | Err(_) => self.recall(key).await,
+        }
+    }
+
+    async fn pend(&self, hold: HoldId, pickup: B256) -> Result<(), Fault> {
+        let pend = move |batch: &mut Batch<'_>| {
+            advance(batch, hold, Step::Pend)?;
+            batch
+                .db
+                .prepare_cached("UPDATE holds SET pickup = ?2 WHERE id = ?1")?
+                .execute(params![hold.0, pickup.0])?;
+            Ok(())
+        };
+        self.writer.run(pend).await
+    }
+
+    async fn keep_answer(&self, hold: HoldId, answer: Answer) -> Result<(), Fault> {
+        self.writer.run(move |batch| keep(batch, hold, &answer)).await
+    }
+
+    async fn answer(&self, hold: HoldId) -> Result<Option<Answer>, Fault> {
+        let sql = "SELECT status, headers, body, request_digest FROM answers WHERE hold = ?1";
+        self.read(|db| db.prepare_cached(sql)?.query_row([hold.0], answer_row).optional())
+    }
+
+    async fn picked(&self, pickup: B256) -> Result<Option<Record>, Fault> {
+        let sql = format!("SELECT {} FROM holds WHERE pickup = ?1", rows::COLUMNS);
+        self.read(|db| db.prepare_cached(&sql)?.query_row([pickup.0], rows::record).optional())
+    }
+}
+
+fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
+    Ok(Answer {
+        status: row.get(0)?,
+        headers: read_headers(row.get_ref(1)?.as_blob()?),
+        body: row.get(2)?,
+        request_digest: rows::optional(row, 3)?,
+    })
+}
+
+/// Stores an answer; what is too old, and the oldest beyond the limit, makes room.
+fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<()> {
+    if advance(batch, hold, Step::KeepAnswer)?.is_none() {
+        return Ok(());
+    }
+    let headers = print_headers(&answer.headers);
+    let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
+    batch
+        .db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO answers (hold, status, headers, body, request_digest, bytes, at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            hold.0,
+            answer.status,
+            headers,
+            answer.body,
+            answer.request_digest.map(|digest| digest.0),
+            bytes,
+            rows::signed(batch.now_ms)?
+        ])?;
+    let oldest_ms = batch.now_ms.saturating_sub(batch.limits.answers_keep_s.saturating_mul(1_000));
+    batch.db.prepare_cached("DELETE FROM answers WHERE at_ms < ?1")?.execute([rows::signed(oldest_ms)?])?;
+    let max = rows::signed(batch.limits.answers_max_bytes)?;
+    loop {
+        let total: i64 =
+            batch.db.prepare_cached("SELECT coalesce(sum(bytes), 0) FROM answers")?.query_row([], |row| row.get(0))?;
+        if total <= max {
+            return Ok(());
+        }
+        let oldest = "DELETE FROM answers WHERE hold = (SELECT hold FROM answers ORDER BY at_ms, rowid LIMIT 1)";
+        batch.db.prepare_cached(oldest)?.execute([])?;
+    }
+}
+
+/// One line for each header. A header holds no CR and no LF, so the form cannot be confused.
+fn print_headers(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+fn read_headers(text: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let line = |line: &[u8]| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = line.windows(2).position(|pair| pair == b": ")?;
+        let (name, value) = line.split_at(colon);
+        Some((String::from_utf8_lossy(name).into_owned(), value.get(2..)?.to_vec()))
+    };
+    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+}

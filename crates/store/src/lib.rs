@@ -1,0 +1,129 @@
+//! The journal on SQLite: one writer thread with group commit, `synchronous=FULL`, readers on WAL snapshots.
+//!
+//! A file belongs to one process: a second one is refused. What `ledger` decides is written here in one durable step.
+
+mod books;
+mod handle;
+mod rows;
+mod writer;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::Network;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+pub use handle::Handle;
+use writer::Writer;
+
+/// Bounds of what is kept for callers.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// All stored answers together; the oldest make room.
+    pub answers_max_bytes: u64,
+    /// How long an answer is kept, in seconds.
+    pub answers_keep_s: u64,
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// Another process has it.
+    #[error("another pontage process has this journal open")]
+    Locked,
+    /// The lock file cannot be made.
+    #[error("the lock file beside the journal cannot be opened: {0}")]
+    Lock(#[source] std::io::Error),
+    /// SQLite says no.
+    #[error("the journal cannot be opened: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Written by another version.
+    #[error("the journal has schema {found}, this version writes schema {SCHEMA}")]
+    Schema {
+        /// What the file says.
+        found: i64,
+    },
+    /// Its thread cannot be started.
+    #[error("the writer thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+const SCHEMA: i64 = 1;
+
+/// An open journal. Clones share the writer; [`Store::handle`] gives a thread its own reader.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Writer,
+    _lock: Arc<File>,
+}
+
+impl Store {
+    /// Opens or makes a journal and starts its writer. `now_ms` is the clock of entries and answers.
+    ///
+    /// # Errors
+    /// [`OpenFault`]; nothing was written in that case.
+    pub fn open(path: &Path, limits: Limits, now_ms: fn() -> u64) -> Result<Self, OpenFault> {
+        let lock = lock(path)?;
+        let connection = Connection::open(path)?;
+        configure(&connection)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if found != 0 && found != SCHEMA {
+            return Err(OpenFault::Schema { found });
+        }
+        connection.execute_batch(include_str!("schema.sql"))?;
+        connection.pragma_update(None, "user_version", SCHEMA)?;
+        let writer = Writer::start(connection, limits, now_ms).map_err(OpenFault::Thread)?;
+        Ok(Self { path: path.to_owned(), writer, _lock: Arc::new(lock) })
+    }
+
+    /// A handle for the calling thread, with a reader of its own.
+    ///
+    /// # Errors
+    /// SQLite's, when the file cannot be opened again.
+    pub fn handle(&self) -> Result<Handle, OpenFault> {
+        let reader = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        configure(&reader)?;
+        Ok(Handle::new(self.writer.clone(), reader))
+    }
+
+    /// Binds the journal to a chain by its genesis hash. `false` when it is bound to another chain of the same id: a fresh test
+    /// chain, whose nonces and sequences have nothing to do with what is written here.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn bind_chain(&self, network: Network, genesis: &[u8]) -> Result<bool, OpenFault> {
+        let connection = Connection::open(&self.path)?;
+        configure(&connection)?;
+        let name = format!("genesis {network}");
+        connection.execute("INSERT OR IGNORE INTO about (name, value) VALUES (?1, ?2)", params![name, genesis])?;
+        let bound: Option<Vec<u8>> =
+            connection.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+        Ok(bound.as_deref() == Some(genesis))
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(std::time::Duration::from_millis(1_000))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Takes the lock beside the journal. It goes with the process, however that ends.
+fn lock(path: &Path) -> Result<File, OpenFault> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(OpenFault::Lock)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenFault::Locked),
+        Err(TryLockError::Error(error)) => Err(OpenFault::Lock(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

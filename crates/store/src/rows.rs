@@ -1,0 +1,235 @@
+//! Rows of the journal as records, and back.
+
+use alloy_primitives::{Address, B256};
+use ledger::{AnswerState, BlockRef, BurnReason, Entry, Hold, HoldId, Record, ReleaseReason, Side, State};
+use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Payee, Payer, Settled, Signature};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Every column of a hold, in the order that [`record`] reads.
+pub(crate) const COLUMNS: &str = "id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route, \
+     fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, reason, chain_tx, settled_block, answer, refund_due, late";
+
+/// Reads a hold.
+pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let asset = Asset { network: network(row, 1)?, address: AssetAddress(address(row, 2)?) };
+    let payer = Payer(address(row, 3)?);
+    let amount_atomic = u128::from_be_bytes(fixed(row, 6)?);
+    let signature: [u8; 65] = fixed(row, 9)?;
+    let authorization = Authorization {
+        key: ClaimKey { asset, payer, nonce: B256::new(fixed(row, 4)?) },
+        payee: Payee(address(row, 5)?),
+        amount_atomic,
+        valid_after_s: unsigned(row, 7)?,
+        valid_before_s: unsigned(row, 8)?,
+        signature: Signature::from_bytes(&signature).ok_or_else(|| corrupt(9))?,
+    };
+    let hold = Hold {
+        id: HoldId(fixed(row, 0)?),
+        authorization,
+        route: row.get(10)?,
+        fingerprint: B256::new(fixed(row, 11)?),
+        idempotency: optional(row, 12)?,
+        seen: BlockRef { number: unsigned(row, 13)?, hash: B256::new(fixed(row, 14)?) },
+        opened_at_ms: unsigned(row, 15)?,
+    };
+    let reason: Option<String> = row.get(17)?;
+    let state = match row.get::<_, String>(16)?.as_str() {
+        "open" => State::Open,
+        "submitted" => State::Submitted(B256::new(fixed(row, 18)?)),
+        "posted" => State::Posted(Settled {
+            chain_tx: B256::new(fixed(row, 18)?),
+            block: unsigned(row, 19)?,
+            amount: Amount::new(amount_atomic, asset),
+            payer,
+        }),
+        "released" => State::Released(reason.as_deref().and_then(release_reason).ok_or_else(|| corrupt(17))?),
+        "burnt" => State::Burnt(reason.as_deref().and_then(burn_reason).ok_or_else(|| corrupt(17))?),
+        _ => return Err(corrupt(16)),
+    };
+    let answer = match row.get::<_, String>(20)?.as_str() {
+        "live" => AnswerState::Live,
+        "pending" => AnswerState::Pending,
+        "kept" => AnswerState::Kept,
+        "lost" => AnswerState::Lost,
+        _ => return Err(corrupt(20)),
+    };
+    Ok(Record { hold, state, answer, refund_due: row.get(21)?, late: row.get(22)? })
+}
+
+/// The newest hold of a claim.
+pub(crate) fn latest(db: &Connection, key: &ClaimKey) -> rusqlite::Result<Option<Record>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE payer = ?1 AND nonce = ?2 AND asset = ?3 AND network = ?4 ORDER BY turn DESC LIMIT 1"
+    );
+    let key = params![key.payer.0.0.0, key.nonce.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?];
+    db.prepare_cached(&sql)?.query_row(key, record).optional()
+}
+
+/// A hold by its name.
+pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM holds WHERE id = ?1");
+    db.prepare_cached(&sql)?.query_row([id.0], record).optional()
+}
+
+/// What a payer owes in an asset that his balance in block `seen` does not show: what is held, and what was settled after it.
+pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite::Result<u128> {
+    let who = params![key.payer.0.0.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?, signed(seen)?];
+    let mut held = db.prepare_cached(
+        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state IN ('open', 'submitted') AND ?4 >= 0
+         UNION ALL
+         SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state = 'posted' AND settled_block > ?4",
+    )?;
+    let mut sum = 0u128;
+    for amount in held.query_map(who, |row| fixed::<16>(row, 0))? {
+        sum = sum.saturating_add(u128::from_be_bytes(amount?));
+    }
+    Ok(sum)
+}
+
+/// Writes a new hold.
+pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+    let (hold, authorization) = (&record.hold, &record.hold.authorization);
+    db.prepare_cached(
+        "INSERT INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
+             fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, answer, refund_due, late)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'open', 'live', 0, 0)",
+    )?
+    .execute(params![
+        hold.id.0,
+        signed(authorization.key.asset.network.chain_id)?,
+        authorization.key.asset.address.0.0.0,
+        authorization.key.payer.0.0.0,
+        authorization.key.nonce.0,
+        authorization.payee.0.0.0,
+        authorization.amount_atomic.to_be_bytes(),
+        signed(authorization.valid_after_s)?,
+        signed(authorization.valid_before_s)?,
+        authorization.signature.as_bytes(),
+        hold.route,
+        hold.fingerprint.0,
+        hold.idempotency.map(|digest| digest.0),
+        signed(hold.seen.number)?,
+        hold.seen.hash.0,
+        signed(hold.opened_at_ms)?,
+    ])?;
+    Ok(())
+}
+
+/// Writes what may change of a hold.
+pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+    let (state, reason, chain_tx, block) = match record.state {
+        State::Open => ("open", None, None, None),
+        State::Submitted(chain_tx) => ("submitted", None, Some(chain_tx), None),
+        State::Posted(settled) => ("posted", None, Some(settled.chain_tx), Some(signed(settled.block)?)),
+        State::Released(reason) => ("released", Some(release_word(reason)), None, None),
+        State::Burnt(reason) => ("burnt", Some(burn_word(reason)), None, None),
+    };
+    let answer = match record.answer {
+        AnswerState::Live => "live",
+        AnswerState::Pending => "pending",
+        AnswerState::Kept => "kept",
+        AnswerState::Lost => "lost",
+    };
+    db.prepare_cached(
+        "UPDATE holds SET state = ?2, reason = ?3, chain_tx = coalesce(?4, chain_tx), settled_block = ?5, answer = ?6,
+             refund_due = ?7, late = ?8 WHERE id = ?1",
+    )?
+    .execute(params![
+        record.hold.id.0,
+        state,
+        reason,
+        chain_tx.map(|hash| hash.0),
+        block,
+        answer,
+        record.refund_due,
+        record.late
+    ])?;
+    Ok(())
+}
+
+/// Appends an entry with its lines.
+pub(crate) fn append(db: &Connection, entry: &Entry, at_ms: u64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO entries (hold, kind, at_ms) VALUES (?1, ?2, ?3)")?.execute(params![
+        entry.hold.0,
+        entry.kind.code(),
+        signed(at_ms)?
+    ])?;
+    let id = db.last_insert_rowid();
+    for line in entry.lines {
+        let side = match line.side {
+            Side::Debit => "debit",
+            Side::Credit => "credit",
+        };
+        db.prepare_cached(
+            "INSERT INTO lines (entry, account, side, network, asset, amount) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            id,
+            line.account.to_string(),
+            side,
+            signed(line.amount.asset.network.chain_id)?,
+            line.amount.asset.address.0.0.0,
+            line.amount.atomic.to_be_bytes(),
+        ])?;
+    }
+    Ok(())
+}
+
+const RELEASES: [(&str, ReleaseReason); 3] = [
+    ("not_sent", ReleaseReason::NotSent),
+    ("free_status", ReleaseReason::FreeStatus),
+    ("expired", ReleaseReason::Expired),
+];
+const BURNS: [(&str, BurnReason); 4] = [
+    ("unanswered", BurnReason::Unanswered),
+    ("interrupted", BurnReason::Interrupted),
+    ("settlement_refused", BurnReason::SettlementRefused),
+    ("foreign_transfer", BurnReason::ForeignTransfer),
+];
+
+fn release_word(reason: ReleaseReason) -> &'static str {
+    RELEASES.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+}
+
+fn release_reason(word: &str) -> Option<ReleaseReason> {
+    RELEASES.iter().find(|(known, _)| *known == word).map(|(_, reason)| *reason)
+}
+
+fn burn_word(reason: BurnReason) -> &'static str {
+    BURNS.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+}
+
+fn burn_reason(word: &str) -> Option<BurnReason> {
+    BURNS.iter().find(|(known, _)| *known == word).map(|(_, reason)| *reason)
+}
+
+/// SQLite integers are signed; what does not fit is no time, block or chain id.
+pub(crate) fn signed(number: u64) -> rusqlite::Result<i64> {
+    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+pub(crate) fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(at)?).map_err(|_| corrupt(at))
+}
+
+pub(crate) fn fixed<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<[u8; N]> {
+    row.get_ref(at)?.as_blob()?.try_into().map_err(|_| corrupt(at))
+}
+
+pub(crate) fn optional(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<B256>> {
+    if row.get_ref(at)?.data_type() == Type::Null { Ok(None) } else { fixed(row, at).map(B256::new).map(Some) }
+}
+
+fn address(row: &Row<'_>, at: usize) -> rusqlite::Result<Address> {
+    fixed(row, at).map(Address::new)
+}
+
+fn network(row: &Row<'_>, at: usize) -> rusqlite::Result<Network> {
+    unsigned(row, at).map(|chain_id| Network { chain_id })
+}
+
+/// A row that this version never wrote.
+pub(crate) fn corrupt(at: usize) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(at, Type::Blob, "not what this column holds".into())
+}

@@ -1,0 +1,89 @@
+-- The journal. Amounts are 16-byte big-endian blobs (SQLite integers are 64-bit); addresses 20 bytes, hashes and nonces 32.
+
+-- What the journal is of: schema version, and the genesis hash of every chain that it has holds on.
+CREATE TABLE IF NOT EXISTS about (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+
+-- One row for each claim of an authorization. A released claim keeps its row; the next claim is a new one.
+CREATE TABLE IF NOT EXISTS holds (
+    turn          INTEGER PRIMARY KEY,        -- order of the claims
+    id            BLOB NOT NULL UNIQUE,       -- 16 random bytes
+    network       INTEGER NOT NULL,           -- chain id
+    asset         BLOB NOT NULL,              -- token contract
+    payer         BLOB NOT NULL,              -- authorization: from
+    nonce         BLOB NOT NULL,              -- authorization: its one-use number
+    payee         BLOB NOT NULL,              -- authorization: to
+    amount        BLOB NOT NULL,              -- authorization: value, atomic units
+    valid_after_s  INTEGER NOT NULL,          -- authorization: seconds
+    valid_before_s INTEGER NOT NULL,          -- authorization: seconds
+    signature     BLOB NOT NULL,              -- r, s, v
+    route         TEXT NOT NULL,              -- stable id of the route
+    fingerprint   BLOB NOT NULL,              -- digest of method and URL
+    idempotency   BLOB,                       -- digest of the caller's Idempotency-Key
+    seen_block    INTEGER NOT NULL,           -- block at which the nonce was read unused
+    seen_hash     BLOB NOT NULL,              -- its hash
+    opened_at_ms  INTEGER NOT NULL,           -- when it was won
+    state         TEXT NOT NULL CHECK (state IN ('open', 'submitted', 'posted', 'released', 'burnt')),
+    reason        TEXT,                       -- why it was released or burnt
+    chain_tx      BLOB,                       -- submitted: the newest; posted: the one that moved the money
+    settled_block INTEGER,                    -- posted: its block
+    answer        TEXT NOT NULL CHECK (answer IN ('live', 'pending', 'kept', 'lost')),
+    pickup        BLOB UNIQUE,                -- digest of the pick-up code
+    refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written
+    late          INTEGER NOT NULL,           -- 1: money came after the end and is in suspense
+    watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
+) STRICT;
+CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
+CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn) WHERE state IN ('open', 'submitted');
+CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'submitted');
+CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
+CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt');
+
+-- Every chain_tx that was signed, before it was sent.
+CREATE TABLE IF NOT EXISTS chain_txs (
+    hash     BLOB PRIMARY KEY,
+    network  INTEGER NOT NULL,   -- chain id
+    signer   BLOB NOT NULL,      -- who signed it
+    sequence INTEGER NOT NULL,   -- the signer's transaction counter
+    raw      BLOB NOT NULL,      -- the signed bytes, sent again as they are
+    hold     BLOB NOT NULL REFERENCES holds (id),
+    at_ms    INTEGER NOT NULL,
+    UNIQUE (network, signer, sequence)
+) STRICT;
+CREATE INDEX IF NOT EXISTS chain_txs_by_hold ON chain_txs (hold);
+
+-- The books: double entry, append-only.
+CREATE TABLE IF NOT EXISTS entries (
+    id    INTEGER PRIMARY KEY,
+    hold  BLOB NOT NULL REFERENCES holds (id),
+    kind  TEXT NOT NULL,         -- posted, refund_due, late
+    at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS entries_by_hold ON entries (hold);
+CREATE TABLE IF NOT EXISTS lines (
+    entry   INTEGER NOT NULL REFERENCES entries (id),
+    account TEXT NOT NULL,       -- external:, revenue:, refund_due:, suspense: and an address
+    side    TEXT NOT NULL CHECK (side IN ('debit', 'credit')),
+    network INTEGER NOT NULL,    -- chain id of the asset
+    asset   BLOB NOT NULL,       -- token contract
+    amount  BLOB NOT NULL        -- atomic units
+) STRICT;
+CREATE INDEX IF NOT EXISTS lines_by_entry ON lines (entry);
+CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are only appended'); END;
+CREATE TRIGGER IF NOT EXISTS entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are only appended'); END;
+CREATE TRIGGER IF NOT EXISTS lines_stay BEFORE UPDATE ON lines BEGIN SELECT RAISE(ABORT, 'lines are only appended'); END;
+CREATE TRIGGER IF NOT EXISTS lines_last BEFORE DELETE ON lines BEGIN SELECT RAISE(ABORT, 'lines are only appended'); END;
+
+-- Answers that a caller may still fetch. Bounded in size and time.
+CREATE TABLE IF NOT EXISTS answers (
+    hold           BLOB PRIMARY KEY REFERENCES holds (id),
+    status         INTEGER NOT NULL,
+    headers        BLOB NOT NULL,    -- name: value lines, each ended by CR LF
+    body           BLOB NOT NULL,
+    request_digest BLOB,             -- digest of the request's body
+    bytes          INTEGER NOT NULL, -- size of headers and body
+    at_ms          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS answers_by_age ON answers (at_ms);

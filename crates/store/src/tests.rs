@@ -1,0 +1,242 @@
+//! The journal's promises on a real file.
+
+use super::*;
+use alloy_primitives::{Address, B256};
+use facilitator::engine::{BooksJournal, ChainTx, LaneJournal, Rejected};
+use gate::{Answer, Journal};
+use ledger::{AnswerState, BlockRef, BurnReason, Hold, HoldId, ReleaseReason, Reservation, State, Step};
+use protocol::{Asset, AssetAddress, Authorization, ClaimKey, Payee, Payer, Refusal, Settled, Signature};
+
+const LIMITS: Limits = Limits { answers_max_bytes: 1_000, answers_keep_s: 60 };
+const NETWORK: Network = Network::BASE_SEPOLIA;
+const PRICE: u128 = 10;
+
+fn hold(id: u8, nonce: u8) -> Hold {
+    let asset = Asset { network: NETWORK, address: AssetAddress(Address::repeat_byte(3)) };
+    let mut signature = [1; 65];
+    signature[64] = 28;
+    Hold {
+        id: HoldId([id; 16]),
+        authorization: Authorization {
+            key: ClaimKey { asset, payer: Payer(Address::repeat_byte(1)), nonce: B256::repeat_byte(nonce) },
+            payee: Payee(Address::repeat_byte(2)),
+            amount_atomic: PRICE,
+            valid_after_s: 1,
+            valid_before_s: 1_000,
+            signature: Signature::from_bytes(&signature).unwrap(),
+        },
+        route: "GET /paid".to_owned(),
+        fingerprint: B256::repeat_byte(4),
+        idempotency: Some(B256::repeat_byte(6)),
+        seen: BlockRef { number: 5, hash: B256::repeat_byte(5) },
+        opened_at_ms: 77,
+    }
+}
+
+fn settled(hold: &Hold, block: u64) -> Settled {
+    let authorization = &hold.authorization;
+    Settled { chain_tx: B256::repeat_byte(8), block, amount: authorization.amount(), payer: authorization.key.payer }
+}
+
+struct Journalled {
+    _folder: tempfile::TempDir,
+    store: Store,
+    handle: Handle,
+}
+
+fn journal() -> Journalled {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("pontage.db"), LIMITS, || 1_000_000).unwrap();
+    let handle = store.handle().unwrap();
+    Journalled { _folder: folder, store, handle }
+}
+
+fn won(reservation: &Reservation) -> bool {
+    matches!(reservation, Reservation::Won(_))
+}
+
+#[tokio::test]
+async fn a_hold_reads_back_as_it_was_written_in_every_state() {
+    let j = journal();
+    let steps: [&[Step]; 6] = [
+        &[],
+        &[Step::Submit(B256::repeat_byte(8))],
+        &[Step::Submit(B256::repeat_byte(8)), Step::Post(settled(&hold(1, 1), 9))],
+        &[Step::Release(ReleaseReason::FreeStatus)],
+        &[Step::Burn(BurnReason::Unanswered)],
+        &[Step::Submit(B256::repeat_byte(8)), Step::LoseAnswer, Step::Post(settled(&hold(1, 1), 9))],
+    ];
+    for (nonce, steps) in (1u8..).zip(steps) {
+        let hold = hold(nonce, nonce);
+        assert!(won(&j.handle.reserve(hold.clone(), 1_000).await.unwrap()));
+        let mut want = ledger::Record::new(hold.clone());
+        for step in steps {
+            want = ledger::advance(&want, *step).unwrap().unwrap().record;
+            assert_eq!(j.handle.advance(hold.id, *step).await.unwrap(), Some(want.clone()));
+        }
+        assert_eq!(j.handle.recall(&hold.authorization.key).await.unwrap(), Some(want), "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_claims_at_once_one_is_won() {
+    let j = journal();
+    let claims = (0..64u8).map(|id| {
+        let handle = j.handle.clone();
+        async move { handle.reserve(hold(id, 1), 1_000).await.unwrap() }
+    });
+    let local = tokio::task::LocalSet::new();
+    let wins = local
+        .run_until(async {
+            let tasks: Vec<_> = claims.map(tokio::task::spawn_local).collect();
+            let mut wins = 0;
+            for task in tasks {
+                wins += usize::from(won(&task.await.unwrap()));
+            }
+            wins
+        })
+        .await;
+    assert_eq!(wins, 1);
+}
+
+#[tokio::test]
+async fn what_is_held_or_settled_after_the_read_counts_against_the_balance() {
+    let j = journal();
+    assert!(won(&j.handle.reserve(hold(1, 1), PRICE * 2).await.unwrap()));
+    assert!(won(&j.handle.reserve(hold(2, 2), PRICE * 2).await.unwrap()));
+    let refused = Reservation::Refused(Refusal::InsufficientBalance);
+    assert_eq!(j.handle.reserve(hold(3, 3), PRICE * 2).await.unwrap(), refused);
+    // Settled in block 6, after block 5 that the balance was read at: still not in it.
+    j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 6))).await.unwrap();
+    assert_eq!(j.handle.reserve(hold(3, 3), PRICE * 2).await.unwrap(), refused);
+    let mut later = hold(3, 3);
+    later.seen.number = 6;
+    assert!(won(&j.handle.reserve(later, PRICE * 2).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_released_claim_is_won_again_and_the_newest_counts() {
+    let j = journal();
+    assert!(won(&j.handle.reserve(hold(1, 1), 1_000).await.unwrap()));
+    j.handle.advance(HoldId([1; 16]), Step::Release(ReleaseReason::NotSent)).await.unwrap();
+    assert!(won(&j.handle.reserve(hold(2, 1), 1_000).await.unwrap()));
+    let newest = j.handle.recall(&hold(1, 1).authorization.key).await.unwrap().unwrap();
+    assert_eq!((newest.hold.id, newest.state), (HoldId([2; 16]), State::Open));
+    assert_eq!(j.handle.watched(NETWORK, 2_000).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_hold_or_the_time() {
+    let j = journal();
+    let key = hold(1, 1).authorization.key;
+    assert_eq!(j.handle.ended(&key, 10).await.unwrap(), None);
+    assert!(won(&j.handle.reserve(hold(1, 1), 1_000).await.unwrap()));
+    assert_eq!(j.handle.ended(&key, 10).await.unwrap().unwrap().state, State::Open);
+    let (ended, _) = tokio::join!(
+        j.handle.ended(&key, 60_000),
+        j.handle.advance(HoldId([1; 16]), Step::Burn(BurnReason::Unanswered)),
+    );
+    assert!(ended.unwrap().unwrap().state.ended());
+}
+
+#[tokio::test]
+async fn a_batch_is_submitted_whole_or_not_at_all() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.reserve(hold(2, 2), 1_000).await.unwrap();
+    j.handle.advance(HoldId([2; 16]), Step::Burn(BurnReason::Unanswered)).await.unwrap();
+    let tx = |id: u8, sequence| ChainTx {
+        network: NETWORK,
+        signer: Address::repeat_byte(7),
+        sequence,
+        hash: B256::repeat_byte(id),
+        raw: vec![2, id].into(),
+        hold: HoldId([id; 16]),
+    };
+    let rejected = j.handle.submit(vec![tx(1, 0), tx(2, 1)]).await.unwrap();
+    assert_eq!(rejected, Err(Rejected(vec![HoldId([2; 16])])));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), []);
+    assert_eq!(j.handle.submit(vec![tx(1, 0)]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 0)]);
+    let unfinished = j.handle.unfinished(NETWORK, None).await.unwrap();
+    assert_eq!(unfinished.len(), 1);
+    assert_eq!(unfinished[0].chain_txs, [(B256::repeat_byte(1), 0)]);
+    assert_eq!(j.handle.unfinished(NETWORK, Some(HoldId([1; 16]))).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn answers_are_kept_within_their_bounds() {
+    let j = journal();
+    let answer = |size: usize| Answer {
+        status: 200,
+        headers: vec![("content-type".to_owned(), b"text/plain: x".to_vec()), ("empty".to_owned(), Vec::new())],
+        body: vec![b'x'; size],
+        request_digest: Some(B256::repeat_byte(1)),
+    };
+    for id in 1..=3 {
+        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+        j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap();
+    }
+    assert_eq!(j.handle.answer(HoldId([1; 16])).await.unwrap(), None);
+    assert_eq!(j.handle.answer(HoldId([3; 16])).await.unwrap(), Some(answer(400)));
+    let record = j.handle.recall(&hold(3, 3).authorization.key).await.unwrap().unwrap();
+    assert_eq!(record.answer, AnswerState::Kept);
+}
+
+#[tokio::test]
+async fn a_pick_up_code_finds_its_hold() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.pend(HoldId([1; 16]), B256::repeat_byte(9)).await.unwrap();
+    let record = j.handle.picked(B256::repeat_byte(9)).await.unwrap().unwrap();
+    assert_eq!((record.hold.id, record.answer), (HoldId([1; 16]), AnswerState::Pending));
+    assert_eq!(j.handle.picked(B256::repeat_byte(10)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn ended_holds_without_money_are_watched_once_after_their_time() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.advance(HoldId([1; 16]), Step::Burn(BurnReason::Unanswered)).await.unwrap();
+    assert_eq!(j.handle.watched(NETWORK, 1_000).await.unwrap(), []);
+    assert_eq!(j.handle.watched(NETWORK, 1_001).await.unwrap().len(), 1);
+    j.handle.unwatch(HoldId([1; 16])).await.unwrap();
+    assert_eq!(j.handle.watched(NETWORK, 1_001).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn entries_cannot_be_changed() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
+    for sql in [
+        "UPDATE entries SET kind = 'late'",
+        "DELETE FROM entries",
+        "UPDATE lines SET side = 'debit'",
+        "DELETE FROM lines",
+    ] {
+        let outcome: Result<(), _> = j.handle.writer.run(move |batch| batch.db.execute(sql, []).map(drop)).await;
+        assert!(outcome.is_err(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_violation_writes_nothing() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.advance(HoldId([1; 16]), Step::Submit(B256::repeat_byte(8))).await.unwrap();
+    assert!(j.handle.advance(HoldId([1; 16]), Step::Release(ReleaseReason::NotSent)).await.is_err());
+    let record = j.handle.recall(&hold(1, 1).authorization.key).await.unwrap().unwrap();
+    assert_eq!(record.state, State::Submitted(B256::repeat_byte(8)));
+    assert_eq!(j.handle.advance(HoldId([9; 16]), Step::Release(ReleaseReason::NotSent)).await.unwrap(), None);
+}
+
+#[test]
+fn one_process_one_chain() {
+    let j = journal();
+    let second = Store::open(&j.store.path, LIMITS, || 0);
+    assert!(matches!(second, Err(OpenFault::Locked)));
+    assert!(j.store.bind_chain(NETWORK, &[1; 32]).unwrap());
+    assert!(j.store.bind_chain(NETWORK, &[1; 32]).unwrap());
+    assert!(!j.store.bind_chain(NETWORK, &[2; 32]).unwrap());
+}

@@ -1,0 +1,157 @@
+//! The one thread that writes. Whatever waits is committed together: one fsync serves every call.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use gate::{Fault, FaultKind};
+use ledger::{Change, Record};
+use protocol::ClaimKey;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use crate::{Limits, rows};
+
+/// How many jobs may wait. A full queue makes callers wait, not fail.
+const QUEUE_MAX: usize = 4_096;
+/// How many jobs one commit may carry.
+const BATCH_MAX: usize = 256;
+
+/// What a job sees: the open db_tx and what the batch must tell afterwards.
+pub(crate) struct Batch<'a> {
+    pub(crate) db: &'a Connection,
+    pub(crate) limits: Limits,
+    pub(crate) now_ms: u64,
+    ended: Vec<ClaimKey>,
+}
+
+/// Sends the reply. Runs only after the commit; dropped unsent when there is none.
+type Reply = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Batch<'_>) -> rusqlite::Result<Reply> + Send>;
+
+enum Message {
+    Job(Job),
+    Wait(ClaimKey, oneshot::Sender<()>),
+}
+
+/// The sending end of the writer's queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Batch<'_> {
+    /// Writes what the ledger decided.
+    pub(crate) fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
+        rows::update(self.db, &change.record)?;
+        for entry in &change.entries {
+            rows::append(self.db, entry, self.now_ms)?;
+        }
+        self.note_end(&change.record);
+        Ok(())
+    }
+
+    fn note_end(&mut self, record: &Record) {
+        if record.state.ended() {
+            self.ended.push(record.hold.authorization.key);
+        }
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(db: Connection, limits: Limits, now_ms: fn() -> u64) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        thread::Builder::new().name("journal".to_owned()).spawn(move || run(&db, jobs, limits, now_ms))?;
+        Ok(Self { queue })
+    }
+
+    /// Runs a job in the next commit and returns its value once it is durable.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let fault = Fault::untouched(FaultKind::Journal);
+        let (send, receive) = oneshot::channel();
+        let job: Job = Box::new(move |batch| {
+            let value = job(batch)?;
+            // A caller who has left needs no answer.
+            let reply: Reply = Box::new(move || drop(send.send(value)));
+            Ok(reply)
+        });
+        self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
+        receive.await.map_err(|_| fault)
+    }
+
+    /// Resolves when the newest hold of a claim has ended.
+    pub(crate) async fn wait(&self, key: ClaimKey) -> Result<(), Fault> {
+        let fault = Fault::untouched(FaultKind::Journal);
+        let (send, receive) = oneshot::channel();
+        self.queue.send(Message::Wait(key, send)).await.map_err(|_| fault)?;
+        receive.await.map_err(|_| fault)
+    }
+}
+
+fn run(db: &Connection, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
+    let mut waiting: BTreeMap<ClaimKey, Vec<oneshot::Sender<()>>> = BTreeMap::new();
+    while let Some(first) = queue.blocking_recv() {
+        let (mut jobs, mut waits) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Job(job) => jobs.push(job),
+                Message::Wait(key, reply) => waits.push((key, reply)),
+            }
+            next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
+        }
+        if !jobs.is_empty() {
+            let mut batch = Batch { db, limits, now_ms: now_ms(), ended: Vec::new() };
+            match commit(&mut batch, jobs) {
+                Ok(replies) => {
+                    batch.ended.iter().filter_map(|key| waiting.remove(key)).flatten().for_each(wake);
+                    replies.into_iter().for_each(|reply| reply());
+                }
+                // The jobs' replies are dropped: every caller reads a fault.
+                Err(error) => error!(%error, "the journal did not take a batch"),
+            }
+        }
+        waiting.retain(|_, replies| {
+            replies.retain(|reply| !reply.is_closed());
+            !replies.is_empty()
+        });
+        for (key, reply) in waits {
+            match rows::latest(db, &key) {
+                Ok(Some(record)) if !record.state.ended() => waiting.entry(key).or_default().push(reply),
+                Ok(_) => wake(reply),
+                Err(error) => error!(%error, "the journal cannot be read"),
+            }
+        }
+    }
+}
+
+fn wake(waiter: oneshot::Sender<()>) {
+    // A waiter who has left needs no answer.
+    waiter.send(()).ok();
+}
+
+/// Runs the jobs and commits them together. A job that fails is undone alone, and its reply is dropped; if the commit fails,
+/// nobody is told of a success.
+fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>> {
+    let mut db_tx = rusqlite::Transaction::new_unchecked(batch.db, rusqlite::TransactionBehavior::Immediate)?;
+    let mut replies = Vec::new();
+    for job in jobs {
+        let ended = batch.ended.len();
+        let savepoint = db_tx.savepoint()?;
+        match job(batch) {
+            Ok(reply) => {
+                savepoint.commit()?;
+                replies.push(reply);
+            }
+            Err(error) => {
+                error!(%error, "the journal did not take a step");
+                batch.ended.truncate(ended);
+            }
+        }
+    }
+    db_tx.commit()?;
+    Ok(replies)
+}

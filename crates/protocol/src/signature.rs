@@ -98,8 +98,12 @@ impl Key {
     /// # Errors
     /// [`NotAKey`]; the text is not repeated in it.
     pub fn from_hex(text: &str) -> Result<Self, NotAKey> {
-        let hex = text.strip_prefix("0x").unwrap_or(text);
-        let secret = hex::decode_to_array::<_, 32>(hex).map_err(|_| NotAKey)?;
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        // `decode` would take a second prefix.
+        if digits.len() != 64 {
+            return Err(NotAKey);
+        }
+        let secret = hex::decode_to_array::<_, 32>(digits).map_err(|_| NotAKey)?;
         let address = backend::public_point(&secret).map(|point| address_of(&point)).ok_or(NotAKey)?;
         Ok(Self { secret, address })
     }
@@ -215,7 +219,8 @@ mod tests {
     #[test]
     fn keys_that_are_none() {
         let order = "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
-        for text in ["", "0x", "0x00", &format!("0x{}", "0".repeat(64)), order, &KEY_0[..65]] {
+        let prefixed_twice = format!("0x{KEY_0}");
+        for text in ["", "0x", "0x00", &format!("0x{}", "0".repeat(64)), order, &KEY_0[..65], &prefixed_twice] {
             assert!(Key::from_hex(text).is_err(), "{text}");
         }
     }

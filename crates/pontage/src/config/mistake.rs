@@ -37,6 +37,7 @@ impl Mistakes {
     }
 
     /// The mistakes in order of line. At most 1,000 are kept.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> &[Mistake] {
         &self.list
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use protocol::{Network, Token};
 
 use super::keys::{KEYS, nearest};
+use super::secret::SecretFault;
 use super::*;
 
 pub(super) const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";

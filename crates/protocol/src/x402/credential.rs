@@ -105,7 +105,9 @@ impl Credential {
         }
         let signature = signature
             .strip_prefix("0x")
-            .and_then(|text| hex::decode(text).ok())
+            // `decode` would take a second prefix.
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| hex::decode(digits).ok())
             .ok_or(Refusal::InvalidPayload("payload.signature"))?;
         Ok(Self { accepted, fields, signature })
     }
@@ -196,3 +198,6 @@ fn nonce(parent: &Value) -> Result<B256, Refusal> {
     let bytes = digits.and_then(|digits| hex::decode_to_array::<_, 32>(digits).ok());
     bytes.map(B256::new).ok_or(Refusal::InvalidPayload(FIELD))
 }
+
+#[cfg(test)]
+mod tests;

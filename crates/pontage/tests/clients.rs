@@ -1,12 +1,15 @@
 //! Reference clients buy a call, and the money is on the chain.
 
+#[path = "kit/kit.rs"]
+mod kit;
+
 use std::process::Command;
 
 use protocol::x402::decode_header;
 use serde_json::Value;
 use xtask::peers;
 
-use crate::kit::{FUNDS, PAYER, PRICE, World, root};
+use kit::{FUNDS, PAYER, PRICE, World, root};
 
 /// Lets a client buy `/paid/ok` and checks everything that it and the chain say.
 fn buys(program: &std::path::Path, script: &str, receipt: &str, network: &str) {
@@ -28,7 +31,7 @@ fn buys(program: &std::path::Path, script: &str, receipt: &str, network: &str) {
     assert_eq!((&receipt["success"], &receipt["network"]), (&true.into(), &network.into()));
     assert_eq!(receipt["payer"].as_str().map(str::to_lowercase), Some(PAYER.address.to_lowercase()));
 
-    let transfers = world.chain.transfers_to(crate::kit::PAYEE).expect("the chain answers");
+    let transfers = world.chain.transfers_to(kit::PAYEE).expect("the chain answers");
     assert_eq!(transfers.len(), 1);
     assert_eq!(receipt["transaction"], transfers[0].chain_tx.as_str());
     assert_eq!((world.paid(), world.chain.balance(PAYER.address).unwrap()), (PRICE, FUNDS - PRICE));

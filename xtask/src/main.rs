@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+mod sandbox;
 mod set_up;
 mod suite;
 mod test;
@@ -14,6 +15,8 @@ mod tidy;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
+  sandbox [--once] [--json]
+                  start a chain, a gate, a demo API and a funded wallet here, make one paid call, show it, and stay up
   test [--quick]  set up what is needed and run every suite; --quick runs only fmt, clippy, tidy, wasm and unit
   tidy            check the rules of the house that no compiler checks";
 
@@ -33,6 +36,18 @@ fn run(args: &[&str]) -> Result<ExitCode> {
     match args {
         ["test"] => Ok(test::run(&root, false)),
         ["test", "--quick"] => Ok(test::run(&root, true)),
+        ["sandbox", flags @ ..] => {
+            let mut options = sandbox::Options::default();
+            for flag in flags {
+                match *flag {
+                    "--once" => options.once = true,
+                    "--json" => options.json = true,
+                    other => bail!("unknown flag `{other}`\n{USAGE}"),
+                }
+            }
+            sandbox::run(&root, options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["tidy"] => {
             suite::tidy(&root)?;
             Ok(ExitCode::SUCCESS)

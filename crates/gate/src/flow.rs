@@ -75,7 +75,12 @@ pub enum Closed {
     /// The money moved: release the body.
     Settled(Settled),
     /// The chain refused after the run: the body is discarded, the money is untouched.
-    Refused(Receipt),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// What to tell the payer.
+        receipt: Receipt,
+    },
     /// Not known in time: drain the body into the store.
     Pending {
         /// Whose answer.
@@ -189,7 +194,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Due::Charge { atomic, .. } if atomic != held => Step::Burn(ledger::BurnReason::Unanswered),
             Due::Charge { refund, .. } => {
                 let closed = self.charge(&hold).await;
-                if refund && !matches!(closed, Closed::Refused(_)) {
+                if refund && !matches!(closed, Closed::Refused { .. }) {
                     self.step(hold.id, Step::LoseAnswer).await;
                 }
                 return closed;
@@ -219,7 +224,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             },
             Settlement::Refused(refusal) => {
                 self.step(hold.id, Step::Burn(ledger::BurnReason::SettlementRefused)).await;
-                Closed::Refused(Receipt::Refused { network, payer, refusal })
+                Closed::Refused { refusal, receipt: Receipt::Refused { network, payer, refusal } }
             }
             Settlement::Unknown { chain_tx } => {
                 let pickup = self.host.entropy();

@@ -13,14 +13,13 @@ use gate::{Call, Closed, FreeReason, Journal, Opened, Outcome, Permit, Progress,
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::{AnswerState, HoldId, Record, State};
-use protocol::MoneyState;
-use protocol::Settled;
-use protocol::x402::Receipt;
+use protocol::x402::{Challenge, Receipt};
+use protocol::{MoneyState, Settled};
 use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::host::{WorkerFlow, WorkerHost};
+use crate::host::{Tasks, WorkerFlow, WorkerHost};
 use crate::problem::Problem;
 
 use answer::{Body, Keeper, full};
@@ -45,17 +44,18 @@ struct Inner {
     flow: Rc<WorkerFlow>,
     upstream: Upstream,
     shared: Shared,
+    tasks: Tasks,
 }
 
 /// What the detached end of a paid call tells the connection, if that is still there.
 enum Ended {
-    Settled { settled: Settled, response: Response<UpstreamBody> },
+    Released(Response<Body>),
     Problem(Problem),
 }
 
 impl Front {
-    pub(crate) fn new(flow: Rc<WorkerFlow>, upstream: Upstream, shared: Shared) -> Self {
-        Self(Rc::new(Inner { flow, upstream, shared }))
+    pub(crate) fn new(flow: Rc<WorkerFlow>, upstream: Upstream, shared: Shared, tasks: Tasks) -> Self {
+        Self(Rc::new(Inner { flow, upstream, shared, tasks }))
     }
 
     /// Answers one request.
@@ -123,16 +123,12 @@ impl Front {
         // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
         let (tell, told) = oneshot::channel();
         let challenge = self.0.flow.challenge(&self.0.shared.snapshot, call, None);
-        let keep = Keep { front: self.clone(), digest: digest.clone(), idempotent: call.idempotency.is_some() };
-        let hold = permit.hold().map(|hold| hold.id);
-        tokio::task::spawn_local(keep.finish(permit, response, challenge, tell));
-        match (told.await, hold) {
-            (Ok(Ended::Settled { settled, response }), Some(hold)) => {
-                let keeper = Keeper::new(self.clone(), hold, call.idempotency.is_some(), digest);
-                answer::release(response, &Receipt::Settled(settled), keeper)
-            }
-            (Ok(Ended::Problem(problem)), _) => full(problem.into_response()),
-            (Ok(Ended::Settled { .. }) | Err(_), _) => {
+        let end = End { front: self.clone(), digest, idempotent: call.idempotency.is_some(), challenge };
+        self.0.tasks.spawn(end.of_call(permit, response, tell));
+        match told.await {
+            Ok(Ended::Released(response)) => response,
+            Ok(Ended::Problem(problem)) => full(problem.into_response()),
+            Err(_) => {
                 let message = "It is not known yet whether the payment moved. Do not pay again.";
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 full(Problem::new(status, "interrupted", message, MoneyState::Unknown).retry_after(2).into_response())
@@ -156,7 +152,7 @@ impl Front {
     /// Closes in a task of its own and waits for it. `None` when the worker is going down.
     async fn close_detached(&self, permit: Permit<WorkerHost>, outcome: Outcome) -> Option<Closed> {
         let flow = Rc::clone(&self.0.flow);
-        tokio::task::spawn_local(async move { flow.close(permit, outcome).await }).await.ok()
+        self.0.tasks.spawn(async move { flow.close(permit, outcome).await }).await.ok()
     }
 
     /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
@@ -229,60 +225,40 @@ impl Front {
 }
 
 /// The end of a paid call, which no connection owns.
-struct Keep {
+struct End {
     front: Front,
     digest: Digest,
     idempotent: bool,
+    challenge: Option<Challenge>,
 }
 
-impl Keep {
-    async fn finish(
-        self,
-        permit: Permit<WorkerHost>,
-        response: Response<UpstreamBody>,
-        challenge: Option<protocol::x402::Challenge>,
-        tell: oneshot::Sender<Ended>,
-    ) {
+impl End {
+    /// Settles, and then releases the answer, keeps it, or discards it. Whether anybody is still there to be told makes no
+    /// difference to the money; an answer that is released to nobody ends as one whose caller left.
+    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<UpstreamBody>, tell: oneshot::Sender<Ended>) {
         let flow = &self.front.0.flow;
-        let hold = permit.hold().map(|hold| (hold.id, hold.route.clone()));
-        let closed = flow.close(permit, Outcome::Served { reading: None }).await;
-        let Some((hold, route)) = hold else { return };
-        let ended = match closed {
+        let Some((id, route)) = permit.hold().map(|hold| (hold.id, hold.route.clone())) else { return };
+        let ended = match flow.close(permit, Outcome::Served { reading: None }).await {
             Closed::Settled(settled) => {
-                info!(%hold, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
+                info!(hold = %id, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
                     chain_tx = %settled.chain_tx, block = settled.block, "paid and served");
-                if let Err(Ended::Settled { response, .. }) = tell.send(Ended::Settled { settled, response })
-                    && self.idempotent
-                {
-                    // He paid and left; with his Idempotency-Key he can still have it.
-                    answer::keep_whole(&self.front, hold, response, &self.digest).await;
-                }
-                return;
+                let keeper = Keeper::new(self.front.clone(), id, self.idempotent, self.digest);
+                Ended::Released(answer::release(response, &Receipt::Settled(settled), keeper))
             }
             Closed::Pending { hold, pickup, receipt } => {
                 warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
                 let url = format!("{PICKUP}{}", hex::encode(pickup));
-                // The caller may have left; the answer is kept all the same.
                 tell.send(Ended::Problem(Problem::pending(receipt, Some(url)))).ok();
-                answer::keep_whole(&self.front, hold, response, &self.digest).await;
-                return;
+                return answer::keep_whole(&self.front, hold, response, &self.digest).await;
             }
-            Closed::Refused(receipt) => {
-                let refusal = match receipt {
-                    Receipt::Refused { refusal, .. } => Some(refusal),
-                    Receipt::Settled(_) | Receipt::Pending { .. } => None,
-                };
-                warn!(%hold, route, reason = refusal.map(protocol::Refusal::code), "the chain refused after the run");
-                match challenge {
-                    Some(challenge) => Problem::settlement_refused(challenge, refusal, receipt),
-                    None => Problem::blocked(),
-                }
+            Closed::Refused { receipt, refusal } => {
+                warn!(hold = %id, route, reason = refusal.code(), "the chain refused after the run");
+                Ended::Problem(Problem::settlement_refused(self.challenge, refusal, receipt))
             }
-            Closed::Fault(fault) => Problem::fault(fault),
-            Closed::NothingDue => Problem::replay(Replay::Burnt),
+            Closed::Fault(fault) => Ended::Problem(Problem::fault(fault)),
+            Closed::NothingDue => Ended::Problem(Problem::replay(Replay::Burnt)),
         };
-        // The caller may have left; the journal has it.
-        tell.send(Ended::Problem(ended)).ok();
+        tell.send(ended).ok();
     }
 }
 

@@ -1,11 +1,13 @@
 //! Time, chance, and work that outlives a connection, for one worker thread.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gate::{Flow, Host, Journal, Outcome};
+use gate::{Closed, Flow, Host, Journal, Outcome};
 use ledger::{Hold, HoldId, Step};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use crate::chain::Chains;
@@ -59,18 +61,55 @@ impl Host for WorkerHost {
     }
 }
 
+/// Tasks that no connection owns, counted so that a stop can wait for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks {
+    running: Rc<Cell<usize>>,
+    ended: Rc<Notify>,
+}
+
+/// One task's share of the count.
+struct Running(Tasks);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get().saturating_sub(1));
+        self.0.ended.notify_waiters();
+    }
+}
+
+impl Tasks {
+    /// Starts a task on this thread.
+    pub(crate) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.running.set(self.running.get().saturating_add(1));
+        let running = Running(self.clone());
+        tokio::task::spawn_local(async move {
+            let _running = running;
+            task.await
+        })
+    }
+
+    /// Waits until none is left.
+    pub(crate) async fn all_ended(&self) {
+        while self.running.get() > 0 {
+            self.ended.notified().await;
+        }
+    }
+}
+
 /// Does the work, each item in a task of its own. Runs as long as the worker.
-pub(crate) async fn work(flow: Rc<WorkerFlow>, mut receiver: mpsc::UnboundedReceiver<Work>) {
+pub(crate) async fn work(flow: Rc<WorkerFlow>, tasks: Tasks, mut receiver: mpsc::UnboundedReceiver<Work>) {
     while let Some(work) = receiver.recv().await {
         let flow = Rc::clone(&flow);
         match work {
-            Work::Close(hold, outcome) => {
-                tokio::task::spawn_local(async move { flow.close_hold(hold, outcome).await });
-            }
-            Work::Later(hold, step) => {
-                tokio::task::spawn_local(async move { repeat(&flow.journal, hold, step).await });
-            }
-        }
+            Work::Close(hold, outcome) => tasks.spawn(async move {
+                // Whatever answer there was died with its connection.
+                if let Closed::Pending { hold, .. } = flow.close_hold(hold, outcome).await {
+                    flow.answer_broke(hold).await;
+                }
+            }),
+            Work::Later(hold, step) => tasks.spawn(async move { repeat(&flow.journal, hold, step).await }),
+        };
     }
 }
 

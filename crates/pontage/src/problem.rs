@@ -67,8 +67,10 @@ impl Problem {
     }
 
     /// The chain refused after the run: 402 with the receipt of the failure.
-    pub(crate) fn settlement_refused(challenge: Challenge, refusal: Option<Refusal>, receipt: Receipt) -> Self {
-        Self { receipt: Some(receipt), ..Self::challenge(challenge, refusal) }
+    pub(crate) fn settlement_refused(challenge: Option<Challenge>, refusal: Refusal, receipt: Receipt) -> Self {
+        let status = StatusCode::PAYMENT_REQUIRED;
+        let problem = Self::new(status, refusal.code(), refusal.message(), MoneyState::Untouched);
+        Self { receipt: Some(receipt), challenge, ..problem }
     }
 
     /// Ours or a dependency's. Never a 402.

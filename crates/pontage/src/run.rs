@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use gate::Flow;
@@ -18,8 +19,11 @@ use tracing::{error, info, warn};
 use crate::chain::{ChainLink, Chains};
 use crate::config::{self, Config};
 use crate::front::{Front, Shared};
-use crate::host::{self, WorkerHost};
+use crate::host::{self, Tasks, WorkerHost};
 use crate::{log, say, snapshot};
+
+/// How long a stop waits for settlements that no connection owns.
+const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// For money, or for trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +121,9 @@ impl Worker {
         };
         let (host, work) = WorkerHost::new();
         let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
-        let front = Front::new(Rc::clone(&flow), upstream, self.front);
-        local.spawn_local(host::work(flow, work));
+        let tasks = Tasks::default();
+        let front = Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone());
+        local.spawn_local(host::work(flow, tasks.clone(), work));
         let service = move |request, peer| front.clone().call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -127,7 +132,10 @@ impl Worker {
         let served = proxy::serve(self.listener, ListenerLimits::default(), service, stop);
         let outcome = local.block_on(&runtime, served);
         // Settlements that no connection owns end here, or at the next start.
-        runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(20), local).await }).ok();
+        let ended = tokio::time::timeout(STOP_WAIT, tasks.all_ended());
+        if local.block_on(&runtime, ended).is_err() {
+            warn!("stopped with settlements on their way; the next start goes on with them");
+        }
         outcome.inspect_err(|error| error!(%error, "a worker ended")).map_err(Into::into)
     }
 }

@@ -115,9 +115,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     ) -> Result<Option<Step>, NodeFault> {
         let hold = &record.hold;
         match record.state {
-            // Its permit lives, or its answer is with a caller who waits.
-            State::Open if record.answer != AnswerState::Kept => return Ok(None),
-            State::Open => return Ok(verdict(self.settle(hold).await)),
+            State::Open => {
+                return Ok(match record.answer {
+                    // Its permit lives, or its answer is being stored.
+                    AnswerState::Live | AnswerState::Pending => None,
+                    AnswerState::Kept => verdict(self.settle(hold).await),
+                    // Nothing was submitted and there is nothing to be paid for.
+                    AnswerState::Lost => Some(Step::Burn(BurnReason::Interrupted)),
+                });
+            }
             State::Submitted(_) => {}
             State::Posted(_) | State::Released(_) | State::Burnt(_) => return Ok(None),
         }

@@ -71,7 +71,9 @@ impl Keeper {
         let Some(kept) = self.kept.take() else { return };
         let (front, hold) = (self.front.clone(), self.hold);
         let answer = kept.into_answer(&self.digest);
-        tokio::task::spawn_local(async move { store(&front, hold, answer).await });
+        let tasks = front.0.tasks.clone();
+        // The caller had it: if it cannot be stored, nothing is owed.
+        tasks.spawn(async move { store(&front, hold, answer).await });
     }
 
     /// The upstream broke off.
@@ -79,7 +81,7 @@ impl Keeper {
         warn!(hold = %self.hold, kind = fault.kind.code(), cause = %fault, "the upstream broke off a paid answer");
         self.kept = None;
         let (flow, hold) = (Rc::clone(&self.front.0.flow), self.hold);
-        tokio::task::spawn_local(async move { flow.answer_broke(hold).await });
+        self.front.0.tasks.spawn(async move { flow.answer_broke(hold).await });
     }
 }
 
@@ -142,23 +144,25 @@ pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<U
             break;
         }
     }
-    match keeper.kept.take() {
-        Some(kept) => {
-            let kept = Kept { status: parts.status, headers: header_list(&parts.headers), ..kept };
-            store(front, hold, kept.into_answer(digest)).await;
-        }
-        None => {
-            warn!(%hold, "an answer could not be kept: the payment is owed back if it moves");
-            front.0.flow.answer_broke(hold).await;
-        }
+    let whole =
+        keeper.kept.take().map(|kept| Kept { status: parts.status, headers: header_list(&parts.headers), ..kept });
+    let kept = match whole {
+        Some(kept) => store(front, hold, kept.into_answer(digest)).await,
+        None => false,
+    };
+    if !kept {
+        warn!(%hold, "an answer could not be kept: the payment is owed back if it moves");
+        front.0.flow.answer_broke(hold).await;
     }
 }
 
-async fn store(front: &Front, hold: HoldId, answer: Answer) {
-    if let Err(fault) = front.0.flow.journal.keep_answer(hold, answer).await {
+/// Whether it is stored now.
+async fn store(front: &Front, hold: HoldId, answer: Answer) -> bool {
+    let stored = front.0.flow.journal.keep_answer(hold, answer).await;
+    if let Err(fault) = stored {
         warn!(%hold, %fault, "an answer was not stored");
-        front.0.flow.answer_broke(hold).await;
     }
+    stored.is_ok()
 }
 
 /// Everything but the length, which is counted anew.
@@ -195,9 +199,9 @@ impl Drop for Paid {
     fn drop(&mut self) {
         // The caller left half-way: the fixed price is due, and with an Idempotency-Key he can still have the whole answer.
         if let (Some(body), Some(_)) = (self.body.take(), &self.keeper.kept) {
-            let Some(kept) = self.keeper.kept.take() else { return };
             let (front, hold, digest) = (self.keeper.front.clone(), self.keeper.hold, self.keeper.digest.clone());
-            tokio::task::spawn_local(keep_rest(Keeper { front, hold, digest, kept: Some(kept) }, body));
+            let tasks = front.0.tasks.clone();
+            tasks.spawn(keep_rest(Keeper { front, hold, digest, kept: self.keeper.kept.take() }, body));
         }
     }
 }

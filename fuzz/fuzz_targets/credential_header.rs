@@ -31,7 +31,12 @@ fn check(header: &[u8]) {
 fn offer(read: &Credential) -> Option<Offer> {
     let network = read.accepted.network?;
     if read.accepted.version == Version::V1 {
-        let offer = Offer { token: Token::usdc(network)?, amount_atomic: 1, payee: protocol::Payee(read.fields.to), max_timeout_s: 1 };
+        let offer = Offer {
+            token: Token::usdc(network)?,
+            amount_atomic: 1,
+            payee: protocol::Payee(read.fields.to),
+            max_timeout_s: 1,
+        };
         return Some(offer);
     }
     let terms = read.accepted.terms.clone()?;

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use proxy::{CleanPath, PATH_AND_QUERY_MAX_BYTES};
 
 fuzz_target!(|data: &[u8]| {
-    let (pattern, target) = data.iter().position(|byte| *byte == b'\n').map_or((&b"/**"[..], data), |at| (&data[..at], &data[at + 1..]));
+    let (pattern, target) =
+        data.iter().position(|byte| *byte == b'\n').map_or((&b"/**"[..], data), |at| (&data[..at], &data[at + 1..]));
     let Ok(uri) = http::Uri::try_from(target) else { return };
     let Ok(clean) = CleanPath::parse(&uri) else { return };
 

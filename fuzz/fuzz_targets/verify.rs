@@ -10,7 +10,8 @@ use protocol::exact::{Fields, Window, verify};
 use protocol::x402::{Accepted, Credential, Terms, Version};
 use protocol::{Asset, AssetAddress, Key, Network, Offer, Payee, Refusal, Signature, Signer, Token};
 
-static KEY: LazyLock<Key> = LazyLock::new(|| Key::from_hex(&format!("0x{}", "11".repeat(32))).expect("below the group order"));
+static KEY: LazyLock<Key> =
+    LazyLock::new(|| Key::from_hex(&format!("0x{}", "11".repeat(32))).expect("below the group order"));
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -125,7 +126,8 @@ impl WildCredential {
             network: self.network.map_or(Some(offer.network()), |id| id.map(|chain_id| Network { chain_id })),
             terms: (!self.v1).then_some(terms),
         };
-        let sign = |fields: &Fields| KEY.sign_now(fields.digest(&offer.token)).expect("a valid key signs").as_bytes().to_vec();
+        let sign =
+            |fields: &Fields| KEY.sign_now(fields.digest(&offer.token)).expect("a valid key signs").as_bytes().to_vec();
         let signature = match &self.signature {
             WildSignature::Good => sign(&fields),
             WildSignature::OverOtherFields(nonce) => sign(&Fields { nonce: B256::from(*nonce), ..fields }),
@@ -156,14 +158,16 @@ fn fault(credential: &Credential, offers: &[Offer], window: Window) -> Option<Re
     let offer = match &accepted.terms {
         None => first,
         Some(terms) => {
-            let names = |offer: &&&Offer| [
-                ("accepted.asset", offer.token.asset.address == terms.asset),
-                ("accepted.payTo", offer.payee == terms.pay_to),
-                ("accepted.amount", offer.amount_atomic == terms.amount_atomic),
-                ("accepted.maxTimeoutSeconds", offer.max_timeout_s == terms.max_timeout_s),
-                ("accepted.extra.name", terms.name.as_ref() == Some(&offer.token.name)),
-                ("accepted.extra.version", terms.version.as_ref() == Some(&offer.token.version)),
-            ];
+            let names = |offer: &&&Offer| {
+                [
+                    ("accepted.asset", offer.token.asset.address == terms.asset),
+                    ("accepted.payTo", offer.payee == terms.pay_to),
+                    ("accepted.amount", offer.amount_atomic == terms.amount_atomic),
+                    ("accepted.maxTimeoutSeconds", offer.max_timeout_s == terms.max_timeout_s),
+                    ("accepted.extra.name", terms.name.as_ref() == Some(&offer.token.name)),
+                    ("accepted.extra.version", terms.version.as_ref() == Some(&offer.token.version)),
+                ]
+            };
             match here.iter().find(|offer| names(offer).iter().all(|(_, same)| *same)) {
                 Some(offer) => offer,
                 None => {

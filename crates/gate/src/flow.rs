@@ -3,11 +3,11 @@
 use alloy_primitives::B256;
 use ledger::{AnswerState, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step};
 use protocol::x402::{Challenge, Credential, Receipt, Resource};
-use protocol::{ClaimKey, MoneyState, Offer, Refusal, Settled, Signature};
+use protocol::{Asset, ClaimKey, MoneyState, Offer, Refusal, Signature};
 
 use crate::{
-    Call, Check, Due, Facilitator, Fault, Host, Journal, Outcome, Permit, Presented, Quote, Settlement, Snapshot,
-    secret_digest,
+    Call, Check, Closed, Due, Facilitator, Fault, Host, Journal, Opened, Outcome, Permit, Presented, Quote, Replay,
+    Settlement, Snapshot, secret_digest,
 };
 
 /// The flow over its ports.
@@ -19,81 +19,6 @@ pub struct Flow<J, F, H> {
     pub facilitator: F,
     /// Time, chance, detached work.
     pub host: H,
-}
-
-/// What `open` says.
-#[derive(Debug)]
-pub enum Opened<H: Host> {
-    /// Pass the call on unpaid.
-    Free,
-    /// No route covers the call.
-    Blocked,
-    /// Not paid, or the payment was refused. The money is untouched.
-    Challenge {
-        /// What would pay.
-        challenge: Challenge,
-        /// Why the payment that came was refused, if one came.
-        refusal: Option<Refusal>,
-    },
-    /// The hold is ours: run the upstream, then close.
-    Permit(Permit<H>),
-    /// The authorization was claimed before. The upstream is not run.
-    Replay(Replay),
-    /// Nothing can be said now.
-    Fault(Fault),
-}
-
-/// What became of the call that claimed the authorization first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// Other signed fields or another request.
-    Conflict,
-    /// Still running after the wait.
-    InFlight,
-    /// Sent to the chain, not confirmed. The answer is kept for pick-up. Never a reason to pay again.
-    Pending(Receipt),
-    /// Let go; the same authorization may be sent again.
-    Released,
-    /// It can no longer move: too late for the chain.
-    Expired,
-    /// Not charged, and never run again.
-    Burnt,
-    /// Served and paid.
-    AlreadyServed(Settled),
-    /// Served and paid, and the caller knows the secret: the stored answer is his if his request's body is the same.
-    Stored {
-        /// Whose answer.
-        hold: HoldId,
-        /// The receipt.
-        settled: Settled,
-    },
-}
-
-/// What `close` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// The money moved: release the body.
-    Settled(Settled),
-    /// The chain refused after the run: the body is discarded, the money is untouched.
-    Refused {
-        /// Why.
-        refusal: Refusal,
-        /// What to tell the payer.
-        receipt: Receipt,
-    },
-    /// Not known in time: drain the body into the store.
-    Pending {
-        /// Whose answer.
-        hold: HoldId,
-        /// The pick-up code. Only its digest is stored.
-        pickup: [u8; 16],
-        /// What to tell the payer.
-        receipt: Receipt,
-    },
-    /// Nothing is due; the upstream's answer, if any, is passed on.
-    NothingDue,
-    /// The journal did not take it. The step is repeated until it does.
-    Fault(Fault),
 }
 
 impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
@@ -121,7 +46,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         // times and the chain are.
         let verified = protocol::verify(&credential, offers, self.window(snapshot));
         let key = verified.as_ref().map(|proven| proven.authorization().key).ok();
-        let key = key.or_else(|| recallable(snapshot, &credential));
+        let key = key.or_else(|| recallable(snapshot, offers, &credential));
         if let Some(key) = key {
             match self.journal.recall(&key).await {
                 Err(fault) => return Opened::Fault(fault),
@@ -253,7 +178,9 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// Answers a credential whose claim is known.
     async fn replay(&self, snapshot: &Snapshot, call: &Call<'_>, credential: &Credential, record: Record) -> Opened<H> {
         let key = record.hold.authorization.key;
-        if record.hold.authorization.fields() != credential.fields || record.hold.fingerprint != call.fingerprint() {
+        let conflicts =
+            |hold: &Hold| hold.authorization.fields() != credential.fields || hold.fingerprint != call.fingerprint();
+        if conflicts(&record.hold) {
             return Opened::Replay(Replay::Conflict);
         }
         let pending = matches!(record.state, State::Submitted(_)) && record.answer != AnswerState::Live;
@@ -266,6 +193,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             }
         };
         Opened::Replay(match record.state {
+            // The claim was let go during the wait and won by another request.
+            _ if conflicts(&record.hold) => Replay::Conflict,
+            _ if record.late => Replay::InSuspense,
+            State::Posted(settled) if record.refund_due => Replay::OwedBack(settled),
             State::Open if record.answer == AnswerState::Live => Replay::InFlight,
             State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
             State::Open => Replay::Pending(pending_receipt(&key, None)),
@@ -298,13 +229,15 @@ fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Cha
     Challenge { resource: Resource { url: call.url.to_owned() }, offers: offers.to_vec(), error }
 }
 
-/// The claim that a credential names, whatever its offer and times say. v1 names no asset: any that we accept on its network.
-fn recallable(snapshot: &Snapshot, credential: &Credential) -> Option<ClaimKey> {
+/// The claim that a credential names, whatever its offer and times say and whatever is accepted by now. v1 names no asset: it
+/// means the first of the route on its network, as in [`protocol::verify`], or else any that we accept there.
+fn recallable(snapshot: &Snapshot, offers: &[Offer], credential: &Credential) -> Option<ClaimKey> {
     let network = credential.accepted.network?;
-    let named = credential.accepted.terms.as_ref().map(|terms| terms.asset);
-    let assets = snapshot.offers().map(|offer| offer.token.asset);
-    let mut ours = assets.filter(|asset| asset.network == network && named.is_none_or(|named| named == asset.address));
-    ours.next().map(|asset| credential.fields.key(asset))
+    if let Some(terms) = &credential.accepted.terms {
+        return Some(credential.fields.key(Asset { network, address: terms.asset }));
+    }
+    let mut assets = offers.iter().chain(snapshot.offers()).map(|offer| offer.token.asset);
+    assets.find(|asset| asset.network == network).map(|asset| credential.fields.key(asset))
 }
 
 /// Whether the credential comes from the payer: the signature is the stored one, or recovers to `from`. A stranger who only knows
@@ -319,10 +252,10 @@ fn is_the_payers(snapshot: &Snapshot, credential: &Credential, record: &Record) 
     digest.and_then(|digest| signature.recover(digest)) == Some(credential.fields.from)
 }
 
-/// Whether the record still holds the authorization. A released one may be claimed again.
+/// Whether the record still holds the authorization. A released one may be claimed again, unless money came for it since.
 const fn claimed(record: &Record) -> bool {
     match record.state {
-        State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => false,
+        State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => record.late,
         State::Released(ReleaseReason::Expired)
         | State::Open
         | State::Submitted(_)

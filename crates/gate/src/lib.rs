@@ -20,14 +20,16 @@ mod outcome;
 mod pattern;
 mod permit;
 mod port;
+mod reply;
 mod snapshot;
 
 pub use answer::{Answer, secret_digest};
 pub use call::{Call, Presented};
 pub use fault::{Fault, FaultKind};
-pub use flow::{Closed, Flow, Opened, Replay};
+pub use flow::Flow;
 pub use outcome::{Due, FreeReason, Outcome};
 pub use pattern::{Pattern, PatternRefusal};
 pub use permit::{Permit, Progress};
 pub use port::{Check, Facilitator, Host, Journal, Seen, Settlement};
+pub use reply::{Closed, Opened, Replay};
 pub use snapshot::{DefaultAction, Price, Quote, Route, Snapshot};

@@ -5,8 +5,8 @@ use std::fmt;
 /// A path pattern: `*` stands for one segment (`a*` for a segment that starts with `a`), `:name` for one segment, `**` for any
 /// number of segments, and a trailing `/*` for everything beneath and the folder itself.
 ///
-/// Matching ignores ASCII case, a trailing slash and `;parameters` of a segment: many upstreams do, and a path that the upstream
-/// takes for the paid one must be paid. What is forwarded is still the path as it came, normalised.
+/// Matching ignores ASCII case, escaping, a trailing slash and `;parameters` of a segment: many upstreams do, and a path that the
+/// upstream takes for the paid one must be paid. What is forwarded is still the path as it came, normalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -35,6 +35,12 @@ pub enum PatternRefusal {
     /// `//`, which a normalised path never holds.
     #[error("holds an empty segment (//), which no normalised path has")]
     EmptySegment,
+    /// A `%` that is not followed by two hex digits, or an escaped separator, which no normalised path has.
+    #[error("holds a malformed escape or an escaped separator, which no normalised path has")]
+    BadEscape,
+    /// `;parameters`, which matching ignores.
+    #[error("holds ;parameters, which matching ignores")]
+    Parameters,
     /// `**` beside other characters in one segment.
     #[error("** must be a segment of its own")]
     PartialAny,
@@ -62,7 +68,7 @@ impl Pattern {
                 "*" if at == last => Segment::Any,
                 name if name.contains("**") => return Err(PatternRefusal::PartialAny),
                 name if name.starts_with(':') => Segment::One(vec![String::new(), String::new()]),
-                glob => Segment::One(glob.to_ascii_lowercase().split('*').map(str::to_owned).collect()),
+                glob => Segment::One(glob.split('*').map(literal).collect::<Result<_, _>>()?),
             });
         }
         Ok(Self { text: text.to_owned(), segments })
@@ -90,11 +96,44 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A path segment in lower case without its `;parameters`.
+/// A pattern's literal as [`bare`] makes a path's.
+fn literal(text: &str) -> Result<String, PatternRefusal> {
+    let decoded = decode(text).ok_or(PatternRefusal::BadEscape)?;
+    if decoded.contains(['/', '\\', '\0']) {
+        return Err(PatternRefusal::BadEscape);
+    }
+    if decoded.contains(';') {
+        return Err(PatternRefusal::Parameters);
+    }
+    Ok(decoded.to_ascii_lowercase())
+}
+
+/// A path segment decoded once, in lower case, without its `;parameters`.
 fn bare(segment: &str) -> String {
-    let segment = segment.to_ascii_lowercase();
-    let end = [segment.find(';'), segment.find("%3b")].into_iter().flatten().min();
-    end.and_then(|end| segment.get(..end)).unwrap_or(&segment).to_owned()
+    let decoded = decode(segment).unwrap_or_else(|| segment.to_owned()).to_ascii_lowercase();
+    match decoded.split_once(';') {
+        Some((before, _)) => before.to_owned(),
+        None => decoded,
+    }
+}
+
+/// Percent-decodes once. `None` for a `%` without two hex digits.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        bytes.push(
+            u8::from_str_radix(std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?, 16).ok()?,
+        );
+        rest = after;
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Walks the two lists once, remembering the last `**`: linear but for the length of what a `**` took back.
@@ -154,6 +193,13 @@ mod tests {
             ("/paid", "/paid;v=1", true),
             ("/paid", "/paid%3Bv=1", true),
             ("/paid", "/paid/x", false),
+            ("/x:generate", "/x%3Agenerate", true),
+            ("/@me", "/%40me", true),
+            ("/a,b", "/a%2Cb", true),
+            ("/caf\u{e9}", "/caf%C3%A9", true),
+            ("/%61", "/a", true),
+            ("/{id}", "/%7Bid%7D", true),
+            ("/a", "/%2561", false),
             ("/paid", "/paidx", false),
             ("/paid/*", "/paid", true),
             ("/paid/*", "/paid/", true),
@@ -192,6 +238,13 @@ mod tests {
             ("/a?b", PatternRefusal::BadCharacter),
             ("/a\\b", PatternRefusal::BadCharacter),
             ("/a**", PatternRefusal::PartialAny),
+            ("/a;v=1", PatternRefusal::Parameters),
+            ("/a%3Bb", PatternRefusal::Parameters),
+            ("/a%2Fb", PatternRefusal::BadEscape),
+            ("/a%5cb", PatternRefusal::BadEscape),
+            ("/a%", PatternRefusal::BadEscape),
+            ("/a%zz", PatternRefusal::BadEscape),
+            ("/a%+1", PatternRefusal::BadEscape),
         ] {
             assert_eq!(Pattern::parse(text), Err(want), "{text}");
         }

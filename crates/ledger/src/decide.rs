@@ -111,11 +111,11 @@ pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation>
         (Step::Release(ReleaseReason::Expired), State::Submitted(_)) => {
             next.state = State::Released(ReleaseReason::Expired)
         }
-        (Step::Burn(reason), State::Open) => next.state = State::Burnt(reason),
+        (Step::Burn(reason), State::Open) if reason != BurnReason::ForeignTransfer => next.state = State::Burnt(reason),
         (Step::Burn(reason), State::Submitted(_)) if reason == BurnReason::SettlementRefused => {
             next.state = State::Burnt(reason);
         }
-        (Step::Burn(BurnReason::ForeignTransfer), State::Submitted(_)) => {
+        (Step::Burn(BurnReason::ForeignTransfer), State::Open | State::Submitted(_)) => {
             next.state = State::Burnt(BurnReason::ForeignTransfer);
             next.late = true;
             entries.push(late(record));

@@ -193,6 +193,11 @@ impl Front {
         let pending = |chain_tx| Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx };
         let gone = |error, message: &str, money| Problem::new(StatusCode::GONE, error, message, money);
         let problem = match record.state {
+            _ if record.late => gone(
+                "in_suspense",
+                "The money arrived after the call had ended. It is kept apart and refundable.",
+                MoneyState::Moved,
+            ),
             State::Open => Problem::pending(pending(None), None),
             State::Submitted(chain_tx) => Problem::pending(pending(Some(chain_tx)), None),
             State::Released(_) | State::Burnt(_) => gone(

@@ -131,6 +131,19 @@ impl Problem {
                 "The call for this payment may have run and was not charged; it is not run again. Sign a new one.",
                 MoneyState::Untouched,
             ),
+            Replay::InSuspense => conflict(
+                "in_suspense",
+                "The money for this payment arrived after its call had ended. It is kept apart and refundable.",
+                MoneyState::Moved,
+            ),
+            Replay::OwedBack(settled) => Self {
+                receipt: Some(Receipt::Settled(settled)),
+                ..conflict(
+                    "answer_lost",
+                    "The payment moved and the answer was lost or broke off: the payment is owed back.",
+                    MoneyState::Moved,
+                )
+            },
             Replay::Pending(receipt) => Self::pending(receipt, None),
             Replay::AlreadyServed(settled) | Replay::Stored { settled, .. } => Self {
                 receipt: Some(Receipt::Settled(settled)),

@@ -114,18 +114,19 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         final_time_s: u64,
     ) -> Result<Option<Step>, NodeFault> {
         let hold = &record.hold;
-        match record.state {
-            State::Open => {
-                return Ok(match record.answer {
-                    // Its permit lives, or its answer is being stored.
-                    AnswerState::Live | AnswerState::Pending => None,
-                    AnswerState::Kept => verdict(self.settle(hold).await),
-                    // Nothing was submitted and there is nothing to be paid for.
-                    AnswerState::Lost => Some(Step::Burn(BurnReason::Interrupted)),
-                });
+        match (record.state, record.answer) {
+            (State::Submitted(_), _) => {}
+            // Never submitted, but the answer is kept for the caller: try to be paid for it.
+            (State::Open, AnswerState::Kept) => {
+                if let Some(step) = verdict(self.settle(hold).await) {
+                    return Ok(Some(step));
+                }
             }
-            State::Submitted(_) => {}
-            State::Posted(_) | State::Released(_) | State::Burnt(_) => return Ok(None),
+            // Nothing was submitted and there is nothing to be paid for.
+            (State::Open, AnswerState::Lost) => return Ok(Some(Step::Burn(BurnReason::Interrupted))),
+            // Its permit lives, or its answer is being stored.
+            (State::Open, AnswerState::Live | AnswerState::Pending) => return Ok(None),
+            (State::Posted(_) | State::Released(_) | State::Burnt(_), _) => return Ok(None),
         }
         {
             let Some(_stay) = self.live.enter(hold.id) else { return Ok(None) };
@@ -142,7 +143,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                 Landed::Gone => return Ok(Some(Step::Burn(BurnReason::SettlementRefused))),
                 // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
                 Landed::Foreign(_) => return Ok(expired.then_some(Step::Burn(BurnReason::ForeignTransfer))),
-                Landed::Not if expired => return Ok(Some(Step::Release(ReleaseReason::Expired))),
+                Landed::Not if expired => return Ok(Some(never_moved(record.state))),
                 Landed::Not => {}
             }
         }
@@ -154,6 +155,16 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             return Ok(verdict(self.settle(hold).await));
         }
         Ok(None)
+    }
+}
+
+/// The authorization has expired unused, and a final block says so.
+const fn never_moved(state: State) -> Step {
+    match state {
+        State::Submitted(_) => Step::Release(ReleaseReason::Expired),
+        State::Open | State::Posted(_) | State::Released(_) | State::Burnt(_) => {
+            Step::Burn(BurnReason::SettlementRefused)
+        }
     }
 }
 

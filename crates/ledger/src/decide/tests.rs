@@ -149,6 +149,7 @@ fn advance_table() {
         (SUBMITTED, refuse, "burnt"),
         (REFUSED, refuse, "same"),
         (posted, refuse, "violation"),
+        (State::Open, foreign, "burnt late"),
         (SUBMITTED, foreign, "burnt late"),
         (posted, foreign, "violation"),
         (posted, Step::LoseAnswer, "posted refund_due"),

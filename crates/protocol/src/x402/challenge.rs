@@ -1,10 +1,12 @@
 //! The 402: offers for one resource.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::header::decode_header;
 use super::json::get;
-use crate::{AssetAddress, Asset, Network, Offer, Payee, Token, parse_atomic};
+use crate::{Asset, AssetAddress, Network, Offer, Payee, Token, parse_atomic};
 
 /// What is being paid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,8 @@ impl Challenge {
         })
     }
 
-    /// The v1 `accepts` for the body. Offers on networks without a v1 name are left out.
+    /// The v1 `accepts` for the body: the first offer of each network that v1 has a name for. A v1 payment repeats no more than
+    /// the network, so a second offer there could not be told from the first.
     #[must_use]
     pub fn to_v1_accepts(&self) -> Vec<Value> {
         let one = |offer: &Offer| {
@@ -64,7 +67,8 @@ impl Challenge {
                 "extra": { "name": offer.token.name, "version": offer.token.version },
             }))
         };
-        self.offers.iter().filter_map(one).collect()
+        let mut seen = BTreeSet::new();
+        self.offers.iter().filter(|offer| seen.insert(offer.network())).filter_map(one).collect()
     }
 
     /// Reads a v2 `PAYMENT-REQUIRED` header as a payer does. Offers of other schemes and chains are left out, decimals are
@@ -150,7 +154,9 @@ mod tests {
     #[test]
     fn v1_leaves_out_networks_without_a_name() {
         let mut challenge = challenge();
+        challenge.offers.push(challenge.offers[0].clone());
         assert_eq!(challenge.to_v1_accepts().len(), 1);
+        challenge.offers.pop();
         challenge.offers[0].token.asset.network = Network { chain_id: 31337 };
         assert!(challenge.to_v1_accepts().is_empty());
     }

@@ -76,6 +76,9 @@ impl Credential {
     /// # Errors
     /// In this order: size, base64, JSON, version, then the first field that is missing or malformed.
     pub fn parse(header: &[u8]) -> Result<Self, Refusal> {
+        if header.first() == Some(&b'{') {
+            return Err(raw_json(header));
+        }
         Self::from_json(&decode_header(header)?)
     }
 
@@ -89,6 +92,13 @@ impl Credential {
             }
             None | Some(_) => return Err(Refusal::InvalidVersion),
         };
+        // What is not ours to take is said before its payload is looked at, which may have any shape.
+        if accepted.scheme != "exact" {
+            return Err(Refusal::UnsupportedScheme(accepted.version.field("scheme")));
+        }
+        if accepted.network.is_none() {
+            return Err(Refusal::NetworkMismatch(accepted.version.field("network")));
+        }
         let payload = object(value, "payload", "payload")?;
         let authorization = object(payload, "authorization", "payload.authorization")?;
         let signature = string(payload, "signature", "payload.signature")?;
@@ -144,25 +154,33 @@ impl Credential {
     }
 }
 
+/// JSON without base64: the edge gateway's flat object has a hint of its own.
+fn raw_json(header: &[u8]) -> Refusal {
+    let flat = header.len() <= super::HEADER_MAX_BYTES
+        && serde_json::from_slice::<Value>(header)
+            .is_ok_and(|value| get(&value, "payload").is_none() && get(&value, "amount").is_some());
+    if flat { Refusal::ForeignFormat("x402Version") } else { Refusal::InvalidBase64 }
+}
+
 fn accepted_v1(value: &Value) -> Result<Accepted, Refusal> {
-    let network = string(value, "network", "network")?;
-    Ok(Accepted {
-        version: Version::V1,
-        scheme: string(value, "scheme", "scheme")?.to_owned(),
-        network: Network::from_v1_name(network),
-        terms: None,
-    })
+    let scheme = string(value, "scheme", "scheme")?.to_owned();
+    let network = Network::from_v1_name(string(value, "network", "network")?);
+    Ok(Accepted { version: Version::V1, scheme, network, terms: None })
 }
 
 fn accepted_v2(value: &Value) -> Result<Accepted, Refusal> {
     let accepted = object(value, "accepted", "accepted")?;
-    let network = string(accepted, "network", "accepted.network")?;
+    let scheme = string(accepted, "scheme", "accepted.scheme")?.to_owned();
+    let network = string(accepted, "network", "accepted.network")?.parse().ok();
+    if scheme != "exact" || network.is_none() {
+        return Ok(Accepted { version: Version::V2, scheme, network, terms: None });
+    }
     let extra = get(accepted, "extra");
     let text = |name| extra.and_then(|extra| get(extra, name)).and_then(Value::as_str).map(str::to_owned);
     Ok(Accepted {
         version: Version::V2,
-        scheme: string(accepted, "scheme", "accepted.scheme")?.to_owned(),
-        network: network.parse().ok(),
+        scheme,
+        network,
         terms: Some(Terms {
             asset: AssetAddress(address(accepted, "asset", "accepted.asset")?),
             pay_to: Payee(address(accepted, "payTo", "accepted.payTo")?),

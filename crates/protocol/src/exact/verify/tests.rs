@@ -125,7 +125,7 @@ fn each_fault_alone_is_named() {
     for (at, want) in all_faults().into_iter().enumerate() {
         assert_eq!(verdict(&with_faults(vec![at])), Err(want), "{at}");
     }
-    for (change, want) in [
+    let more: [Fault; 9] = [
         (|c| c.accepted.scheme = String::new(), Refusal::UnsupportedScheme("accepted.scheme")),
         (|c| c.accepted.scheme = "Exact".to_owned(), Refusal::UnsupportedScheme("accepted.scheme")),
         (|c| c.accepted.network = Some(Network { chain_id: 8453 }), Refusal::NetworkMismatch("accepted.network")),
@@ -135,8 +135,8 @@ fn each_fault_alone_is_named() {
         (|c| terms(c).name = Some("usdc".to_owned()), Refusal::NoMatchingOffer("accepted.extra.name")),
         (|c| terms(c).version = None, Refusal::NoMatchingOffer("accepted.extra.version")),
         (|c| c.fields.valid_before = U256::from(NOW_S + 99), Refusal::ValidBeforeTooFar),
-    ] as [Fault; 9]
-    {
+    ];
+    for (change, want) in more {
         let mut credential = paid();
         change(&mut credential);
         credential.signature = sign(KEY_0, &credential.fields, &fixture().0);
@@ -148,9 +148,9 @@ fn each_fault_alone_is_named() {
 fn the_earlier_of_two_faults_is_reported() {
     let faults = all_faults();
     for (first, want) in faults.iter().enumerate() {
-        for second in first + 1..faults.len() {
+        for (second, later) in faults.iter().enumerate().skip(first + 1) {
             let credential = with_faults(vec![first, second]);
-            assert_eq!(verdict(&credential), Err(*want), "{want:?} before {:?}", faults[second]);
+            assert_eq!(verdict(&credential), Err(*want), "{want:?} before {later:?}");
         }
     }
 }
@@ -467,7 +467,11 @@ fn what_a_payer_may_write_otherwise() {
         ("as printed", |_| {}, Ok(())),
         ("lower case", |value| recase(value, str::to_ascii_lowercase), Ok(())),
         ("upper case", |value| recase(value, str::to_ascii_uppercase), Ok(())),
-        ("wrong checksum", |value| value["accepted"]["payTo"] = json!("0x209693BC6afc0C5328bA36FaF03C514EF312287C"), Ok(())),
+        (
+            "wrong checksum",
+            |value| value["accepted"]["payTo"] = json!("0x209693BC6afc0C5328bA36FaF03C514EF312287C"),
+            Ok(()),
+        ),
         ("more in extra", |value| value["accepted"]["extra"]["feePayer"] = json!({"a": [1]}), Ok(())),
         ("no name", |value| value["accepted"]["extra"] = json!({"version": "2"}), Err(missing)),
         ("null name", |value| value["accepted"]["extra"]["name"] = Value::Null, Err(missing)),

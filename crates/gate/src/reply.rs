@@ -1,0 +1,86 @@
+//! What `open` and `close` say to a front.
+
+use ledger::HoldId;
+use protocol::x402::{Challenge, Receipt};
+use protocol::{Refusal, Settled};
+
+use crate::{Fault, Host, Permit};
+
+/// What `open` says.
+#[derive(Debug)]
+pub enum Opened<H: Host> {
+    /// Pass the call on unpaid.
+    Free,
+    /// No route covers the call.
+    Blocked,
+    /// Not paid, or the payment was refused. The money is untouched.
+    Challenge {
+        /// What would pay.
+        challenge: Challenge,
+        /// Why the payment that came was refused, if one came.
+        refusal: Option<Refusal>,
+    },
+    /// The hold is ours: run the upstream, then close.
+    Permit(Permit<H>),
+    /// The authorization was claimed before. The upstream is not run.
+    Replay(Replay),
+    /// Nothing can be said now.
+    Fault(Fault),
+}
+
+/// What became of the call that claimed the authorization first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Other signed fields or another request.
+    Conflict,
+    /// Still running after the wait.
+    InFlight,
+    /// Sent to the chain, not confirmed. The answer is kept for pick-up. Never a reason to pay again.
+    Pending(Receipt),
+    /// Let go; the same authorization may be sent again.
+    Released,
+    /// It can no longer move: too late for the chain.
+    Expired,
+    /// Not charged, and never run again.
+    Burnt,
+    /// The money came after the hold had ended, or by a stranger: it is in suspense, refundable.
+    InSuspense,
+    /// Paid, and the answer was lost or broke off: it is owed back.
+    OwedBack(Settled),
+    /// Served and paid.
+    AlreadyServed(Settled),
+    /// Served and paid, and the caller knows the secret: the stored answer is his if his request's body is the same.
+    Stored {
+        /// Whose answer.
+        hold: HoldId,
+        /// The receipt.
+        settled: Settled,
+    },
+}
+
+/// What `close` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The money moved: release the body.
+    Settled(Settled),
+    /// The chain refused after the run: the body is discarded, the money is untouched.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// What to tell the payer.
+        receipt: Receipt,
+    },
+    /// Not known in time: drain the body into the store.
+    Pending {
+        /// Whose answer.
+        hold: HoldId,
+        /// The pick-up code. Only its digest is stored.
+        pickup: [u8; 16],
+        /// What to tell the payer.
+        receipt: Receipt,
+    },
+    /// Nothing is due; the upstream's answer, if any, is passed on.
+    NothingDue,
+    /// The journal did not take it. The step is repeated until it does.
+    Fault(Fault),
+}

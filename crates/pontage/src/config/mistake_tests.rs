@@ -206,6 +206,13 @@ fn mistakes_in_networks_table() {
     let both = format!("{HEAD}routes: [{{ path: /a, price: 0.0000001 }}]\n").replace("http://127.0.0.1:8545", "x");
     let mistakes = read(&both).expect_err("two mistakes");
     assert_eq!(mistakes.list().len(), 2, "{mistakes}");
+    // Each network is within its own bound, all together are not.
+    let token = |at: usize| format!("{{ address: \"0x{at:040x}\", name: A, version: \"1\", decimals: 6 }}");
+    let tokens: Vec<_> = (1..=13).map(token).collect();
+    let network = |id: usize| {
+        format!("  eip155:{id}: {{ rpc_urls: [\"http://127.0.0.1:1\"], assets: [{}] }}\n", tokens.join(", "))
+    };
+    one(&format!("{head}{FREE}networks:\n{}{}", network(1), network(2)), "networks", 6, "26 tokens");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use super::reader::{At, Entry, Fields, Node, Reader};
 
 const MAX_NETWORKS: usize = 32;
 const MAX_TOKENS: usize = 16;
+/// An offer takes about 300 bytes of the challenge's header, of which clients and proxies take 8 KiB.
+const MAX_OFFERS: usize = 24;
 const MAX_DECIMALS: u64 = 36;
 const NETWORKS_FIX: &str = "write a network by its CAIP-2 id, such as eip155:8453, with rpc_urls beneath it.";
 const RPC_FIX: &str = "write a list with one address, such as rpc_urls: [\"http://127.0.0.1:8545\"].";
@@ -47,6 +49,10 @@ pub(super) fn networks<'d>(
         return reader.mistake(&node.at, what, "remove the networks that nobody pays on.");
     }
     let read: Vec<_> = entries.iter().map(|entry| network(reader, entry, tokens)).collect();
+    if tokens.len() > MAX_OFFERS {
+        let what = format!("{} tokens on all networks together are more than {MAX_OFFERS}.", tokens.len());
+        return reader.mistake(&node.at, what, "remove tokens: every 402 lists them all in one header.");
+    }
     read.into_iter().collect()
 }
 

@@ -24,3 +24,7 @@ pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Nod
 pub use reconcile::{BooksJournal, Unfinished, recover};
 pub use settle::{Engine, Pace, Submitter};
 pub use token::{TokenFault, check_token};
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)]
+mod tests;

@@ -53,12 +53,12 @@ impl HttpNode {
         let one = |(id, (method, params)): (usize, (&str, Value))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let body = Value::Array(calls.into_iter().enumerate().map(one).collect()).to_string();
         let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
-        let mut response = request.send().await.map_err(|error| fault(&error.without_url().to_string()))?;
+        let mut response = request.send().await.map_err(|error| fault(&words(error)))?;
         if !response.status().is_success() {
             return Err(fault(response.status().as_str()));
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error.without_url().to_string()))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| fault(&words(error)))? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > ANSWER_MAX_BYTES {
                 return Err(fault("answer too large"));
@@ -138,10 +138,15 @@ impl Node for HttpNode {
         let calls = vec![("eth_getBlockByNumber", json!(["latest", false])), ("eth_maxPriorityFeePerGas", json!([]))];
         let answers = self.batch(calls).await?;
         let [Answer::Result(block), tip] = answers.as_slice() else { return Err(NodeFault) };
-        // Chains without a priority market do not know the second method: one gwei is a tip that any of them takes.
+        // Chains without a priority market do not know the second method: one gwei is a tip that any of them takes. A node that
+        // is merely busy knows it, and there a gwei may be a thousand times too much.
         let tip = match tip {
             Answer::Result(value) => wei(value)?,
-            Answer::Error { .. } => 1_000_000_000,
+            Answer::Error { code: -32601 | -32004, .. } => 1_000_000_000,
+            Answer::Error { code, message } => {
+                warn!(code, message, "eth_maxPriorityFeePerGas failed");
+                return Err(NodeFault);
+            }
         };
         Ok(Fees { base: wei(&block["baseFeePerGas"])?, tip })
     }
@@ -179,6 +184,18 @@ impl Node for HttpNode {
         let logs = self.one("eth_getLogs", filter).await?;
         logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
     }
+}
+
+/// An error with its causes, for the log. The URL may hold an access key and is left out.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
 }
 
 fn tag(at: BlockAt) -> String {
@@ -221,3 +238,6 @@ fn address(value: &Value) -> Result<Address, NodeFault> {
 fn bytes(value: &Value) -> Result<Bytes, NodeFault> {
     text(value)?.parse().map_err(|_| NodeFault)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
 //! One paid call is `open` and `close`, read together. Everything that charges goes through here.
 
-use alloy_primitives::B256;
-use ledger::{AnswerState, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step};
+use ledger::{Hold, HoldId, Reservation, Step};
 use protocol::x402::{Challenge, Credential, Receipt, Resource};
-use protocol::{Asset, ClaimKey, MoneyState, Offer, Refusal, Signature};
+use protocol::{MoneyState, Offer, Refusal};
 
+use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Due, Facilitator, Fault, Host, Journal, Opened, Outcome, Permit, Presented, Quote, Replay,
-    Settlement, Snapshot, secret_digest,
+    Call, Check, Closed, Due, Facilitator, Fault, Host, Journal, Opened, Outcome, Permit, Presented, Quote, Settlement,
+    Snapshot, secret_digest,
 };
 
 /// The flow over its ports.
@@ -47,14 +47,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         let verified = protocol::verify(&credential, offers, self.window(snapshot));
         let key = verified.as_ref().map(|proven| proven.authorization().key).ok();
         let key = key.or_else(|| recallable(snapshot, offers, &credential));
-        if let Some(key) = key {
-            match self.journal.recall(&key).await {
-                Err(fault) => return Opened::Fault(fault),
-                Ok(Some(record)) if is_the_payers(snapshot, &credential, &record) && claimed(&record) => {
-                    return self.replay(snapshot, call, &credential, record).await;
-                }
-                Ok(_) => {}
-            }
+        if let Some(opened) = self.recall(snapshot, call, &credential, key).await {
+            return opened;
         }
         let proven = match verified {
             Ok(proven) => proven,
@@ -62,7 +56,11 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         };
         let seen = match self.facilitator.check(&proven).await {
             Check::Payable(seen) => seen,
-            Check::Refused(refusal) => return refuse(Some(refusal)),
+            // What the chain shows may be our own settlement of a claim that was won since: look again before refusing.
+            Check::Refused(refusal) => {
+                let recalled = self.recall(snapshot, call, &credential, key).await;
+                return recalled.unwrap_or_else(|| refuse(Some(refusal)));
+            }
             Check::Fault(fault) => return Opened::Fault(fault),
         };
 
@@ -175,46 +173,6 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         Some(fault)
     }
 
-    /// Answers a credential whose claim is known.
-    async fn replay(&self, snapshot: &Snapshot, call: &Call<'_>, credential: &Credential, record: Record) -> Opened<H> {
-        let key = record.hold.authorization.key;
-        let conflicts =
-            |hold: &Hold| hold.authorization.fields() != credential.fields || hold.fingerprint != call.fingerprint();
-        if conflicts(&record.hold) {
-            return Opened::Replay(Replay::Conflict);
-        }
-        let pending = matches!(record.state, State::Submitted(_)) && record.answer != AnswerState::Live;
-        let record = if record.state.ended() || pending {
-            record
-        } else {
-            match self.journal.ended(&key, snapshot.replay_wait_ms).await {
-                Ok(newest) => newest.unwrap_or(record),
-                Err(fault) => return Opened::Fault(Fault { money: MoneyState::Held, ..fault }),
-            }
-        };
-        Opened::Replay(match record.state {
-            // The claim was let go during the wait and won by another request.
-            _ if conflicts(&record.hold) => Replay::Conflict,
-            _ if record.late => Replay::InSuspense,
-            State::Posted(settled) if record.refund_due => Replay::OwedBack(settled),
-            State::Open if record.answer == AnswerState::Live => Replay::InFlight,
-            State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
-            State::Open => Replay::Pending(pending_receipt(&key, None)),
-            State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, Some(chain_tx))),
-            State::Released(ReleaseReason::Expired) => Replay::Expired,
-            State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
-            State::Burnt(_) => Replay::Burnt,
-            State::Posted(settled) => {
-                let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
-                if knows && record.answer == AnswerState::Kept {
-                    Replay::Stored { hold: record.hold.id, settled }
-                } else {
-                    Replay::AlreadyServed(settled)
-                }
-            }
-        })
-    }
-
     fn window(&self, snapshot: &Snapshot) -> protocol::exact::Window {
         protocol::exact::Window {
             now_s: self.host.now_ms() / 1_000,
@@ -227,45 +185,6 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
 fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Challenge {
     let error = refusal.map_or("payment_required", Refusal::code).to_owned();
     Challenge { resource: Resource { url: call.url.to_owned() }, offers: offers.to_vec(), error }
-}
-
-/// The claim that a credential names, whatever its offer and times say and whatever is accepted by now. v1 names no asset: it
-/// means the first of the route on its network, as in [`protocol::verify`], or else any that we accept there.
-fn recallable(snapshot: &Snapshot, offers: &[Offer], credential: &Credential) -> Option<ClaimKey> {
-    let network = credential.accepted.network?;
-    if let Some(terms) = &credential.accepted.terms {
-        return Some(credential.fields.key(Asset { network, address: terms.asset }));
-    }
-    let mut assets = offers.iter().chain(snapshot.offers()).map(|offer| offer.token.asset);
-    assets.find(|asset| asset.network == network).map(|asset| credential.fields.key(asset))
-}
-
-/// Whether the credential comes from the payer: the signature is the stored one, or recovers to `from`. A stranger who only knows
-/// the nonce learns nothing.
-fn is_the_payers(snapshot: &Snapshot, credential: &Credential, record: &Record) -> bool {
-    let Some(signature) = Signature::from_bytes(&credential.signature) else { return false };
-    if signature == record.hold.authorization.signature {
-        return true;
-    }
-    let token = snapshot.token(record.hold.authorization.key.asset);
-    let digest = token.map(|token| credential.fields.digest(token));
-    digest.and_then(|digest| signature.recover(digest)) == Some(credential.fields.from)
-}
-
-/// Whether the record still holds the authorization. A released one may be claimed again, unless money came for it since.
-const fn claimed(record: &Record) -> bool {
-    match record.state {
-        State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => record.late,
-        State::Released(ReleaseReason::Expired)
-        | State::Open
-        | State::Submitted(_)
-        | State::Posted(_)
-        | State::Burnt(_) => true,
-    }
-}
-
-fn pending_receipt(key: &ClaimKey, chain_tx: Option<B256>) -> Receipt {
-    Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod outcome;
 mod pattern;
 mod permit;
 mod port;
+mod replay;
 mod reply;
 mod snapshot;
 

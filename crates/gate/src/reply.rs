@@ -2,7 +2,7 @@
 
 use ledger::HoldId;
 use protocol::x402::{Challenge, Receipt};
-use protocol::{Refusal, Settled};
+use protocol::{MoneyState, Refusal, Settled};
 
 use crate::{Fault, Host, Permit};
 
@@ -31,8 +31,8 @@ pub enum Opened<H: Host> {
 /// What became of the call that claimed the authorization first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// Other signed fields or another request.
-    Conflict,
+    /// Other signed fields or another request, and where the money of the first one is.
+    Conflict(MoneyState),
     /// Still running after the wait.
     InFlight,
     /// Sent to the chain, not confirmed. The answer is kept for pick-up. Never a reason to pay again.

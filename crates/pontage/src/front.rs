@@ -163,7 +163,7 @@ impl Front {
             Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
                 answer::stored(answer, &Receipt::Settled(settled))
             }
-            Ok(Some(_)) => full(Problem::replay(Replay::Conflict).into_response()),
+            Ok(Some(_)) => full(Problem::replay(Replay::Conflict(MoneyState::Moved)).into_response()),
             Ok(None) => full(Problem::replay(Replay::AlreadyServed(settled)).into_response()),
         }
     }
@@ -280,10 +280,11 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
     }
 }
 
-/// Payment words of an upstream or a caller that must not pass: they would be taken for ours.
+/// Payment words of an upstream or a caller that must not pass: they would be taken for ours. CGI and its kin read an underscore
+/// as a hyphen.
 fn strip_payment_words(headers: &mut HeaderMap) {
     let ours = |name: &http::HeaderName| {
-        let name = name.as_str();
+        let name = name.as_str().replace('_', "-");
         name.starts_with("x-pay-")
             || name.starts_with("x-payment")
             || name.starts_with("payment-")

@@ -104,10 +104,10 @@ impl Problem {
     pub(crate) fn replay(replay: Replay) -> Self {
         let conflict = |error, message, money| Self::new(StatusCode::CONFLICT, error, message, money);
         match replay {
-            Replay::Conflict => conflict(
+            Replay::Conflict(money) => conflict(
                 "authorization_conflict",
                 "This authorization was used for another request. Sign a new one for this request.",
-                MoneyState::Held,
+                money,
             ),
             Replay::InFlight => Self {
                 retry_after_s: Some(2),

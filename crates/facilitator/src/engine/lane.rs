@@ -109,7 +109,9 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         let mined = self.node.sequence(self.signer.address()).await.map_err(unreachable)?;
         self.next = self.next.max(mined);
         let outstanding = self.journal.chain_txs_from(self.network, self.signer.address(), mined).await?;
-        if !outstanding.is_empty() {
+        if let Some(last) = outstanding.last() {
+            // A journal step that was reported as failed may have been durable: its sequences are taken.
+            self.next = self.next.max(last.sequence.saturating_add(1));
             let raw: Vec<_> = outstanding.into_iter().map(|tx| tx.raw).collect();
             self.node.send(&raw).await.map_err(unreachable)?;
         }

@@ -7,7 +7,7 @@ use protocol::{Authorization, Proven, Refusal, Settled};
 
 use super::live::Live;
 use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
-use super::token::{CANCELED, USED, balance_data, moved, state_data, transfer_data, word};
+use super::token::{CANCELED, USED, balance_data, moved, moved_by_itself, state_data, transfer_data, word};
 
 /// Hands a hold to its lane.
 pub trait Submitter {
@@ -170,7 +170,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             return Ok(Landed::Gone);
         }
         let receipt = self.node.receipt(log.chain_tx).await?.ok_or(NodeFault)?;
-        if !moved(&receipt, &hold.authorization) {
+        // Our own chain_tx is one call of the token; anybody else's may hold more.
+        let ours = receipt.from == self.signer && moved(&receipt, &hold.authorization);
+        if !ours && !moved_by_itself(&receipt, &hold.authorization) {
             return Ok(Landed::Gone);
         }
         let settled = settled(hold, &receipt);

@@ -5,7 +5,7 @@ use alloy_sol_types::{SolCall, SolEvent};
 use protocol::exact::domain_separator;
 use protocol::{Authorization, Token};
 
-use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFault};
 
 #[allow(missing_docs, clippy::all, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod abi {
@@ -63,15 +63,30 @@ pub(super) fn word(result: &CallResult) -> Option<U256> {
 
 /// Whether a receipt holds this authorization's use and its Transfer, from the token itself.
 pub(super) fn moved(receipt: &ChainReceipt, authorization: &Authorization) -> bool {
-    let token = authorization.key.asset.address.0;
-    let payer = authorization.key.payer.0.into_word();
-    let used = [USED, payer, authorization.key.nonce];
-    let transfer = [abi::Transfer::SIGNATURE_HASH, payer, authorization.payee.0.into_word()];
-    let value = U256::from(authorization.amount_atomic).to_be_bytes::<32>();
-    let of_token = || receipt.logs.iter().filter(|log| log.address == token);
     receipt.success
-        && of_token().any(|log| log.topics == used)
-        && of_token().any(|log| log.topics == transfer && log.data.as_ref() == value)
+        && receipt.logs.iter().any(|log| is_use(log, authorization))
+        && receipt.logs.iter().any(|log| is_transfer(log, authorization))
+}
+
+/// Whether this authorization's own Transfer is in a chain_tx that somebody else put together: the token emits it right behind
+/// the use. A use with another transfer behind it was of another authorization with the same nonce, and a matching Transfer
+/// elsewhere in the chain_tx pays for something else.
+pub(super) fn moved_by_itself(receipt: &ChainReceipt, authorization: &Authorization) -> bool {
+    let at = receipt.logs.iter().position(|log| is_use(log, authorization));
+    let next = at.and_then(|at| receipt.logs.get(at.saturating_add(1)));
+    receipt.success && next.is_some_and(|log| is_transfer(log, authorization))
+}
+
+fn is_use(log: &Log, authorization: &Authorization) -> bool {
+    let key = &authorization.key;
+    log.address == key.asset.address.0 && log.topics == [USED, key.payer.0.into_word(), key.nonce]
+}
+
+fn is_transfer(log: &Log, authorization: &Authorization) -> bool {
+    let (payer, payee) = (authorization.key.payer.0.into_word(), authorization.payee.0.into_word());
+    log.address == authorization.key.asset.address.0
+        && log.topics == [abi::Transfer::SIGNATURE_HASH, payer, payee]
+        && log.data.as_ref() == U256::from(authorization.amount_atomic).to_be_bytes::<32>()
 }
 
 /// What a token's contract says otherwise than the configuration.

@@ -1,1 +1,414 @@
+//! The flow over a journal in memory, a scripted chain and a clock that stands still. Every port call goes into one list, so
+//! that a test can say in which order they came.
 
+mod close;
+mod open;
+mod replay;
+mod runs;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use alloy_primitives::{B256, U256, address};
+use ledger::{
+    AnswerState, BlockRef, BurnReason, Change, Entry, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step,
+};
+use protocol::exact::Fields;
+use protocol::x402::{Credential, Receipt, Version};
+use protocol::{ClaimKey, Key, Network, Offer, Payee, Proven, Refusal, Settled, Signature, Token};
+
+use crate::{
+    Answer, Call, Check, Closed, DefaultAction, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened, Outcome,
+    Pattern, Permit, Presented, Price, Progress, Replay, Route, Seen, Settlement, Snapshot, secret_digest,
+};
+
+const PAYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+const STRANGER: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+const NOW_S: u64 = 1_800_000_000;
+const AMOUNT: u128 = 10_000;
+const URL: &str = "http://gate.test/paid?q=1";
+const CHAIN_TX: B256 = B256::repeat_byte(0xc1);
+
+/// Everything outside of the flow. One value plays all the ports.
+#[derive(Debug)]
+struct World {
+    /// Every port call and every piece of work handed to the host, in order.
+    calls: RefCell<Vec<String>>,
+    records: RefCell<Vec<Record>>,
+    entries: RefCell<Vec<Entry>>,
+    /// What was pended, and the digest that was stored for it.
+    pended: Cell<Option<(HoldId, B256)>>,
+    /// The journal's methods that fail now.
+    failing: RefCell<BTreeSet<&'static str>>,
+    /// `reserve` does its work, but its answer never comes.
+    reserve_hangs: Cell<bool>,
+    /// How many times `recall` sees nothing, as when another call wins between the look-up and the claim.
+    blind_recalls: Cell<usize>,
+    /// What ends the claim while a duplicate waits.
+    while_waiting: Cell<Option<Step>>,
+    check: Cell<Check>,
+    settlement: Cell<Settlement>,
+    now_s: Cell<u64>,
+    drawn: Cell<u8>,
+    /// What the host was given to do.
+    closes: RefCell<Vec<(Hold, Outcome)>>,
+    laters: RefCell<Vec<(HoldId, Step)>>,
+}
+
+impl World {
+    fn new() -> Rc<Self> {
+        let seen = Seen { block: BlockRef { number: 5, hash: B256::repeat_byte(5) }, balance_atomic: 10 * AMOUNT };
+        Rc::new(Self {
+            calls: RefCell::default(),
+            records: RefCell::default(),
+            entries: RefCell::default(),
+            pended: Cell::default(),
+            failing: RefCell::default(),
+            reserve_hangs: Cell::default(),
+            blind_recalls: Cell::default(),
+            while_waiting: Cell::default(),
+            check: Cell::new(Check::Payable(seen)),
+            settlement: Cell::new(Settlement::Settled(settled())),
+            now_s: Cell::new(NOW_S),
+            drawn: Cell::default(),
+            closes: RefCell::default(),
+            laters: RefCell::default(),
+        })
+    }
+
+    fn note(&self, call: impl Into<String>) {
+        self.calls.borrow_mut().push(call.into());
+    }
+
+    /// The calls since the last look, as one line.
+    fn calls(&self) -> String {
+        self.calls.take().join(", ")
+    }
+
+    fn fail(&self, method: &'static str) {
+        self.failing.borrow_mut().insert(method);
+    }
+
+    fn journal(&self, method: &'static str) -> Result<(), Fault> {
+        match self.failing.borrow().contains(method) {
+            true => Err(Fault::untouched(FaultKind::Journal)),
+            false => Ok(()),
+        }
+    }
+
+    fn latest(&self, key: &ClaimKey) -> Option<Record> {
+        self.records.borrow().iter().rev().find(|record| record.hold.authorization.key == *key).cloned()
+    }
+
+    fn only(&self) -> Record {
+        let records = self.records.borrow();
+        assert_eq!(records.len(), 1);
+        records[0].clone()
+    }
+
+    /// What the store does: the ledger decides, the change is written.
+    fn take_step(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
+        let mut records = self.records.borrow_mut();
+        let Some(record) = records.iter_mut().find(|record| record.hold.id == hold) else { return Ok(None) };
+        match ledger::advance(record, step) {
+            Ok(None) => {}
+            Ok(Some(Change { record: next, entries })) => {
+                *record = next;
+                self.entries.borrow_mut().extend(entries);
+            }
+            Err(violation) => panic!("{violation}"),
+        }
+        Ok(Some(record.clone()))
+    }
+
+    /// A record of the payment, as some earlier call left it.
+    fn put(&self, payment: &Payment, state: State, answer: AnswerState) {
+        let hold = Hold {
+            id: HoldId([0xee; 16]),
+            authorization: payment.authorization(),
+            route: "paid".to_owned(),
+            fingerprint: call(URL, Presented::Nothing).fingerprint(),
+            idempotency: None,
+            seen: BlockRef { number: 3, hash: B256::repeat_byte(3) },
+            opened_at_ms: 1,
+        };
+        self.records.borrow_mut().push(Record { state, answer, ..Record::new(hold) });
+    }
+}
+
+impl Journal for Rc<World> {
+    async fn recall(&self, key: &ClaimKey) -> Result<Option<Record>, Fault> {
+        self.note("recall");
+        self.journal("recall")?;
+        let blind = self.blind_recalls.get();
+        self.blind_recalls.set(blind.saturating_sub(1));
+        Ok(if blind > 0 { None } else { self.latest(key) })
+    }
+
+    async fn reserve(&self, hold: Hold, balance_atomic: u128) -> Result<Reservation, Fault> {
+        self.note("reserve");
+        self.journal("reserve")?;
+        let reservation = ledger::reserve(self.latest(&hold.authorization.key), hold, balance_atomic, 0);
+        if let Reservation::Won(Change { record, .. }) = &reservation {
+            self.records.borrow_mut().push(record.clone());
+        }
+        if self.reserve_hangs.get() {
+            std::future::pending::<()>().await;
+        }
+        Ok(reservation)
+    }
+
+    async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
+        self.note(format!("advance {}", step_word(step)));
+        self.journal("advance")?;
+        self.take_step(hold, step)
+    }
+
+    async fn ended(&self, key: &ClaimKey, wait_ms: u64) -> Result<Option<Record>, Fault> {
+        self.note(format!("ended {wait_ms}"));
+        self.journal("ended")?;
+        if let (Some(step), Some(record)) = (self.while_waiting.take(), self.latest(key)) {
+            self.take_step(record.hold.id, step)?;
+        }
+        Ok(self.latest(key))
+    }
+
+    async fn pend(&self, hold: HoldId, pickup: B256) -> Result<(), Fault> {
+        self.note("pend");
+        self.journal("pend")?;
+        self.pended.set(Some((hold, pickup)));
+        self.take_step(hold, Step::Pend).map(|_| ())
+    }
+
+    async fn keep_answer(&self, hold: HoldId, _: Answer) -> Result<(), Fault> {
+        self.take_step(hold, Step::KeepAnswer).map(|_| ())
+    }
+
+    async fn answer(&self, _: HoldId) -> Result<Option<Answer>, Fault> {
+        unreachable!("the flow never reads an answer")
+    }
+
+    async fn picked(&self, _: B256) -> Result<Option<Record>, Fault> {
+        unreachable!("the flow never looks for a pick-up code")
+    }
+}
+
+impl Facilitator for Rc<World> {
+    async fn check(&self, _: &Proven) -> Check {
+        self.note("check");
+        self.check.get()
+    }
+
+    async fn settle(&self, hold: &Hold) -> Settlement {
+        self.note("settle");
+        let settlement = self.settlement.get();
+        // What a lane does before it sends anything.
+        let submits = match settlement {
+            Settlement::Settled(_) => Some(CHAIN_TX),
+            Settlement::Refused(_) => None,
+            Settlement::Unknown { chain_tx } => chain_tx,
+        };
+        if let Some(chain_tx) = submits {
+            self.take_step(hold.id, Step::Submit(chain_tx)).unwrap();
+        }
+        settlement
+    }
+}
+
+impl Host for Rc<World> {
+    fn now_ms(&self) -> u64 {
+        self.now_s.get() * 1_000
+    }
+
+    fn entropy(&self) -> [u8; 16] {
+        self.drawn.set(self.drawn.get() + 1);
+        [self.drawn.get(); 16]
+    }
+
+    fn close(&self, hold: Hold, outcome: Outcome) {
+        self.note(format!("close {outcome:?}"));
+        self.closes.borrow_mut().push((hold, outcome));
+    }
+
+    fn later(&self, hold: HoldId, step: Step) {
+        self.note(format!("later {}", step_word(step)));
+        self.laters.borrow_mut().push((hold, step));
+    }
+}
+
+type Rig = Flow<Rc<World>, Rc<World>, Rc<World>>;
+
+fn rig(world: &Rc<World>) -> Rig {
+    Flow { journal: world.clone(), facilitator: world.clone(), host: world.clone() }
+}
+
+/// Runs a future that never waits: no port here does, but for a `reserve` that hangs.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the future waits"),
+    }
+}
+
+fn step_word(step: Step) -> String {
+    match step {
+        Step::Submit(_) => "submit".to_owned(),
+        Step::Post(_) => "post".to_owned(),
+        Step::Release(reason) => format!("release {reason:?}"),
+        Step::Burn(reason) => format!("burn {reason:?}"),
+        Step::Pend => "pend".to_owned(),
+        Step::KeepAnswer => "keep answer".to_owned(),
+        Step::LoseAnswer => "lose answer".to_owned(),
+    }
+}
+
+fn offer() -> Offer {
+    Offer {
+        token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+        amount_atomic: AMOUNT,
+        payee: Payee(address!("209693Bc6afc0C5328bA36FaF03C514EF312287C")),
+        max_timeout_s: 60,
+    }
+}
+
+fn settled() -> Settled {
+    let payer = protocol::Payer(address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
+    Settled { chain_tx: CHAIN_TX, block: 6, amount: offer().amount(), payer }
+}
+
+/// `/free` is free, `/paid` and `/other` cost `offer`, the rest is blocked.
+fn snapshot_of(offers: Vec<Offer>) -> Snapshot {
+    let route = |path: &str, price| Route {
+        id: path.trim_start_matches('/').to_owned(),
+        pattern: Pattern::parse(path).unwrap(),
+        method: None,
+        price,
+    };
+    Snapshot {
+        routes: vec![
+            route("/free", Price::Free),
+            route("/paid", Price::Due(offers.clone())),
+            route("/other", Price::Due(offers)),
+        ],
+        default_action: DefaultAction::Block,
+        replay_wait_ms: 700,
+        remaining_min_s: 30,
+        skew_s: 5,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    snapshot_of(vec![offer()])
+}
+
+/// A call of `url`, whose path is what follows the host.
+fn call<'a>(url: &'a str, presented: Presented<'a>) -> Call<'a> {
+    let path = url.strip_prefix("http://gate.test").unwrap().split('?').next().unwrap();
+    Call { method: "GET", path, url, presented, idempotency: None }
+}
+
+/// A payment before it is a header. The signature is made last, over whatever the fields then are.
+#[derive(Clone, Debug)]
+struct Payment {
+    version: Version,
+    offer: Offer,
+    fields: Fields,
+    key: &'static str,
+}
+
+fn payment() -> Payment {
+    let fields = Fields {
+        from: settled().payer.0,
+        to: offer().payee.0,
+        value: U256::from(AMOUNT),
+        valid_after: U256::from(NOW_S - 5),
+        valid_before: U256::from(NOW_S + 60),
+        nonce: B256::repeat_byte(9),
+    };
+    Payment { version: Version::V2, offer: offer(), fields, key: PAYER }
+}
+
+impl Payment {
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn signature(&self) -> Signature {
+        Key::from_hex(self.key).unwrap().sign_now(self.fields.digest(&self.offer.token)).unwrap()
+    }
+
+    fn header(&self) -> String {
+        Credential::print(self.version, &self.offer, URL, &self.fields, &self.signature()).unwrap()
+    }
+
+    fn authorization(&self) -> protocol::Authorization {
+        protocol::Authorization {
+            key: self.fields.key(self.offer.token.asset),
+            payee: Payee(self.fields.to),
+            amount_atomic: self.fields.value.to(),
+            valid_after_s: self.fields.valid_after.to(),
+            valid_before_s: self.fields.valid_before.to(),
+            signature: self.signature(),
+        }
+    }
+}
+
+/// Opens a call and says what came of it in words. A permit is dropped after the look.
+fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String {
+    let opened = now(rig(world).open(snapshot, call));
+    match &opened {
+        Opened::Free => "free".to_owned(),
+        Opened::Blocked => "blocked".to_owned(),
+        Opened::Challenge { challenge, refusal } => {
+            assert_eq!(challenge.error, refusal.map_or("payment_required", Refusal::code));
+            assert_eq!(challenge.resource.url, call.url);
+            format!("challenge {}", challenge.error)
+        }
+        Opened::Permit(_) => "permit".to_owned(),
+        Opened::Replay(replay) => replay_word(replay),
+        Opened::Fault(fault) => fault.to_string(),
+    }
+}
+
+fn replay_word(replay: &Replay) -> String {
+    match replay {
+        Replay::Conflict(money) => format!("conflict, money {money}"),
+        Replay::InFlight => "in flight".to_owned(),
+        Replay::Pending(receipt) => match receipt {
+            Receipt::Pending { chain_tx: None, .. } => "pending".to_owned(),
+            Receipt::Pending { chain_tx: Some(_), .. } => "pending with hash".to_owned(),
+            Receipt::Settled(_) | Receipt::Refused { .. } => panic!("{receipt:?}"),
+        },
+        Replay::Released => "released".to_owned(),
+        Replay::Expired => "expired".to_owned(),
+        Replay::Burnt => "burnt".to_owned(),
+        Replay::InSuspense => "in suspense".to_owned(),
+        Replay::OwedBack(_) => "owed back".to_owned(),
+        Replay::AlreadyServed(_) => "already served".to_owned(),
+        Replay::Stored { .. } => "stored".to_owned(),
+    }
+}
+
+/// A won permit and its world, with the calls that led there forgotten.
+fn won() -> (Rc<World>, Rig, Permit<Rc<World>>) {
+    let world = World::new();
+    let flow = rig(&world);
+    let header = payment().header();
+    let opened = now(flow.open(&snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
+    let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
+    world.calls();
+    (world, flow, permit)
+}
+
+const RELEASED: State = State::Released(ReleaseReason::NotSent);
+const EXPIRED: State = State::Released(ReleaseReason::Expired);
+const BURNT: State = State::Burnt(BurnReason::Unanswered);
+const SUBMITTED: State = State::Submitted(CHAIN_TX);
+
+fn posted() -> State {
+    State::Posted(settled())
+}

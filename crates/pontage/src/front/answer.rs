@@ -19,17 +19,47 @@ use super::upload::Digest;
 use super::{Front, bytes, strip_payment_words};
 use crate::problem;
 
+/// Words that a cache in between would put above `Cache-Control`.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
 /// A response's body: ours, the upstream's as it is, or the upstream's under watch.
 pub(crate) enum Body {
     Full(Full<Bytes>),
-    Pass(UpstreamBody),
+    Pass(Late),
     Paid(Box<Paid>),
+}
+
+/// An upstream's body whose fault comes one turn late: what was sent before it, the head at least, is flushed to the caller first.
+pub(crate) struct Late {
+    body: UpstreamBody,
+    fault: Option<UpstreamFault>,
+}
+
+impl Late {
+    fn new(body: UpstreamBody) -> Self {
+        Self { body, fault: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Err(fault)) => {
+                self.fault = Some(fault);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
 }
 
 /// A paid answer that is being released. If the upstream breaks off, the charge is owed back; if the caller has an
 /// `Idempotency-Key`, the answer is stored, even when he leaves half-way.
 pub(crate) struct Paid {
-    body: Option<UpstreamBody>,
+    body: Option<Late>,
     keeper: Keeper,
 }
 
@@ -99,7 +129,7 @@ pub(super) fn full(response: Response<Bytes>) -> Response<Body> {
 /// Passes an answer on that nothing is charged for.
 pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
     strip_payment_words(response.headers_mut());
-    response.map(Body::Pass)
+    response.map(|body| Body::Pass(Late::new(body)))
 }
 
 /// Releases a paid answer with its receipt.
@@ -111,7 +141,7 @@ pub(super) fn release(mut response: Response<UpstreamBody>, receipt: &Receipt, m
     }
     decorate(response.headers_mut(), receipt);
     response.map(|body| {
-        let mut paid = Paid { body: Some(body), keeper };
+        let mut paid = Paid { body: Some(Late::new(body)), keeper };
         paid.end_if_done();
         Body::Paid(Box::new(paid))
     })
@@ -174,7 +204,12 @@ fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 /// Adds the receipt; a paid answer belongs to its payer alone, so no shared cache may keep it.
 fn decorate(headers: &mut HeaderMap, receipt: &Receipt) {
     problem::receipts(headers, receipt);
-    let existing = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    for name in [CDN_CACHE_CONTROL, SURROGATE_CONTROL] {
+        headers.remove(name);
+    }
+    // A line that is no text is not read as permission to keep the answer.
+    let lines = headers.get_all(CACHE_CONTROL).iter().map(|line| line.to_str().unwrap_or("no-store"));
+    let existing = lines.collect::<Vec<_>>().join(",");
     let kept: Vec<_> = existing
         .split(',')
         .map(str::trim)
@@ -188,7 +223,7 @@ fn decorate(headers: &mut HeaderMap, receipt: &Receipt) {
 
 impl Paid {
     fn end_if_done(&mut self) {
-        if self.body.as_ref().is_some_and(HttpBody::is_end_stream) {
+        if self.body.as_ref().is_some_and(|late| late.body.is_end_stream()) {
             self.body = None;
             self.keeper.finish();
         }
@@ -201,7 +236,7 @@ impl Drop for Paid {
         if let (Some(body), Some(_)) = (self.body.take(), &self.keeper.kept) {
             let (front, hold, digest) = (self.keeper.front.clone(), self.keeper.hold, self.keeper.digest.clone());
             let tasks = front.0.tasks.clone();
-            tasks.spawn(keep_rest(Keeper { front, hold, digest, kept: self.keeper.kept.take() }, body));
+            tasks.spawn(keep_rest(Keeper { front, hold, digest, kept: self.keeper.kept.take() }, body.body));
         }
     }
 }
@@ -210,7 +245,11 @@ async fn keep_rest(mut keeper: Keeper, mut body: UpstreamBody) {
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
-            Err(fault) => return keeper.broke(&fault),
+            // The caller left before: the price is due whatever the upstream does after that.
+            Err(_) => keeper.kept = None,
+        }
+        if keeper.kept.is_none() {
+            return;
         }
     }
     keeper.finish();
@@ -223,7 +262,7 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Pass(body) => Pin::new(body).poll_frame(cx),
+            Self::Pass(late) => late.poll(cx),
             Self::Paid(paid) => paid.poll(cx),
         }
     }
@@ -231,16 +270,16 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(body) => body.is_end_stream(),
-            Self::Pass(body) => body.is_end_stream(),
-            Self::Paid(paid) => paid.body.as_ref().is_none_or(HttpBody::is_end_stream),
+            Self::Pass(late) => late.body.is_end_stream(),
+            Self::Paid(paid) => paid.body.as_ref().is_none_or(|late| late.body.is_end_stream()),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(body) => body.size_hint(),
-            Self::Pass(body) => body.size_hint(),
-            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint),
+            Self::Pass(late) => late.body.size_hint(),
+            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), |late| late.body.size_hint()),
         }
     }
 }
@@ -248,7 +287,7 @@ impl HttpBody for Body {
 impl Paid {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(body.poll(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

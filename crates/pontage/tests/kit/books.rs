@@ -67,4 +67,42 @@ impl Books {
         hashes.sort();
         hashes
     }
+
+    /// Every hold, oldest first.
+    pub(crate) fn claims(&self) -> Vec<Claim> {
+        let sql = "SELECT lower(hex(nonce)), state, reason, lower(hex(chain_tx)), answer, refund_due, late FROM holds
+                   ORDER BY turn";
+        let mut statement = self.0.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| {
+            Ok(Claim {
+                nonce: format!("0x{}", row.get::<_, String>(0)?),
+                state: row.get(1)?,
+                reason: row.get(2)?,
+                chain_tx: row.get::<_, Option<String>>(3)?.map(|hash| format!("0x{hash}")),
+                answer: row.get(4)?,
+                refund_due: row.get(5)?,
+                late: row.get(6)?,
+            })
+        });
+        rows.expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    /// The sequences of every chain_tx that was signed, in order.
+    pub(crate) fn sequences(&self) -> Vec<u64> {
+        let mut statement = self.0.prepare("SELECT sequence FROM chain_txs ORDER BY sequence").expect("a statement");
+        let rows = statement.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
+        rows.map(|row| u64::try_from(row.expect("a row")).expect("not negative")).collect()
+    }
+}
+
+/// A hold as it stands in the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) nonce: String,
+    pub(crate) state: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) chain_tx: Option<String>,
+    pub(crate) answer: String,
+    pub(crate) refund_due: bool,
+    pub(crate) late: bool,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::{PAYEE, SETTLER};
 
@@ -69,6 +70,13 @@ impl Gate {
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
     }
 
+    /// Starts a process that was killed, and kills it again after a moment, whatever it has come to.
+    pub(crate) fn start_and_kill(&mut self, after: Duration) {
+        self.child = command(self.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a start");
+        thread::park_timeout(after);
+        self.kill();
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -83,17 +91,16 @@ impl Gate {
     }
 }
 
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
+    command.args(["start", "--config"]).arg(folder.join("pontage.yaml"));
+    command.env("PONTAGE_SIGNER_KEY", SETTLER.secret).stdin(Stdio::null());
+    command
+}
+
 /// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
 fn spawn(folder: &Path, log: &Arc<Mutex<String>>) -> Option<(Child, String)> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pontage"))
-        .args(["start", "--config"])
-        .arg(folder.join("pontage.yaml"))
-        .env("PONTAGE_SIGNER_KEY", SETTLER.secret)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
+    let mut child = command(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let mut errors = child.stderr.take().expect("a pipe");
     let log = Arc::clone(log);
     let reader = thread::spawn(move || {

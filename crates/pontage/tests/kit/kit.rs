@@ -2,7 +2,9 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "no suite uses everything, and a test may panic")]
 
 mod books;
+mod calldata;
 mod gate;
+mod link;
 mod origin;
 mod payer;
 mod raw;
@@ -12,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey};
 
-pub(crate) use books::Books;
+pub(crate) use books::{Books, Claim};
+pub(crate) use calldata::{block, cancel, land, move_all};
 pub(crate) use gate::{Gate, GateOptions};
+pub(crate) use link::Link;
 pub(crate) use origin::Origin;
-pub(crate) use payer::{Answer, Payer, get, request};
+pub(crate) use payer::{Answer, Payer, get, request, try_request};
 pub(crate) use raw::Raw;
 
 /// Who settles.
@@ -68,6 +72,22 @@ impl World {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.gate.url())
+    }
+
+    /// Everything has ended, every entry balances, and the books say what the chain says.
+    pub(crate) fn agree(&self) {
+        let books = self.books();
+        until("every hold ends", || books.unfinished() == 0);
+        assert_eq!(books.unbalanced(), 0);
+        let ours = books.balance("revenue:") + books.balance("refund_due:") + books.balance("suspense:");
+        assert_eq!(ours, i128::try_from(self.paid()).expect("fits"), "books and chain");
+        let transfers = self.chain.transfers_to(PAYEE).expect("the chain answers");
+        let mut moved: Vec<_> = transfers.into_iter().map(|transfer| transfer.chain_tx).collect();
+        moved.sort();
+        let late = books.claims().iter().filter(|claim| claim.late).count();
+        let posted = books.posted_chain_txs();
+        assert!(posted.iter().all(|chain_tx| moved.contains(chain_tx)), "a posted chain_tx is not on the chain");
+        assert_eq!(posted.len() + late, moved.len(), "transfers that are not in the books");
     }
 }
 

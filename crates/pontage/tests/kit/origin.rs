@@ -24,7 +24,7 @@ struct State {
 /// The upstream. The last segment of the path, without the query, is what it does:
 /// `ok`, `echo`, `404`, `500` (any status), `hang` (never answers), `gate` (answers once [`Origin::let_go`] was called),
 /// `reset` (breaks off before the head), `half` (breaks off in the body), `slow` (head and half of the body, the rest once let go),
-/// `big` (8 MiB).
+/// `big` (8 MiB), `endless` (goes on until the gate breaks it off, which shows as a run of `broken off`).
 pub(crate) struct Origin {
     port: u16,
     state: Arc<(Mutex<State>, Condvar)>,
@@ -122,6 +122,19 @@ fn answer(mut stream: &TcpStream, word: &str, echo: &[u8], head: bool, state: &(
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst").ok()?;
             wait();
             stream.write_all(b"later").ok()
+        }
+        "endless" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").ok()?;
+            let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+            // Bounded, so that a gate which never breaks it off does not keep the machine busy.
+            for _ in 0..4_096 {
+                if stream.write_all(&chunk).is_err() {
+                    let seen = Seen { line: "broken off".to_owned(), headers: Vec::new(), body: Vec::new() };
+                    state.0.lock().unwrap().seen.push(seen);
+                    break;
+                }
+            }
+            None
         }
         "big" => whole("200 OK", &vec![b'x'; 8 * 1024 * 1024]),
         "echo" => whole("200 OK", echo),

@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use super::Answer;
+
 /// One connection to the gate.
 pub(crate) struct Raw(TcpStream);
 
@@ -46,6 +48,37 @@ impl Raw {
         // A reset is an end as well; what came before it counts.
         drop(self.0.read_to_end(&mut all));
         String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Sends more on the same connection. `false` when the gate has closed it.
+    pub(crate) fn more(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// One answer, up to its length or else to the end. `None` when no whole head came. Nothing may be in flight behind it.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        let mut all = Vec::new();
+        let mut bytes = [0; 8192];
+        let body = loop {
+            if let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            let count = self.0.read(&mut bytes).ok().filter(|count| *count > 0)?;
+            all.extend_from_slice(&bytes[..count]);
+        };
+        let head = String::from_utf8_lossy(&all[..body]).into_owned();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let headers: std::collections::BTreeMap<_, _> =
+            fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(usize::MAX);
+        while all.len() - body < length {
+            match self.0.read(&mut bytes) {
+                Ok(count @ 1..) => all.extend_from_slice(&bytes[..count]),
+                _ => break,
+            }
+        }
+        Some(Answer { status, headers, body: all.split_off(body) })
     }
 
     /// Leaves.

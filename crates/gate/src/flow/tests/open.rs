@@ -95,6 +95,8 @@ fn the_window_has_both_its_ends() {
     }
 }
 
+const TWICE: &str = "recall, check, recall";
+
 #[test]
 fn what_the_chain_and_the_journal_say() {
     let refused = Check::Refused;
@@ -105,20 +107,11 @@ fn what_the_chain_and_the_journal_say() {
     };
     let journal = "journal_unavailable (money: untouched)";
     for (check, failing, want, calls) in [
-        (refused(Refusal::AssetNotDeployed), "", "challenge asset_not_deployed_contract", "recall, check"),
-        (refused(Refusal::NonceAlreadyUsed), "", "challenge invalid_exact_evm_nonce_already_used", "recall, check"),
-        (
-            refused(Refusal::InsufficientBalance),
-            "",
-            "challenge invalid_exact_evm_insufficient_balance",
-            "recall, check",
-        ),
-        (
-            refused(Refusal::SimulationFailed),
-            "",
-            "challenge invalid_exact_evm_transaction_simulation_failed",
-            "recall, check",
-        ),
+        // The claim is looked up again: what the chain shows may be our own settlement of it.
+        (refused(Refusal::AssetNotDeployed), "", "challenge asset_not_deployed_contract", TWICE),
+        (refused(Refusal::NonceAlreadyUsed), "", "challenge invalid_exact_evm_nonce_already_used", TWICE),
+        (refused(Refusal::InsufficientBalance), "", "challenge invalid_exact_evm_insufficient_balance", TWICE),
+        (refused(Refusal::SimulationFailed), "", "challenge invalid_exact_evm_transaction_simulation_failed", TWICE),
         (node, "", "chain_unavailable (money: untouched)", "recall, check"),
         (payable(AMOUNT), "recall", journal, "recall"),
         // Whether the claim was written is not known: it is let go once the journal is back.
@@ -168,12 +161,33 @@ fn a_claim_that_was_taken_in_between() {
         (EXPIRED, "expired"),
     ] {
         let world = World::new();
-        world.recall_is_blind.set(true);
+        world.blind_recalls.set(1);
         world.put(&payment(), state, AnswerState::Live);
         let got = open_word(&world, &snapshot(), &call(URL, Presented::Header(paid().as_bytes())));
         assert_eq!(got, want, "{state:?}");
         let calls = world.calls();
         assert!(calls.starts_with("recall, check, reserve") && !calls.contains("close"), "{calls}");
+    }
+}
+
+/// Another call wins and settles while this one reads the chain: the used nonce, or the empty wallet, is its doing.
+#[test]
+fn a_claim_that_was_settled_while_the_chain_was_read() {
+    for (state, want) in [
+        (State::Open, "in flight"),
+        (SUBMITTED, "in flight"),
+        (posted(), "already served"),
+        (BURNT, "burnt"),
+        (EXPIRED, "expired"),
+        (RELEASED, "challenge invalid_exact_evm_nonce_already_used"),
+    ] {
+        let world = World::new();
+        world.blind_recalls.set(1);
+        world.check.set(Check::Refused(Refusal::NonceAlreadyUsed));
+        world.put(&payment(), state, AnswerState::Live);
+        let got = open_word(&world, &snapshot(), &call(URL, Presented::Header(paid().as_bytes())));
+        assert_eq!(got, want, "{state:?}");
+        assert!(world.calls().starts_with(TWICE), "{state:?}");
     }
 }
 
@@ -230,7 +244,7 @@ fn a_released_claim_is_won_again_by_another_hold() {
     }
 }
 
-/// Request futures live on the heap of every connection. Measured 4,352 and 2,880 bytes (x86-64, debug); the bound is a quarter above.
+/// Request futures live on the heap of every connection. Measured 4,560 and 2,880 bytes (x86-64, debug); the bound is a quarter above.
 #[test]
 fn the_futures_stay_small() {
     let (world, flow, permit) = won();
@@ -238,7 +252,7 @@ fn the_futures_stay_small() {
     let call = call(URL, Presented::Header(header.as_bytes()));
     let open = size_of_val(&flow.open(&snapshot, &call));
     let close = size_of_val(&flow.close(permit, Outcome::Unseen));
-    assert!(open <= 5_440, "open has {open} bytes");
+    assert!(open <= 5_700, "open has {open} bytes");
     assert!(close <= 3_600, "close has {close} bytes");
     // A close that never ran has closed nothing: the permit in it still does.
     assert_eq!(world.calls(), "close NotSent");

@@ -4,6 +4,10 @@ use super::*;
 
 const OTHER_URL: &str = "http://gate.test/other";
 
+/// What happens to a world, and to a payment before it is signed.
+type Event = fn(&World);
+type Bend = fn(&mut Payment);
+
 fn reopen(world: &Rc<World>, payment: &Payment) -> String {
     open_word(world, &snapshot(), &call(URL, Presented::Header(payment.header().as_bytes())))
 }
@@ -14,9 +18,9 @@ fn what_a_replay_is_told_by_state_and_answer() {
     let released = |reason| State::Released(reason);
     for (state, answer, want, calls) in [
         (State::Open, Live, "in flight", "recall, ended 700"),
-        (State::Open, Pending, "pending", "recall, ended 700"),
-        (State::Open, Kept, "pending", "recall, ended 700"),
-        (State::Open, Lost, "pending", "recall, ended 700"),
+        (State::Open, Pending, "pending", "recall"),
+        (State::Open, Kept, "pending", "recall"),
+        (State::Open, Lost, "pending", "recall"),
         (SUBMITTED, Live, "in flight", "recall, ended 700"),
         (SUBMITTED, Pending, "pending with hash", "recall"),
         (SUBMITTED, Kept, "pending with hash", "recall"),
@@ -94,7 +98,7 @@ fn a_wait_that_fails_says_that_the_money_is_held() {
 }
 
 /// What has changed since the first call, in the gate or in the caller's second header.
-type Since = (&'static str, fn(&World), fn(&mut Offer), fn(&mut Payment));
+type Since = (&'static str, Event, fn(&mut Offer), Bend);
 
 /// A retry after our own settlement is never told to pay again, whatever offer and times say now, and no chain is read for it.
 #[test]
@@ -134,14 +138,14 @@ fn a_stranger_gets_the_ordinary_refusal() {
     let late = |world: &World| world.now_s.set(NOW_S + 3_600);
     let signature = "challenge invalid_exact_evm_signature";
     let times = "challenge invalid_exact_evm_payload_authorization_valid_before";
-    let rows: &[(fn(&World), &str)] = &[(|_| {}, signature), (late, times)];
+    let rows: [(Event, &str); 2] = [(|_| {}, signature), (late, times)];
     for (since, want) in rows {
         for state in [State::Open, SUBMITTED, posted(), BURNT, EXPIRED, RELEASED] {
             let world = World::new();
             world.put(&payment(), state, AnswerState::Live);
             since(&world);
             let got = reopen(&world, &payment().with(|p| p.key = STRANGER));
-            assert_eq!(got, *want, "{state:?}");
+            assert_eq!(got, want, "{state:?}");
             assert_eq!(world.calls(), "recall");
         }
     }
@@ -149,7 +153,7 @@ fn a_stranger_gets_the_ordinary_refusal() {
 
 #[test]
 fn another_request_or_other_signed_fields_are_a_conflict() {
-    let rows: &[(&str, fn(&mut Payment), &str)] = &[
+    let rows: &[(&str, Bend, &str)] = &[
         (URL, |_| {}, "already served"),
         ("http://gate.test/paid?q=2", |_| {}, "conflict"),
         (OTHER_URL, |_| {}, "conflict"),
@@ -159,17 +163,38 @@ fn another_request_or_other_signed_fields_are_a_conflict() {
         (URL, |p| p.fields.valid_before = U256::from(NOW_S + 59), "conflict"),
     ];
     for (url, bend, want) in rows {
-        for state in [posted(), BURNT, EXPIRED, State::Open, SUBMITTED] {
+        for (state, money) in [
+            (posted(), "moved"),
+            (BURNT, "untouched"),
+            (EXPIRED, "untouched"),
+            (State::Open, "held"),
+            (SUBMITTED, "unknown"),
+        ] {
             let world = World::new();
             world.put(&payment(), state, AnswerState::Live);
             let header = payment().with(bend).header();
             let got = open_word(&world, &snapshot(), &call(url, Presented::Header(header.as_bytes())));
-            if *want == "conflict" || state == posted() {
-                assert_eq!(got, *want, "{url} {state:?}");
-            }
             let calls = world.calls();
-            assert!(*want != "conflict" || calls == "recall", "a conflict does not wait: {calls}");
+            if *want == "conflict" {
+                assert_eq!(got, format!("conflict, money {money}"), "{url} {state:?}");
+                assert_eq!(calls, "recall", "a conflict does not wait");
+            } else if state == posted() {
+                assert_eq!(got, *want);
+            }
         }
+    }
+}
+
+/// Money that came late is with the payee, whatever became of the hold.
+#[test]
+fn a_conflict_with_late_money_says_that_it_moved() {
+    for state in [RELEASED, EXPIRED, BURNT] {
+        let world = World::new();
+        world.put(&payment(), state, AnswerState::Live);
+        world.records.borrow_mut()[0].late = true;
+        let header = payment().header();
+        let got = open_word(&world, &snapshot(), &call(OTHER_URL, Presented::Header(header.as_bytes())));
+        assert_eq!(got, "conflict, money moved", "{state:?}");
     }
 }
 
@@ -179,7 +204,7 @@ fn another_method_is_another_request() {
     world.put(&payment(), posted(), AnswerState::Live);
     let header = payment().header();
     let post = Call { method: "POST", ..call(URL, Presented::Header(header.as_bytes())) };
-    assert_eq!(open_word(&world, &snapshot(), &post), "conflict");
+    assert_eq!(open_word(&world, &snapshot(), &post), "conflict, money moved");
 }
 
 #[test]
@@ -227,14 +252,14 @@ fn a_kept_answer_waits_for_the_money() {
 fn the_claim_that_a_wait_ends_with_is_judged_again() {
     let secret = Some(B256::repeat_byte(1));
     let world = World::new();
-    world.put(&payment(), State::Open, AnswerState::Kept);
+    world.put(&payment(), State::Open, AnswerState::Live);
     {
         let mut records = world.records.borrow_mut();
         records[0].hold.idempotency = secret;
         let mut second = records[0].clone();
         second.hold.id = HoldId([0xef; 16]);
         second.hold.fingerprint = call(OTHER_URL, Presented::Nothing).fingerprint();
-        second.state = posted();
+        (second.state, second.answer) = (posted(), AnswerState::Kept);
         records.push(second);
     }
     let record = world.records.borrow()[0].clone();
@@ -243,7 +268,7 @@ fn the_claim_that_a_wait_ends_with_is_judged_again() {
     let credential = Credential::parse(header.as_bytes()).unwrap();
     let opened = now(rig(&world).replay(&snapshot(), &call, &credential, record));
     let Opened::Replay(replay) = opened else { panic!("{opened:?}") };
-    assert_eq!(replay_word(&replay), "conflict");
+    assert_eq!(replay_word(&replay), "conflict, money moved");
 }
 
 /// v1 names no asset. A retry must find its claim by whatever token the route took first.

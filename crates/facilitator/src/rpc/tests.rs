@@ -1,0 +1,261 @@
+//! The adapter against a listener that says whatever a node, or what stands before one, may say.
+
+use alloy_primitives::address;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const ACCOUNT: Address = address!("209693Bc6afc0C5328bA36FaF03C514EF312287C");
+
+/// Answers one request with these bytes and gives back its body; an empty answer leaves the request waiting.
+async fn answer(listener: TcpListener, head: String, body: Vec<u8>) -> Value {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    let asked = loop {
+        let mut chunk = [0; 4_096];
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert!(read > 0, "the request ends early");
+        request.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((_, sent)) = text.split_once("\r\n\r\n")
+            && let Ok(asked) = serde_json::from_str(sent)
+        {
+            break asked;
+        }
+    };
+    if head.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A client that has had enough hangs up.
+    stream.write_all(&body).await.ok();
+    asked
+}
+
+/// Two `eth_call`s against an answer with this status and body.
+async fn two_calls(status: &str, body: &str) -> Result<Vec<CallResult>, NodeFault> {
+    let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1]) };
+    with(status, body, async |node| node.calls(&[call.clone(), call.clone()], BlockAt::Number(255)).await).await.0
+}
+
+/// Runs `ask` against one answer; also what was asked.
+async fn with<T>(status: &str, body: &str, ask: impl AsyncFnOnce(HttpNode) -> T) -> (T, Value) {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+    with_bytes(head, body.as_bytes().to_vec(), ask).await
+}
+
+async fn with_bytes<T>(head: String, body: Vec<u8>, ask: impl AsyncFnOnce(HttpNode) -> T) -> (T, Value) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = HttpNode::new(&format!("http://{}", listener.local_addr().unwrap()), 60_000).unwrap();
+    tokio::join!(ask(node), answer(listener, head, body))
+}
+
+fn word(results: &Result<Vec<CallResult>, NodeFault>) -> String {
+    let one = |result: &CallResult| match result {
+        CallResult::Returned(bytes) => hex::encode_prefixed(bytes),
+        CallResult::Reverted => "reverted".to_owned(),
+    };
+    match results {
+        Ok(results) => results.iter().map(one).collect::<Vec<_>>().join(" "),
+        Err(NodeFault) => "fault".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_a_batch_may_be_answered_with() {
+    for (body, want) in [
+        (r#"[{"id":0,"result":"0x01"},{"id":1,"result":"0x02"}]"#, "0x01 0x02"),
+        (r#"[{"id":1,"result":"0x02"},{"id":0,"result":"0x01"}]"#, "0x01 0x02"),
+        (r#"[{"id":0,"result":"0x","error":null},{"id":1,"result":"0x02"}]"#, "0x 0x02"),
+        // A revert, by its code or in words.
+        (r#"[{"id":0,"error":{"code":3,"message":""}},{"id":1,"result":"0x"}]"#, "reverted 0x"),
+        (r#"[{"id":0,"error":{"code":-32000,"message":"execution reverted"}},{"id":1,"result":"0x"}]"#, "reverted 0x"),
+        (
+            r#"[{"id":0,"error":{"code":-32015,"message":"VM Exception: Revert"}},{"id":1,"result":"0x"}]"#,
+            "reverted 0x",
+        ),
+        // Anything else that went wrong is the node's.
+        (r#"[{"id":0,"error":{"code":-32000,"message":"header not found"}},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"error":{"code":-32005,"message":"limit exceeded"}},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"error":{}},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"error":"no"},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"result":null},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"result":1},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x1"},{"id":1,"result":"0x"}]"#, "fault"),
+        (r#"[{"id":0,"result":"zz"},{"id":1,"result":"0x"}]"#, "fault"),
+        // Ids.
+        (r#"[{"id":0,"result":"0x01"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},{"id":0,"result":"0x02"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},{"id":2,"result":"0x02"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},{"id":null,"result":"0x02"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},{"id":"1","result":"0x02"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},{"id":-1,"result":"0x02"}]"#, "fault"),
+        (r#"[{"id":0,"result":"0x01"},7]"#, "fault"),
+        // Not a batch.
+        ("[]", "fault"),
+        ("{}", "fault"),
+        (r#"{"id":null,"error":{"code":-32600,"message":"batch too large"}}"#, "fault"),
+        ("null", "fault"),
+        ("", "fault"),
+        ("<html>", "fault"),
+        (r#"[{"id":0,"result":"0x01"},"#, "fault"),
+    ] {
+        assert_eq!(word(&two_calls("200 OK", body).await), want, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_other_than_success_is_a_fault_whatever_the_body_says() {
+    let body = r#"[{"id":0,"result":"0x01"},{"id":1,"result":"0x02"}]"#;
+    for (status, want) in [
+        ("200 OK", "0x01 0x02"),
+        ("301 Moved\r\nlocation: http://127.0.0.1:1/", "fault"),
+        ("400 Bad Request", "fault"),
+        ("401 Unauthorized", "fault"),
+        ("429 Too Many Requests", "fault"),
+        ("500 Internal Server Error", "fault"),
+        ("503 Service Unavailable", "fault"),
+    ] {
+        assert_eq!(word(&two_calls(status, body).await), want, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_end_early_or_never() {
+    let good = br#"[{"id":0,"result":"0x1"}]"#.to_vec();
+    let spaces = |count: usize| [good.clone(), vec![b' '; count - good.len()]].concat();
+    for (what, length, body, want) in [
+        ("whole", good.len(), good.clone(), Ok(1)),
+        ("cut", good.len() + 1, good.clone(), Err(NodeFault)),
+        ("largest", ANSWER_MAX_BYTES, spaces(ANSWER_MAX_BYTES), Ok(1)),
+        ("too large", ANSWER_MAX_BYTES + 1, spaces(ANSWER_MAX_BYTES + 1), Err(NodeFault)),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        assert_eq!(with_bytes(head, body, async |node| node.chain_id().await).await.0, want, "{what}");
+    }
+}
+
+/// The clock stands still and jumps when nothing else is left to do: no time is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_answers_is_a_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = HttpNode::new(&format!("http://{}", listener.local_addr().unwrap()), 5_000).unwrap();
+    let silent = answer(listener, String::new(), Vec::new());
+    let started = tokio::time::Instant::now();
+    tokio::select! {
+        answered = node.chain_id() => assert_eq!(answered, Err(NodeFault)),
+        _ = silent => unreachable!("the listener waits for ever"),
+    }
+    assert!(started.elapsed().as_millis() >= 5_000);
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_a_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = HttpNode::new(&format!("http://{}", listener.local_addr().unwrap()), 60_000).unwrap();
+    drop(listener);
+    assert_eq!(node.chain_id().await, Err(NodeFault));
+}
+
+#[tokio::test]
+async fn what_is_asked() {
+    let (_, asked) = with("200 OK", "[]", async |node| {
+        let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1, 2]) };
+        node.calls(&[call], BlockAt::Number(255)).await
+    })
+    .await;
+    let to = ACCOUNT.to_string().to_ascii_lowercase();
+    let from = format!("{:?}", Address::ZERO);
+    let call = json!([{"from": from, "to": to, "data": "0x0102"}, "0xff"]);
+    assert_eq!(asked, json!([{"jsonrpc": "2.0", "id": 0, "method": "eth_call", "params": call}]));
+
+    let topic = B256::repeat_byte(1);
+    let topics = [vec![topic, B256::ZERO], vec![topic]];
+    let (_, asked) = with("200 OK", "[]", async |node| node.logs(ACCOUNT, &topics, 101).await).await;
+    let filter = json!([{"address": to, "topics": topics, "fromBlock": "0x65", "toBlock": "latest"}]);
+    assert_eq!((&asked[0]["method"], &asked[0]["params"]), (&json!("eth_getLogs"), &filter));
+}
+
+#[tokio::test]
+async fn receipts() {
+    let receipt = json!({
+        "blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": [{
+            "address": ACCOUNT, "topics": [B256::ZERO], "data": "0x07", "transactionHash": B256::ZERO, "blockNumber": "0x68",
+        }],
+    });
+    let bent = |name: &str, value: Value| {
+        let mut receipt = receipt.clone();
+        receipt[name] = value;
+        receipt
+    };
+    for (result, want) in [
+        (receipt.clone(), "success with 1 log"),
+        (bent("status", json!("0x0")), "revert with 1 log"),
+        (bent("status", json!("0x2")), "revert with 1 log"),
+        (bent("logs", json!([])), "success with 0 log"),
+        // Known, and in no block yet.
+        (bent("blockNumber", Value::Null), "none"),
+        (Value::Null, "none"),
+        // A receipt that cannot be read is neither a success nor a revert.
+        (bent("status", Value::Null), "fault"),
+        (bent("status", json!(1)), "fault"),
+        (bent("logs", Value::Null), "fault"),
+        (bent("logs", json!([{}])), "fault"),
+        (bent("from", json!("0x")), "fault"),
+        (json!("0x"), "none"),
+    ] {
+        let body = json!([{"id": 0, "result": result}]).to_string();
+        let got = with("200 OK", &body, async |node| node.receipt(B256::ZERO).await).await.0;
+        let got = match got {
+            Ok(None) => "none".to_owned(),
+            Ok(Some(ChainReceipt { success: true, block: 104, logs, .. })) => {
+                format!("success with {} log", logs.len())
+            }
+            Ok(Some(ChainReceipt { success: false, block: 104, logs, .. })) => {
+                format!("revert with {} log", logs.len())
+            }
+            Ok(Some(other)) => panic!("{other:?}"),
+            Err(NodeFault) => "fault".to_owned(),
+        };
+        assert_eq!(got, want, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_says_to_a_chain_tx() {
+    use Sent::{Accepted, NotAccepted};
+    let error = |message: &str| json!({"code": -32000, "message": message});
+    for (answer, want) in [
+        (json!({"id": 0, "result": B256::ZERO}), Accepted),
+        (json!({"id": 0, "error": error("already known")}), Accepted),
+        (json!({"id": 0, "error": error("Transaction ALREADY imported")}), Accepted),
+        (json!({"id": 0, "error": error("nonce too low")}), NotAccepted),
+        (json!({"id": 0, "error": error("insufficient funds for gas")}), NotAccepted),
+        (json!({"id": 0, "error": error("replacement transaction underpriced")}), NotAccepted),
+    ] {
+        let body = json!([answer]).to_string();
+        let got = with("200 OK", &body, async |node| node.send(&[Bytes::from_static(&[2])]).await).await.0;
+        assert_eq!(got, Ok(vec![want]), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn fees() {
+    let block = r#"{"id":0,"result":{"baseFeePerGas":"0x7"}}"#;
+    for (first, second, want) in [
+        (block, r#"{"id":1,"result":"0x5"}"#, Ok((7, 5))),
+        (block, r#"{"id":1,"error":{"code":-32601,"message":"the method does not exist"}}"#, Ok((7, 1_000_000_000))),
+        (block, r#"{"id":1,"result":null}"#, Err(NodeFault)),
+        (r#"{"id":0,"result":{}}"#, r#"{"id":1,"result":"0x5"}"#, Err(NodeFault)),
+        (r#"{"id":0,"result":null}"#, r#"{"id":1,"result":"0x5"}"#, Err(NodeFault)),
+        (r#"{"id":0,"error":{"code":-32005,"message":"limit"}}"#, r#"{"id":1,"result":"0x5"}"#, Err(NodeFault)),
+        // A node that is busy knows the method: a gwei would be a thousand times what such a chain takes.
+        (block, r#"{"id":1,"error":{"code":-32005,"message":"limit exceeded"}}"#, Err(NodeFault)),
+    ] {
+        let body = format!("[{first},{second}]");
+        let got = with("200 OK", &body, async |node| node.fees().await).await.0;
+        assert_eq!(got.map(|fees| (fees.base, fees.tip)), want, "{body}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Credentials whose claim is known: the upstream is never run for them.
+
+use alloy_primitives::B256;
+use ledger::{AnswerState, Hold, Record, ReleaseReason, State};
+use protocol::x402::{Credential, Receipt};
+use protocol::{Asset, ClaimKey, MoneyState, Offer, Signature};
+
+use crate::{Call, Facilitator, Fault, Flow, Host, Journal, Opened, Replay, Snapshot};
+
+impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
+    /// Looks a claim up and answers for it, if it is known, held, and shown by its payer. Reads only.
+    pub(crate) async fn recall(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        credential: &Credential,
+        key: Option<ClaimKey>,
+    ) -> Option<Opened<H>> {
+        match self.journal.recall(&key?).await {
+            Err(fault) => Some(Opened::Fault(fault)),
+            Ok(Some(record)) if is_the_payers(snapshot, credential, &record) && claimed(&record) => {
+                Some(self.replay(snapshot, call, credential, record).await)
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Answers a credential whose claim is known.
+    pub(crate) async fn replay(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        credential: &Credential,
+        record: Record,
+    ) -> Opened<H> {
+        let key = record.hold.authorization.key;
+        let conflicts =
+            |hold: &Hold| hold.authorization.fields() != credential.fields || hold.fingerprint != call.fingerprint();
+        if conflicts(&record.hold) {
+            return Opened::Replay(Replay::Conflict(money_of(&record)));
+        }
+        // What waits for the chain is not waited for: its answer is kept for pick-up.
+        let pending = record.answer != AnswerState::Live;
+        let record = if record.state.ended() || pending {
+            record
+        } else {
+            match self.journal.ended(&key, snapshot.replay_wait_ms).await {
+                Ok(newest) => newest.unwrap_or(record),
+                Err(fault) => return Opened::Fault(Fault { money: MoneyState::Held, ..fault }),
+            }
+        };
+        Opened::Replay(match record.state {
+            // The claim was let go during the wait and won by another request.
+            _ if conflicts(&record.hold) => Replay::Conflict(money_of(&record)),
+            _ if record.late => Replay::InSuspense,
+            State::Posted(settled) if record.refund_due => Replay::OwedBack(settled),
+            State::Open if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Open => Replay::Pending(pending_receipt(&key, None)),
+            State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, Some(chain_tx))),
+            State::Released(ReleaseReason::Expired) => Replay::Expired,
+            State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
+            State::Burnt(_) => Replay::Burnt,
+            State::Posted(settled) => {
+                let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
+                if knows && record.answer == AnswerState::Kept {
+                    Replay::Stored { hold: record.hold.id, settled }
+                } else {
+                    Replay::AlreadyServed(settled)
+                }
+            }
+        })
+    }
+}
+
+/// The claim that a credential names, whatever its offer and times say and whatever is accepted by now. v1 names no asset: it
+/// means the first of the route on its network, as in [`protocol::verify`], or else any that we accept there.
+pub(crate) fn recallable(snapshot: &Snapshot, offers: &[Offer], credential: &Credential) -> Option<ClaimKey> {
+    let network = credential.accepted.network?;
+    if let Some(terms) = &credential.accepted.terms {
+        return Some(credential.fields.key(Asset { network, address: terms.asset }));
+    }
+    let mut assets = offers.iter().chain(snapshot.offers()).map(|offer| offer.token.asset);
+    assets.find(|asset| asset.network == network).map(|asset| credential.fields.key(asset))
+}
+
+/// Whether the credential comes from the payer: the signature is the stored one, or recovers to `from`. A stranger who only knows
+/// the nonce learns nothing.
+fn is_the_payers(snapshot: &Snapshot, credential: &Credential, record: &Record) -> bool {
+    let Some(signature) = Signature::from_bytes(&credential.signature) else { return false };
+    if signature == record.hold.authorization.signature {
+        return true;
+    }
+    let token = snapshot.token(record.hold.authorization.key.asset);
+    let digest = token.map(|token| credential.fields.digest(token));
+    digest.and_then(|digest| signature.recover(digest)) == Some(credential.fields.from)
+}
+
+/// Whether the record still holds the authorization. A released one may be claimed again, unless money came for it since.
+const fn claimed(record: &Record) -> bool {
+    match record.state {
+        State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => record.late,
+        State::Released(ReleaseReason::Expired)
+        | State::Open
+        | State::Submitted(_)
+        | State::Posted(_)
+        | State::Burnt(_) => true,
+    }
+}
+
+/// Where the money of a record is.
+const fn money_of(record: &Record) -> MoneyState {
+    match record.state {
+        _ if record.late => MoneyState::Moved,
+        State::Open => MoneyState::Held,
+        State::Submitted(_) => MoneyState::Unknown,
+        State::Posted(_) => MoneyState::Moved,
+        State::Released(_) | State::Burnt(_) => MoneyState::Untouched,
+    }
+}
+
+fn pending_receipt(key: &ClaimKey, chain_tx: Option<B256>) -> Receipt {
+    Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx }
+}

@@ -190,7 +190,7 @@ fn fault(credential: &Credential, offers: &[Offer], window: Window) -> Option<Re
         (fields.value == U256::from(offer.amount_atomic), Refusal::ValueMismatch),
         (fields.valid_before >= least, Refusal::ValidBeforeTooSoon),
         (fields.valid_before <= most, Refusal::ValidBeforeTooFar),
-        (fields.valid_after <= now, Refusal::ValidAfter),
+        (fields.valid_after < now, Refusal::ValidAfter),
         (shaped.is_some(), Refusal::SignatureShape),
         (signer == Some(fields.from), Refusal::Signature),
     ]

@@ -13,6 +13,8 @@ pub enum FaultKind {
     Node,
     /// The settlement queue is full or its thread is gone.
     Settlement,
+    /// A step that must not happen was asked for. It is ours, and repeating it changes nothing.
+    Invariant,
 }
 
 /// A fault and what it means for the money of the call that met it.
@@ -38,6 +40,7 @@ impl Fault {
             FaultKind::Journal => "journal_unavailable",
             FaultKind::Node => "chain_unavailable",
             FaultKind::Settlement => "settlement_unavailable",
+            FaultKind::Invariant => "internal_error",
         }
     }
 
@@ -45,7 +48,7 @@ impl Fault {
     #[must_use]
     pub const fn retry_after_s(self) -> u32 {
         match self.kind {
-            FaultKind::Journal => 5,
+            FaultKind::Journal | FaultKind::Invariant => 5,
             FaultKind::Node | FaultKind::Settlement => 2,
         }
     }

@@ -6,8 +6,8 @@ use protocol::{MoneyState, Offer, Refusal};
 
 use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Due, Facilitator, Fault, Host, Journal, Opened, Outcome, Permit, Presented, Quote, Settlement,
-    Snapshot, secret_digest,
+    Call, Check, Closed, Due, Facilitator, Fault, FaultKind, Host, Journal, Opened, Outcome, Permit, Presented, Quote,
+    Settlement, Snapshot, secret_digest,
 };
 
 /// The flow over its ports.
@@ -117,10 +117,13 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Due::Charge { atomic, .. } if atomic != held => Step::Burn(ledger::BurnReason::Unanswered),
             Due::Charge { refund, .. } => {
                 let closed = self.charge(&hold).await;
-                if refund && !matches!(closed, Closed::Refused { .. }) {
-                    self.step(hold.id, Step::LoseAnswer).await;
+                if !refund || matches!(closed, Closed::Refused { .. }) {
+                    return closed;
                 }
-                return closed;
+                self.step(hold.id, Step::LoseAnswer).await;
+                // There will be no answer to pick up.
+                let lost = Fault { kind: FaultKind::Settlement, money: MoneyState::Unknown };
+                return if matches!(closed, Closed::Pending { .. }) { Closed::Fault(lost) } else { closed };
             }
         };
         match self.step(hold.id, step).await {

@@ -31,6 +31,6 @@ pub use flow::Flow;
 pub use outcome::{Due, FreeReason, Outcome};
 pub use pattern::{Pattern, PatternRefusal};
 pub use permit::{Permit, Progress};
-pub use port::{Check, Facilitator, Host, Journal, Seen, Settlement};
+pub use port::{Check, Facilitator, Host, Journal, Seen, Settlement, Until};
 pub use reply::{Closed, Opened, Replay};
 pub use snapshot::{DefaultAction, Price, Quote, Route, Snapshot};

@@ -1,10 +1,32 @@
 //! What the flow needs from its host.
 
 use alloy_primitives::B256;
-use ledger::{BlockRef, Hold, HoldId, Record, Reservation, Step};
+use ledger::{AnswerState, BlockRef, Hold, HoldId, Record, Reservation, State, Step};
 use protocol::{ClaimKey, Proven, Refusal, Settled};
 
 use crate::{Answer, Fault, Outcome};
+
+/// What a repeated call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The hold has ended.
+    Ended,
+    /// It has ended, and if it was paid, its answer is stored or lost.
+    Answered,
+}
+
+impl Until {
+    /// Whether the wait is over.
+    #[must_use]
+    pub const fn met(self, record: &Record) -> bool {
+        let answered = matches!(record.answer, AnswerState::Kept | AnswerState::Lost);
+        match (self, record.state) {
+            (_, State::Open | State::Submitted(_)) => false,
+            (Self::Ended, _) | (Self::Answered, State::Released(_) | State::Burnt(_)) => true,
+            (Self::Answered, State::Posted(_)) => answered,
+        }
+    }
+}
 
 /// The durable store of holds and entries. A method returns `Ok` only when its effect would survive a crash.
 pub trait Journal {
@@ -18,8 +40,8 @@ pub trait Journal {
     /// Moves a hold on. A repeat changes nothing; `None` when there is no such hold.
     fn advance(&self, hold: HoldId, step: Step) -> impl Future<Output = Result<Option<Record>, Fault>>;
 
-    /// Waits until the newest record of a claim has ended, at most `wait_ms`, and returns the newest record either way.
-    fn ended(&self, key: &ClaimKey, wait_ms: u64) -> impl Future<Output = Result<Option<Record>, Fault>>;
+    /// Waits for the newest record of a claim, at most `wait_ms`, and returns the newest record either way.
+    fn wait(&self, key: &ClaimKey, until: Until, wait_ms: u64) -> impl Future<Output = Result<Option<Record>, Fault>>;
 
     /// Marks the answer as pending and remembers the digest of the pick-up code.
     fn pend(&self, hold: HoldId, pickup: B256) -> impl Future<Output = Result<(), Fault>>;

@@ -5,7 +5,7 @@ use ledger::{AnswerState, Hold, Record, ReleaseReason, State};
 use protocol::x402::{Credential, Receipt};
 use protocol::{Asset, ClaimKey, MoneyState, Offer, Signature};
 
-use crate::{Call, Facilitator, Fault, Flow, Host, Journal, Opened, Replay, Snapshot};
+use crate::{Call, Facilitator, Fault, Flow, Host, Journal, Opened, Replay, Snapshot, Until};
 
 impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// Looks a claim up and answers for it, if it is known, held, and shown by its payer. Reads only.
@@ -17,7 +17,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         key: Option<ClaimKey>,
     ) -> Option<Opened<H>> {
         match self.journal.recall(&key?).await {
-            Err(fault) => Some(Opened::Fault(fault)),
+            // It may have been paid with before; whoever cannot look it up cannot say that nothing moved.
+            Err(fault) => Some(Opened::Fault(Fault { money: MoneyState::Unknown, ..fault })),
             Ok(Some(record)) if is_the_payers(snapshot, credential, &record) && claimed(&record) => {
                 Some(self.replay(snapshot, call, credential, record).await)
             }
@@ -39,12 +40,14 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         if conflicts(&record.hold) {
             return Opened::Replay(Replay::Conflict(money_of(&record)));
         }
+        let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
+        let until = if knows { Until::Answered } else { Until::Ended };
         // What waits for the chain is not waited for: its answer is kept for pick-up.
-        let pending = record.answer != AnswerState::Live;
-        let record = if record.state.ended() || pending {
+        let pending = !record.state.ended() && record.answer != AnswerState::Live;
+        let record = if until.met(&record) || pending {
             record
         } else {
-            match self.journal.ended(&key, snapshot.replay_wait_ms).await {
+            match self.journal.wait(&key, until, snapshot.replay_wait_ms).await {
                 Ok(newest) => newest.unwrap_or(record),
                 Err(fault) => return Opened::Fault(Fault { money: MoneyState::Held, ..fault }),
             }
@@ -61,14 +64,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             State::Released(ReleaseReason::Expired) => Replay::Expired,
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
             State::Burnt(_) => Replay::Burnt,
-            State::Posted(settled) => {
-                let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
-                if knows && record.answer == AnswerState::Kept {
-                    Replay::Stored { hold: record.hold.id, settled }
-                } else {
-                    Replay::AlreadyServed(settled)
-                }
+            State::Posted(settled) if knows && record.answer == AnswerState::Kept => {
+                Replay::Stored { hold: record.hold.id, settled }
             }
+            State::Posted(settled) => Replay::AlreadyServed(settled),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gate::{Closed, Flow, Host, Journal, Outcome};
+use gate::{Closed, FaultKind, Flow, Host, Journal, Outcome};
 use ledger::{Hold, HoldId, Step};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -117,6 +117,10 @@ pub(crate) async fn work(flow: Rc<WorkerFlow>, tasks: Tasks, mut receiver: mpsc:
 async fn repeat(journal: &store::Handle, hold: HoldId, step: Step) {
     let mut pause_ms = 200;
     while let Err(fault) = journal.advance(hold, step).await {
+        if fault.kind == FaultKind::Invariant {
+            // The hold has gone another way meanwhile; the journal logged which.
+            return;
+        }
         error!(%hold, ?step, %fault, "the journal did not take a step; it will be repeated");
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms * 2).min(30_000);

@@ -94,7 +94,9 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
         return Ok(Err(Rejected(rejected)));
     }
     for tx in chain_txs {
-        advance(batch, tx.hold, Step::Submit(tx.hash))?;
+        // The state was looked at above; a violation now would be a fault of this function, and undoes the whole batch.
+        let step = advance(batch, tx.hold, Step::Submit(tx.hash))?;
+        step.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
         batch
             .db
             .prepare_cached(

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use gate::{Answer, Fault, FaultKind, Journal};
-use ledger::{Change, Hold, HoldId, Record, Reservation, Step};
+use gate::{Answer, Fault, FaultKind, Journal, Until};
+use ledger::{Change, Hold, HoldId, Record, Reservation, Step, Violation};
 use protocol::ClaimKey;
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::error;
@@ -35,20 +35,28 @@ impl Handle {
     }
 }
 
-/// Takes a step on a hold within a batch. A violation is ours: it is logged, and the batch fails.
-pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqlite::Result<Option<Record>> {
-    let Some(record) = rows::by_id(batch.db, hold)? else { return Ok(None) };
+/// The hold after a step, or none if there is no such hold.
+pub(crate) type Advanced = Result<Option<Record>, Violation>;
+
+/// Takes a step on a hold within a batch. A violation writes nothing.
+pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqlite::Result<Advanced> {
+    let Some(record) = rows::by_id(batch.db, hold)? else { return Ok(Ok(None)) };
     match ledger::advance(&record, step) {
-        Ok(None) => Ok(Some(record)),
+        Ok(None) => Ok(Ok(Some(record))),
         Ok(Some(change)) => {
             batch.write(&change)?;
-            Ok(Some(change.record))
+            Ok(Ok(Some(change.record)))
         }
-        Err(violation) => {
-            error!(%hold, %violation, "a step that must not happen was asked for");
-            Err(rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))
-        }
+        Err(violation) => Ok(Err(violation)),
     }
+}
+
+/// A violation is ours: it is logged, and nobody repeats it.
+fn allowed<T>(hold: HoldId, outcome: Result<T, Violation>) -> Result<T, Fault> {
+    outcome.map_err(|violation| {
+        error!(%hold, %violation, "a step that must not happen was asked for");
+        Fault::untouched(FaultKind::Invariant)
+    })
 }
 
 impl Journal for Handle {
@@ -71,11 +79,11 @@ impl Journal for Handle {
     }
 
     async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
-        self.writer.run(move |batch| advance(batch, hold, step)).await
+        allowed(hold, self.writer.run(move |batch| advance(batch, hold, step)).await?)
     }
 
-    async fn ended(&self, key: &ClaimKey, wait_ms: u64) -> Result<Option<Record>, Fault> {
-        match tokio::time::timeout(Duration::from_millis(wait_ms), self.writer.wait(*key)).await {
+    async fn wait(&self, key: &ClaimKey, until: Until, wait_ms: u64) -> Result<Option<Record>, Fault> {
+        match tokio::time::timeout(Duration::from_millis(wait_ms), self.writer.wait(*key, until)).await {
             Ok(Err(fault)) => Err(fault),
             Ok(Ok(())) | Err(_) => self.recall(key).await,
         }
@@ -83,18 +91,20 @@ impl Journal for Handle {
 
     async fn pend(&self, hold: HoldId, pickup: B256) -> Result<(), Fault> {
         let pend = move |batch: &mut Batch<'_>| {
-            advance(batch, hold, Step::Pend)?;
+            if let Err(violation) = advance(batch, hold, Step::Pend)? {
+                return Ok(Err(violation));
+            }
             batch
                 .db
                 .prepare_cached("UPDATE holds SET pickup = ?2 WHERE id = ?1")?
                 .execute(params![hold.0, pickup.0])?;
-            Ok(())
+            Ok(Ok(()))
         };
-        self.writer.run(pend).await
+        allowed(hold, self.writer.run(pend).await?)
     }
 
     async fn keep_answer(&self, hold: HoldId, answer: Answer) -> Result<(), Fault> {
-        self.writer.run(move |batch| keep(batch, hold, &answer)).await
+        allowed(hold, self.writer.run(move |batch| keep(batch, hold, &answer)).await?)
     }
 
     async fn answer(&self, hold: HoldId) -> Result<Option<Answer>, Fault> {
@@ -118,9 +128,11 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
 }
 
 /// Stores an answer; what is too old, and the oldest beyond the limit, makes room.
-fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<()> {
-    if advance(batch, hold, Step::KeepAnswer)?.is_none() {
-        return Ok(());
+fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<(), Violation>> {
+    match advance(batch, hold, Step::KeepAnswer)? {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Ok(())),
+        Err(violation) => return Ok(Err(violation)),
     }
     let headers = print_headers(&answer.headers);
     let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
@@ -146,7 +158,7 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
         let total: i64 =
             batch.db.prepare_cached("SELECT coalesce(sum(bytes), 0) FROM answers")?.query_row([], |row| row.get(0))?;
         if total <= max {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let oldest = "DELETE FROM answers WHERE hold = (SELECT hold FROM answers ORDER BY at_ms, rowid LIMIT 1)";
         batch.db.prepare_cached(oldest)?.execute([])?;

@@ -3,7 +3,7 @@
 use super::*;
 use alloy_primitives::{Address, B256};
 use facilitator::engine::{BooksJournal, ChainTx, LaneJournal, Rejected};
-use gate::{Answer, Journal};
+use gate::{Answer, Journal, Until};
 use ledger::{AnswerState, BlockRef, BurnReason, Hold, HoldId, ReleaseReason, Reservation, State, Step};
 use protocol::{Asset, AssetAddress, Authorization, ClaimKey, Payee, Payer, Refusal, Settled, Signature};
 
@@ -129,11 +129,11 @@ async fn a_released_claim_is_won_again_and_the_newest_counts() {
 async fn waiting_ends_with_the_hold_or_the_time() {
     let j = journal();
     let key = hold(1, 1).authorization.key;
-    assert_eq!(j.handle.ended(&key, 10).await.unwrap(), None);
+    assert_eq!(j.handle.wait(&key, Until::Ended, 10).await.unwrap(), None);
     assert!(won(&j.handle.reserve(hold(1, 1), 1_000).await.unwrap()));
-    assert_eq!(j.handle.ended(&key, 10).await.unwrap().unwrap().state, State::Open);
+    assert_eq!(j.handle.wait(&key, Until::Ended, 10).await.unwrap().unwrap().state, State::Open);
     let (ended, _) = tokio::join!(
-        j.handle.ended(&key, 60_000),
+        j.handle.wait(&key, Until::Ended, 60_000),
         j.handle.advance(HoldId([1; 16]), Step::Burn(BurnReason::Unanswered)),
     );
     assert!(ended.unwrap().unwrap().state.ended());

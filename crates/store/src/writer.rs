@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use gate::{Fault, FaultKind};
-use ledger::{Change, Record};
+use gate::{Fault, FaultKind, Until};
+use ledger::Change;
 use protocol::ClaimKey;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -22,16 +22,22 @@ pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) limits: Limits,
     pub(crate) now_ms: u64,
-    ended: Vec<ClaimKey>,
+    touched: Vec<ClaimKey>,
 }
 
 /// Sends the reply. Runs only after the commit; dropped unsent when there is none.
 type Reply = Box<dyn FnOnce() + Send>;
 type Job = Box<dyn FnOnce(&mut Batch<'_>) -> rusqlite::Result<Reply> + Send>;
 
+/// Who waits, and for what.
+struct Waiter {
+    until: Until,
+    reply: oneshot::Sender<()>,
+}
+
 enum Message {
     Job(Job),
-    Wait(ClaimKey, oneshot::Sender<()>),
+    Wait(ClaimKey, Waiter),
 }
 
 /// The sending end of the writer's queue.
@@ -47,14 +53,8 @@ impl Batch<'_> {
         for entry in &change.entries {
             rows::append(self.db, entry, self.now_ms)?;
         }
-        self.note_end(&change.record);
+        self.touched.push(change.record.hold.authorization.key);
         Ok(())
-    }
-
-    fn note_end(&mut self, record: &Record) {
-        if record.state.ended() {
-            self.ended.push(record.hold.authorization.key);
-        }
     }
 }
 
@@ -82,55 +82,54 @@ impl Writer {
         receive.await.map_err(|_| fault)
     }
 
-    /// Resolves when the newest hold of a claim has ended.
-    pub(crate) async fn wait(&self, key: ClaimKey) -> Result<(), Fault> {
+    /// Resolves when the newest hold of a claim is what is waited for, or there is none.
+    pub(crate) async fn wait(&self, key: ClaimKey, until: Until) -> Result<(), Fault> {
         let fault = Fault::untouched(FaultKind::Journal);
         let (send, receive) = oneshot::channel();
-        self.queue.send(Message::Wait(key, send)).await.map_err(|_| fault)?;
+        self.queue.send(Message::Wait(key, Waiter { until, reply: send })).await.map_err(|_| fault)?;
         receive.await.map_err(|_| fault)
     }
 }
 
 fn run(db: &Connection, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
-    let mut waiting: BTreeMap<ClaimKey, Vec<oneshot::Sender<()>>> = BTreeMap::new();
+    let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
     while let Some(first) = queue.blocking_recv() {
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
                 Message::Job(job) => jobs.push(job),
-                Message::Wait(key, reply) => waits.push((key, reply)),
+                Message::Wait(key, waiter) => waits.push((key, waiter)),
             }
             next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
         if !jobs.is_empty() {
-            let mut batch = Batch { db, limits, now_ms: now_ms(), ended: Vec::new() };
+            let mut batch = Batch { db, limits, now_ms: now_ms(), touched: Vec::new() };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
-                    batch.ended.iter().filter_map(|key| waiting.remove(key)).flatten().for_each(wake);
                     replies.into_iter().for_each(|reply| reply());
+                    let touched = batch.touched.iter().filter_map(|key| waiting.remove_entry(key));
+                    waits.extend(
+                        touched.flat_map(|(key, waiters)| waiters.into_iter().map(move |waiter| (key, waiter))),
+                    );
                 }
                 // The jobs' replies are dropped: every caller reads a fault.
                 Err(error) => error!(%error, "the journal did not take a batch"),
             }
         }
         waiting.retain(|_, replies| {
-            replies.retain(|reply| !reply.is_closed());
+            replies.retain(|waiter| !waiter.reply.is_closed());
             !replies.is_empty()
         });
-        for (key, reply) in waits {
+        for (key, waiter) in waits {
             match rows::latest(db, &key) {
-                Ok(Some(record)) if !record.state.ended() => waiting.entry(key).or_default().push(reply),
-                Ok(_) => wake(reply),
+                Ok(Some(record)) if !waiter.until.met(&record) => waiting.entry(key).or_default().push(waiter),
+                // A waiter who has left needs no answer.
+                Ok(_) => waiter.reply.send(()).unwrap_or_default(),
                 Err(error) => error!(%error, "the journal cannot be read"),
             }
         }
     }
-}
-
-fn wake(waiter: oneshot::Sender<()>) {
-    // A waiter who has left needs no answer.
-    waiter.send(()).ok();
 }
 
 /// Runs the jobs and commits them together. A job that fails is undone alone, and its reply is dropped; if the commit fails,
@@ -139,7 +138,7 @@ fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>>
     let mut db_tx = rusqlite::Transaction::new_unchecked(batch.db, rusqlite::TransactionBehavior::Immediate)?;
     let mut replies = Vec::new();
     for job in jobs {
-        let ended = batch.ended.len();
+        let touched = batch.touched.len();
         let savepoint = db_tx.savepoint()?;
         match job(batch) {
             Ok(reply) => {
@@ -148,7 +147,7 @@ fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>>
             }
             Err(error) => {
                 error!(%error, "the journal did not take a step");
-                batch.ended.truncate(ended);
+                batch.touched.truncate(touched);
             }
         }
     }

@@ -27,6 +27,9 @@ pub trait LaneJournal {
     ) -> impl Future<Output = Result<Vec<ChainTx>, Fault>>;
 }
 
+/// How many chain_txs are sent again in one request; nodes cap their batches.
+const SEND_MAX: usize = 50;
+
 /// The lane over its ports.
 #[derive(Debug)]
 pub struct Lane<N, J, S> {
@@ -52,8 +55,7 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         let outstanding = lane.journal.chain_txs_from(network, lane.signer.address(), mined).await?;
         if let Some(last) = outstanding.last() {
             lane.next = last.sequence.saturating_add(1).max(mined);
-            let raw: Vec<_> = outstanding.into_iter().map(|tx| tx.raw).collect();
-            lane.node.send(&raw).await.map_err(unreachable)?;
+            lane.send_again(&outstanding).await.map_err(unreachable)?;
         }
         Ok(lane)
     }
@@ -112,8 +114,15 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         if let Some(last) = outstanding.last() {
             // A journal step that was reported as failed may have been durable: its sequences are taken.
             self.next = self.next.max(last.sequence.saturating_add(1));
-            let raw: Vec<_> = outstanding.into_iter().map(|tx| tx.raw).collect();
-            self.node.send(&raw).await.map_err(unreachable)?;
+            self.send_again(&outstanding).await.map_err(unreachable)?;
+        }
+        Ok(())
+    }
+
+    async fn send_again(&self, chain_txs: &[ChainTx]) -> Result<(), NodeFault> {
+        for some in chain_txs.chunks(SEND_MAX) {
+            let raw: Vec<_> = some.iter().map(|tx| tx.raw.clone()).collect();
+            self.node.send(&raw).await?;
         }
         Ok(())
     }

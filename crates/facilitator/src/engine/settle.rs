@@ -6,7 +6,7 @@ use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
 use super::live::Live;
-use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
 use super::token::{CANCELED, USED, balance_data, moved, moved_by_itself, state_data, transfer_data, word};
 
 /// Hands a hold to its lane.
@@ -80,7 +80,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if balance_atomic < authorization.amount_atomic {
             return Ok(Check::Refused(Refusal::InsufficientBalance));
         }
-        if *transfer == CallResult::Reverted {
+        if *transfer == CallResult::Reverted && !too_early(&block, authorization) {
             return Ok(Check::Refused(Refusal::SimulationFailed));
         }
         let block = BlockRef { number: block.number, hash: block.hash };
@@ -93,6 +93,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         // The run took time: a payer who emptied his wallet or cancelled meanwhile is found here, before gas is spent on him.
         if let Ok(results) = self.node.calls(&[self.transfer_call(&hold.authorization)], BlockAt::Latest).await
             && results.first() == Some(&CallResult::Reverted)
+            && !self.too_early_now(&hold.authorization).await
         {
             return self.after_revert(hold, None).await;
         }
@@ -100,6 +101,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Ok(chain_tx) => self.wait(hold, chain_tx).await,
             Err(_) => Settlement::Unknown { chain_tx: None },
         }
+    }
+
+    async fn too_early_now(&self, authorization: &Authorization) -> bool {
+        let block = self.node.block(BlockAt::Latest).await;
+        block.is_ok_and(|block| too_early(&block, authorization))
     }
 
     async fn wait(&self, hold: &Hold, chain_tx: B256) -> Settlement {
@@ -195,6 +201,12 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
         EthCall { from: self.signer, to: authorization.key.asset.address.0, data }
     }
+}
+
+/// Whether the newest block is older than the start of validity, which our own clock has passed: a chain that has been idle, or a
+/// payer who signs "from now". The token refuses it in that block and takes it in the next, so trying it proves nothing.
+const fn too_early(block: &Block, authorization: &Authorization) -> bool {
+    block.time_s <= authorization.valid_after_s
 }
 
 fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {

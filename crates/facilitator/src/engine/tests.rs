@@ -318,7 +318,7 @@ impl Journal for World {
         Ok(Some(row.record.clone()))
     }
 
-    async fn ended(&self, _: &ClaimKey, _: u64) -> Result<Option<Record>, Fault> {
+    async fn wait(&self, _: &ClaimKey, _: gate::Until, _: u64) -> Result<Option<Record>, Fault> {
         unreachable!("the engine waits for no claim")
     }
 

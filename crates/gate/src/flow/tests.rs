@@ -167,8 +167,9 @@ impl Journal for Rc<World> {
         self.take_step(hold, step)
     }
 
-    async fn ended(&self, key: &ClaimKey, wait_ms: u64) -> Result<Option<Record>, Fault> {
-        self.note(format!("ended {wait_ms}"));
+    async fn wait(&self, key: &ClaimKey, until: crate::Until, wait_ms: u64) -> Result<Option<Record>, Fault> {
+        let until = if until == crate::Until::Ended { "ended" } else { "answered" };
+        self.note(format!("{until} {wait_ms}"));
         self.journal("ended")?;
         if let (Some(step), Some(record)) = (self.while_waiting.take(), self.latest(key)) {
             self.take_step(record.hold.id, step)?;

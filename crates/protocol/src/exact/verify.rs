@@ -61,7 +61,8 @@ pub fn verify(credential: &Credential, offers: &[Offer], window: Window) -> Resu
         return Err(Refusal::ValidBeforeTooFar);
     }
     let valid_after_s = u64::try_from(fields.valid_after).map_err(|_| Refusal::ValidAfter)?;
-    if valid_after_s > window.now_s {
+    // The token takes it only in a block that is later than `validAfter`, not in one of the same second.
+    if valid_after_s >= window.now_s {
         return Err(Refusal::ValidAfter);
     }
     let signature = Signature::from_bytes(&credential.signature).ok_or(Refusal::SignatureShape)?;

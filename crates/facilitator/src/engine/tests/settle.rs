@@ -16,7 +16,7 @@ const REVERTED: Event = |world| world.revert(OURS);
 
 const SENT: &str = "1 calls latest, submit, receipt c1";
 const SENT_THEN_LOOKED: &str = "1 calls latest, submit, receipt c1, 1 calls latest, logs 101, receipt c2";
-const NOT_SENT: &str = "1 calls latest, 1 calls latest, logs 101, receipt c2";
+const NOT_SENT: &str = "1 calls latest, block latest, 1 calls latest, logs 101, receipt c2";
 
 fn table(rows: &[Row]) {
     for (what, before, on_submit, want, calls) in rows {
@@ -82,10 +82,42 @@ fn what_is_found_before_gas_is_spent() {
     table(&[
         ("the payer landed it", PAID_BY_PAYER, NOTHING, "settled c2 in 104", NOT_SENT),
         ("a stranger landed it", PAID_BY_STRANGER, NOTHING, "unknown c2", NOT_SENT),
-        ("cancelled", CANCELLED, NOTHING, "refused NonceAlreadyUsed", "1 calls latest, 1 calls latest, logs 101"),
-        ("emptied", EMPTIED, NOTHING, "refused InsufficientBalance", "1 calls latest, 1 calls latest, 1 calls latest"),
-        ("refused", STUBBORN, NOTHING, "refused SimulationFailed", "1 calls latest, 1 calls latest, 1 calls latest"),
+        (
+            "cancelled",
+            CANCELLED,
+            NOTHING,
+            "refused NonceAlreadyUsed",
+            "1 calls latest, block latest, 1 calls latest, logs 101",
+        ),
+        (
+            "emptied",
+            EMPTIED,
+            NOTHING,
+            "refused InsufficientBalance",
+            "1 calls latest, block latest, 1 calls latest, 1 calls latest",
+        ),
+        (
+            "refused",
+            STUBBORN,
+            NOTHING,
+            "refused SimulationFailed",
+            "1 calls latest, block latest, 1 calls latest, 1 calls latest",
+        ),
     ]);
+}
+
+/// An idle chain's newest block may be older than the start of validity: the token refuses there what it takes in the next block.
+#[test]
+fn a_chain_behind_the_start_of_validity_is_not_asked_to_try() {
+    for (behind, want) in [(0, "settled c1 in 104"), (1, "refused SimulationFailed")] {
+        let world = World::new();
+        STUBBORN(&world);
+        world.on_submit.set(PAID_BY_US);
+        let latest_s = now(world.block(BlockAt::Latest)).unwrap().time_s;
+        let mut hold = hold(0);
+        hold.authorization.valid_after_s = latest_s - behind;
+        assert_eq!(settlement_word(&now(engine(&world).settle(&hold))), want, "{behind}");
+    }
 }
 
 /// A use that admission could have seen is not payment for this hold, whoever it was.

@@ -134,8 +134,22 @@ fn an_answer_that_broke_is_charged_and_lost() {
                     "burnt SettlementRefused, Live",
                     "",
                 ),
-                (broken, UNKNOWN, "pending with hash", "settle, pend, advance lose answer", "submitted, Lost", ""),
-                (broken, UNSENT, "pending", "settle, pend, advance lose answer", "open, Lost", ""),
+                (
+                    broken,
+                    UNKNOWN,
+                    "settlement_unavailable (money: unknown)",
+                    "settle, pend, advance lose answer",
+                    "submitted, Lost",
+                    "",
+                ),
+                (
+                    broken,
+                    UNSENT,
+                    "settlement_unavailable (money: unknown)",
+                    "settle, pend, advance lose answer",
+                    "open, Lost",
+                    "",
+                ),
             ],
         );
     }
@@ -172,7 +186,7 @@ fn faults_of_advance() {
             (served, REFUSED, refused, burn, "open, Live", ""),
             (broken, REFUSED, refused, burn, "open, Live", ""),
             (served, UNKNOWN, "pending with hash", "settle, pend", "submitted, Pending", ""),
-            (broken, UNKNOWN, "pending with hash", lost, "submitted, Pending", ""),
+            (broken, UNKNOWN, "settlement_unavailable (money: unknown)", lost, "submitted, Pending", ""),
         ],
     );
 }

@@ -197,7 +197,7 @@ fn boundaries() {
         (two_words + value, after, before, Err(Refusal::ValueMismatch)),
         (word + value, after, before, Err(Refusal::ValueMismatch)),
         (value, s(NOW_S - 1), before, Ok(())),
-        (value, s(NOW_S), before, Ok(())),
+        (value, s(NOW_S), before, Err(Refusal::ValidAfter)),
         (value, s(NOW_S + 1), before, Err(Refusal::ValidAfter)),
         (value, s(u64::MAX), before, Err(Refusal::ValidAfter)),
         (value, word, before, Err(Refusal::ValidAfter)),

@@ -1,5 +1,6 @@
 //! JSON-RPC over HTTP to one chain node. What a node says in words is logged here and goes no further.
 
+use std::fmt;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256, hex};
@@ -12,10 +13,17 @@ use crate::engine::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log
 const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// A node by its URL. Cheap to clone; clones share their connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpNode {
     client: reqwest::Client,
     url: String,
+}
+
+impl fmt::Debug for HttpNode {
+    /// Without the URL, which may hold an access key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpNode(***)")
+    }
 }
 
 /// What a node answered to one call of a batch.
@@ -84,7 +92,7 @@ impl HttpNode {
         match self.batch(vec![(method, params)]).await?.pop() {
             Some(Answer::Result(value)) => Ok(value),
             Some(Answer::Error { code, message }) => {
-                warn!(method, code, message, "the chain node refused");
+                warn!(method, code, words = short(&message), "the chain node refused");
                 Err(NodeFault)
             }
             None => Err(NodeFault),
@@ -114,11 +122,11 @@ impl Node for HttpNode {
             Answer::Result(value) => Ok(CallResult::Returned(bytes(&value)?)),
             // Code 3 is a revert by the JSON-RPC specification of execution clients; others say it in words.
             Answer::Error { code, message } if code == 3 || message.to_ascii_lowercase().contains("revert") => {
-                debug!(code, message, "a tried call reverted");
+                debug!(code, words = short(&message), "a tried call reverted");
                 Ok(CallResult::Reverted)
             }
             Answer::Error { code, message } => {
-                warn!(code, message, "eth_call failed");
+                warn!(code, words = short(&message), "eth_call failed");
                 Err(NodeFault)
             }
         });
@@ -144,7 +152,7 @@ impl Node for HttpNode {
             Answer::Result(value) => wei(value)?,
             Answer::Error { code: -32601 | -32004, .. } => 1_000_000_000,
             Answer::Error { code, message } => {
-                warn!(code, message, "eth_maxPriorityFeePerGas failed");
+                warn!(code, words = short(message), "eth_maxPriorityFeePerGas failed");
                 return Err(NodeFault);
             }
         };
@@ -157,7 +165,7 @@ impl Node for HttpNode {
             Answer::Result(_) => Sent::Accepted,
             Answer::Error { message, .. } if message.to_ascii_lowercase().contains("already") => Sent::Accepted,
             Answer::Error { code, message } => {
-                warn!(code, message, "a chain_tx was not taken; it will be sent again");
+                warn!(code, words = short(&message), "a chain_tx was not taken; it will be sent again");
                 Sent::NotAccepted
             }
         });
@@ -184,6 +192,11 @@ impl Node for HttpNode {
         let logs = self.one("eth_getLogs", filter).await?;
         logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
     }
+}
+
+/// The beginning of a node's words: they go into the log, and only so much of them.
+fn short(words: &str) -> &str {
+    words.char_indices().nth(300).map_or(words, |(end, _)| words.get(..end).unwrap_or_default())
 }
 
 /// An error with its causes, for the log. The URL may hold an access key and is left out.

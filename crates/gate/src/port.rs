@@ -46,8 +46,8 @@ pub trait Journal {
     /// Marks the answer as pending and remembers the digest of the pick-up code.
     fn pend(&self, hold: HoldId, pickup: B256) -> impl Future<Output = Result<(), Fault>>;
 
-    /// Stores an answer and marks it kept. Old answers make room for it.
-    fn keep_answer(&self, hold: HoldId, answer: Answer) -> impl Future<Output = Result<(), Fault>>;
+    /// Stores an answer and marks it kept. Old answers make room for it; `false` when there is none.
+    fn keep_answer(&self, hold: HoldId, answer: Answer) -> impl Future<Output = Result<bool, Fault>>;
 
     /// A stored answer, if it is still there.
     fn answer(&self, hold: HoldId) -> impl Future<Output = Result<Option<Answer>, Fault>>;

@@ -22,7 +22,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Ok(Some(record)) if is_the_payers(snapshot, credential, &record) && claimed(&record) => {
                 Some(self.replay(snapshot, call, credential, record).await)
             }
-            Ok(_) => None,
+            Ok(Some(_) | None) => None,
         }
     }
 
@@ -40,8 +40,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         if conflicts(&record.hold) {
             return Opened::Replay(Replay::Conflict(money_of(&record)));
         }
-        let knows = call.idempotency.is_some() && call.idempotency == record.hold.idempotency;
-        let until = if knows { Until::Answered } else { Until::Ended };
+        let knows = |hold: &Hold| call.idempotency.is_some() && call.idempotency == hold.idempotency;
+        let until = if knows(&record.hold) { Until::Answered } else { Until::Ended };
         // What waits for the chain is not waited for: its answer is kept for pick-up.
         let pending = !record.state.ended() && record.answer != AnswerState::Live;
         let record = if until.met(&record) || pending {
@@ -64,7 +64,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             State::Released(ReleaseReason::Expired) => Replay::Expired,
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
             State::Burnt(_) => Replay::Burnt,
-            State::Posted(settled) if knows && record.answer == AnswerState::Kept => {
+            State::Posted(settled) if knows(&record.hold) && record.answer == AnswerState::Kept => {
                 Replay::Stored { hold: record.hold.id, settled }
             }
             State::Posted(settled) => Replay::AlreadyServed(settled),

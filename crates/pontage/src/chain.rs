@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::config::NetworkConfig;
+use crate::run::Lifeline;
 use crate::snapshot::SETTLE_BUDGET_MS;
 
 /// How long a node may take for one request.
@@ -70,16 +71,23 @@ impl Submitter for LaneLink {
     async fn submit(&self, hold: &Hold) -> Result<B256, Fault> {
         let fault = Fault { kind: FaultKind::Settlement, money: MoneyState::Held };
         let (reply, answer) = oneshot::channel();
-        self.queue.send((hold.clone(), reply)).await.map_err(|_| fault)?;
-        answer.await.map_err(|_| fault)?
+        let submitted = async {
+            self.queue.send((hold.clone(), reply)).await.map_err(|_| fault)?;
+            answer.await.map_err(|_| fault)?
+        };
+        // A lane that is late may still submit it; the reconciler will find the chain_tx in the journal.
+        tokio::time::timeout(Duration::from_millis(SETTLE_BUDGET_MS), submitted).await.unwrap_or(Err(fault))
     }
 }
 
 impl Facilitator for Chains {
     async fn check(&self, proven: &Proven) -> Check {
         match self.0.get(&proven.offer().network()) {
-            Some(engine) => engine.check(proven).await,
-            None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
+            // A lane that takes no more work would leave the run unpaid.
+            Some(engine) if engine.submitter.queue.capacity() > 0 && !engine.submitter.queue.is_closed() => {
+                engine.check(proven).await
+            }
+            Some(_) | None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
         }
     }
 
@@ -111,7 +119,12 @@ impl ChainLink {
     }
 
     /// Checks a network against its node, ends what a crash left open, and starts the lane and the reconciler.
-    pub(crate) async fn start(config: &NetworkConfig, key: &Key, store: &Store) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        config: &NetworkConfig,
+        key: &Key,
+        store: &Store,
+        lifeline: &Lifeline,
+    ) -> anyhow::Result<Self> {
         let network = config.network;
         let url = config.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
         let node = HttpNode::new(url, NODE_TIMEOUT_MS)?;
@@ -123,13 +136,13 @@ impl ChainLink {
         }
         info!(%network, %signer, gas_wei = %gas, "settlement key");
         engine::recover(&store.handle()?, network).await?;
-        let lane = start_lane(network, node.clone(), key.clone(), store.clone()).await?;
+        let lane = start_lane(network, node.clone(), key.clone(), store.clone(), lifeline).await?;
         let link = Self { network, node, lane, signer, live: Live::default() };
-        link.start_reconciler(store.clone())?;
+        link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
     }
 
-    fn start_reconciler(&self, store: Store) -> anyhow::Result<()> {
+    fn start_reconciler(&self, store: Store, lifeline: &Lifeline) -> anyhow::Result<()> {
         let link = self.clone();
         let reconcile = move || -> anyhow::Result<()> {
             let journal = store.handle()?;
@@ -146,7 +159,7 @@ impl ChainLink {
                 }
             })
         };
-        spawn("reconciler", reconcile)
+        lifeline.spawn("reconciler", reconcile).map(drop)
     }
 }
 
@@ -176,7 +189,13 @@ fn out_of_reach(network: Network) -> String {
 }
 
 /// Starts the thread that alone signs for a key.
-async fn start_lane(network: Network, node: HttpNode, key: Key, store: Store) -> anyhow::Result<LaneLink> {
+async fn start_lane(
+    network: Network,
+    node: HttpNode,
+    key: Key,
+    store: Store,
+    lifeline: &Lifeline,
+) -> anyhow::Result<LaneLink> {
     let (queue, orders) = mpsc::channel(LANE_QUEUE_MAX);
     let (started, ready) = oneshot::channel();
     let run = move || -> anyhow::Result<()> {
@@ -195,7 +214,7 @@ async fn start_lane(network: Network, node: HttpNode, key: Key, store: Store) ->
         });
         Ok(())
     };
-    spawn("lane", run)?;
+    lifeline.spawn("lane", run)?;
     ready.await.context("the lane's thread ended")?.context("the lane cannot start")?;
     Ok(LaneLink { queue })
 }
@@ -228,14 +247,4 @@ async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Re
             }
         }
     }
-}
-
-fn spawn(name: &'static str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
-    let run = move || {
-        if let Err(error) = run() {
-            error!(thread = name, error = format!("{error:#}"), "a thread ended");
-        }
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
-    Ok(())
 }

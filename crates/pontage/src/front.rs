@@ -6,6 +6,7 @@ mod upload;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::hex;
 use bytes::Bytes;
@@ -28,6 +29,9 @@ use upload::{Digest, Upload};
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 const PICKUP: &str = "/__pay/answers/";
+
+/// How long the body of a repeated request may take, until it is known to be the same.
+const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// What every worker's front shares.
 #[derive(Clone, Debug)]
@@ -64,7 +68,8 @@ impl Front {
             Ok(path) => path,
             Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
-        if let Some(rest) = path.path().strip_prefix("/__pay") {
+        let ours = path.path().strip_prefix("/__pay").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        if let Some(rest) = ours {
             return self.own(request.method(), rest, &path).await;
         }
         let (arrived, body) = Arrived::take(request, &path);
@@ -77,14 +82,14 @@ impl Front {
             Opened::Blocked => full(Problem::blocked().into_response()),
             Opened::Challenge { challenge, refusal } => {
                 if let Some(refusal) = refusal {
-                    info!(path = call.path, reason = refusal.code(), field = refusal.field(), "payment refused");
+                    info!(path = short(call.path), reason = refusal.code(), field = refusal.field(), "payment refused");
                 }
                 full(Problem::challenge(challenge, refusal).into_response())
             }
             Opened::Replay(Replay::Stored { hold, settled }) => self.stored(body, hold, settled).await,
             Opened::Replay(replay) => full(Problem::replay(replay).into_response()),
             Opened::Fault(fault) => {
-                warn!(path = call.path, %fault, "a payment could not be taken");
+                warn!(path = short(call.path), %fault, "a payment could not be taken");
                 full(Problem::fault(fault).into_response())
             }
         }
@@ -116,7 +121,8 @@ impl Front {
         if response.status().as_u16() >= 400 {
             return match self.close_detached(permit, Outcome::Free(FreeReason::Status)).await {
                 Some(Closed::Fault(fault)) => full(Problem::fault(fault).into_response()),
-                Some(_) | None => answer::pass(response),
+                Some(Closed::NothingDue | Closed::Settled(_) | Closed::Refused { .. } | Closed::Pending { .. })
+                | None => answer::pass(response),
             };
         }
         permit.reached(Progress::Head);
@@ -145,7 +151,9 @@ impl Front {
         };
         match self.close_detached(permit, outcome).await {
             Some(Closed::Fault(fault)) => full(Problem::fault(fault).into_response()),
-            Some(_) | None => full(upstream_problem(fault, money).into_response()),
+            Some(Closed::NothingDue | Closed::Settled(_) | Closed::Refused { .. } | Closed::Pending { .. }) | None => {
+                full(upstream_problem(fault, money).into_response())
+            }
         }
     }
 
@@ -157,11 +165,16 @@ impl Front {
 
     /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
     async fn stored(&self, body: Incoming, hold: HoldId, settled: Settled) -> Response<Body> {
-        let digest = Upload::drain(body).await;
+        // Whoever dawdles with his body is not waited for: his answer stays where it is.
+        let digest = tokio::time::timeout(BODY_WAIT, Upload::drain(body)).await.ok().flatten();
         match self.0.flow.journal.answer(hold).await {
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }).into_response()),
             Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
                 answer::stored(answer, &Receipt::Settled(settled))
+            }
+            // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.
+            Ok(Some(answer)) if digest.is_none() || answer.request_digest.is_none() => {
+                full(Problem::replay(Replay::AlreadyServed(settled)).into_response())
             }
             Ok(Some(_)) => full(Problem::replay(Replay::Conflict(MoneyState::Moved)).into_response()),
             Ok(None) => full(Problem::replay(Replay::AlreadyServed(settled)).into_response()),
@@ -295,6 +308,11 @@ fn strip_payment_words(headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
+}
+
+/// The beginning of a path, for a log line.
+fn short(path: &str) -> &str {
+    path.char_indices().nth(128).map_or(path, |(end, _)| path.get(..end).unwrap_or_default())
 }
 
 fn bytes(text: Vec<u8>) -> Bytes {

@@ -18,7 +18,8 @@ pub(crate) type WorkerFlow = Flow<store::Handle, Chains, WorkerHost>;
 /// The gate's host on one worker thread.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerHost {
-    work: mpsc::UnboundedSender<Work>,
+    work: mpsc::UnboundedSender<(Work, Running)>,
+    tasks: Tasks,
 }
 
 /// Work that no connection owns. Each item belongs to a hold, so there are never more than holds.
@@ -29,16 +30,16 @@ pub(crate) enum Work {
 }
 
 impl WorkerHost {
-    /// A host, and the work that it will hand out.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Work>) {
+    /// A host, and the work that it will hand out. Work counts among the tasks from the moment it is handed out.
+    pub(crate) fn new(tasks: Tasks) -> (Self, mpsc::UnboundedReceiver<(Work, Running)>) {
         let (work, receiver) = mpsc::unbounded_channel();
-        (Self { work }, receiver)
+        (Self { work, tasks }, receiver)
     }
 
-    fn hand_out(&self, work: Work) {
-        if let Err(unsent) = self.work.send(work) {
+    fn hand_out(&self, hold: HoldId, work: Work) {
+        if self.work.send((work, self.tasks.running())).is_err() {
             // The worker is going down: the journal has the hold, and the next start ends it.
-            warn!(work = ?unsent.0, "left to the next start");
+            warn!(%hold, "left to the next start");
         }
     }
 }
@@ -53,11 +54,11 @@ impl Host for WorkerHost {
     }
 
     fn close(&self, hold: Hold, outcome: Outcome) {
-        self.hand_out(Work::Close(hold, outcome));
+        self.hand_out(hold.id, Work::Close(hold, outcome));
     }
 
     fn later(&self, hold: HoldId, step: Step) {
-        self.hand_out(Work::Later(hold, step));
+        self.hand_out(hold, Work::Later(hold, step));
     }
 }
 
@@ -69,7 +70,8 @@ pub(crate) struct Tasks {
 }
 
 /// One task's share of the count.
-struct Running(Tasks);
+#[derive(Debug)]
+pub(crate) struct Running(Tasks);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -81,12 +83,12 @@ impl Drop for Running {
 impl Tasks {
     /// Starts a task on this thread.
     pub(crate) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        spawn(self.running(), task)
+    }
+
+    fn running(&self) -> Running {
         self.running.set(self.running.get().saturating_add(1));
-        let running = Running(self.clone());
-        tokio::task::spawn_local(async move {
-            let _running = running;
-            task.await
-        })
+        Running(self.clone())
     }
 
     /// Waits until none is left.
@@ -97,18 +99,25 @@ impl Tasks {
     }
 }
 
+fn spawn<T: 'static>(running: Running, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_local(async move {
+        let _running = running;
+        task.await
+    })
+}
+
 /// Does the work, each item in a task of its own. Runs as long as the worker.
-pub(crate) async fn work(flow: Rc<WorkerFlow>, tasks: Tasks, mut receiver: mpsc::UnboundedReceiver<Work>) {
-    while let Some(work) = receiver.recv().await {
+pub(crate) async fn work(flow: Rc<WorkerFlow>, mut receiver: mpsc::UnboundedReceiver<(Work, Running)>) {
+    while let Some((work, running)) = receiver.recv().await {
         let flow = Rc::clone(&flow);
         match work {
-            Work::Close(hold, outcome) => tasks.spawn(async move {
+            Work::Close(hold, outcome) => spawn(running, async move {
                 // Whatever answer there was died with its connection.
                 if let Closed::Pending { hold, .. } = flow.close_hold(hold, outcome).await {
                     flow.answer_broke(hold).await;
                 }
             }),
-            Work::Later(hold, step) => tasks.spawn(async move { repeat(&flow.journal, hold, step).await }),
+            Work::Later(hold, step) => spawn(running, async move { repeat(&flow.journal, hold, step).await }),
         };
     }
 }

@@ -12,7 +12,7 @@ use gate::Flow;
 use protocol::{Key, Network};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
 use store::Store;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
@@ -62,41 +62,103 @@ pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
     let store = Store::open(&config.store_path, limits, host::now_ms)
         .with_context(|| format!("store.path {}", config.store_path.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let links = runtime.block_on(start_chains(&config, &store))?;
+    if let Some(gone) = store.unfinished_networks()?.iter().find(|network| !networks.contains(network)) {
+        bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
+    }
+    let (lifeline, mut ended) = Lifeline::new();
+    let links = runtime.block_on(start_chains(&config, &store, &lifeline))?;
+    let (stop, stopped) = watch::channel(false);
+    let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped)?;
+    announce(&config, address, mode)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            told = told_to_stop() => told,
+            thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
+            () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
+        }
+    });
+    info!("stopping: calls in flight may end");
+    stop.send(true).ok();
+    // All are waited for, whatever becomes of one: they are settling.
+    let ends: Vec<_> = workers.into_iter().map(thread::JoinHandle::join).collect();
+    if ends.iter().any(Result::is_err) {
+        error!("a worker panicked");
+    }
+    outcome
+}
+
+/// Starts a worker for each core. Everything that can fail is made before the first of them serves.
+fn start_workers(
+    config: &Config,
+    store: &Store,
+    links: &[ChainLink],
+    lifeline: &Lifeline,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<(SocketAddr, Vec<thread::JoinHandle<()>>)> {
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
     let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
     let front =
-        Shared { snapshot: Arc::new(snapshot::compile(&config)), answer_max_bytes: config.replay.answer_max_bytes };
-
+        Shared { snapshot: Arc::new(snapshot::compile(config)), answer_max_bytes: config.replay.answer_max_bytes };
     let first = proxy::bind(config.listen).with_context(|| format!("listen: {} cannot be bound", config.listen))?;
     let address = first.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut first = Some(first);
+    let others = (1..cores).map(|_| proxy::bind(address));
+    let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
     let mut workers = Vec::new();
-    for core in 0..cores {
-        let listener = first.take().map_or_else(|| proxy::bind(address), Ok)?;
+    for listener in listeners {
         let worker = Worker {
             listener,
             store: store.clone(),
-            links: links.clone(),
+            links: links.to_vec(),
             target: config.target.clone(),
             upstream: upstream.clone(),
             tls: tls.clone(),
             front: front.clone(),
             stopped: stopped.clone(),
         };
-        let name = format!("worker-{core}");
-        workers.push(thread::Builder::new().name(name).spawn(move || worker.run())?);
+        workers.push(lifeline.spawn("worker", move || worker.run())?);
     }
-    announce(&config, address, mode)?;
-    runtime.block_on(told_to_stop())?;
-    info!("stopping: calls in flight may end");
-    stop.send(true).ok();
-    for worker in workers {
-        worker.join().map_err(|_| anyhow!("a worker panicked"))??;
+    Ok((address, workers))
+}
+
+/// The threads that money depends on. When one of them ends, the process stops: it would go on serving what nobody settles.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifeline(mpsc::UnboundedSender<&'static str>);
+
+impl Lifeline {
+    fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
     }
-    Ok(())
+
+    /// Starts a thread whose end, also by a panic, is told.
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<thread::JoinHandle<()>> {
+        let end = End { name, lifeline: self.clone() };
+        let run = move || {
+            let _end = end;
+            if let Err(error) = run() {
+                error!(thread = name, error = format!("{error:#}"), "a thread failed");
+            }
+        };
+        Ok(thread::Builder::new().name(name.to_owned()).spawn(run)?)
+    }
+}
+
+/// Tells of a thread's end when it is dropped.
+struct End {
+    name: &'static str,
+    lifeline: Lifeline,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens any more once the process is stopping.
+        self.lifeline.0.send(self.name).ok();
+    }
 }
 
 /// What one worker thread takes with it.
@@ -119,11 +181,11 @@ impl Worker {
             Some(tls) => Upstream::with_tls(self.target, self.upstream, tls)?,
             None => Upstream::new(self.target, self.upstream)?,
         };
-        let (host, work) = WorkerHost::new();
-        let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
         let tasks = Tasks::default();
+        let (host, work) = WorkerHost::new(tasks.clone());
+        let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
         let front = Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone());
-        local.spawn_local(host::work(flow, tasks.clone(), work));
+        local.spawn_local(host::work(flow, work));
         let service = move |request, peer| front.clone().call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -136,11 +198,11 @@ impl Worker {
         if local.block_on(&runtime, ended).is_err() {
             warn!("stopped with settlements on their way; the next start goes on with them");
         }
-        outcome.inspect_err(|error| error!(%error, "a worker ended")).map_err(Into::into)
+        outcome.map_err(Into::into)
     }
 }
 
-async fn start_chains(config: &Config, store: &Store) -> anyhow::Result<Vec<ChainLink>> {
+async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> anyhow::Result<Vec<ChainLink>> {
     if config.networks.is_empty() {
         return Ok(Vec::new());
     }
@@ -155,7 +217,7 @@ async fn start_chains(config: &Config, store: &Store) -> anyhow::Result<Vec<Chai
     let key = Key::from_hex(secret.expose()).with_context(|| format!("facilitator.signer: {source}"))?;
     let mut links = Vec::new();
     for network in &config.networks {
-        links.push(ChainLink::start(network, &key, store).await?);
+        links.push(ChainLink::start(network, &key, store, lifeline).await?);
     }
     Ok(links)
 }

@@ -7,6 +7,8 @@ use crate::config::{Config, PriceConfig, RouteConfig};
 
 /// After this long without a receipt a `direct` settlement is Unknown.
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
+/// What admission, the journal and connecting to the upstream may take besides.
+const OVERHEAD_S: u64 = 15;
 /// What a payer has, beyond the call and its settlement, between signing and arriving.
 const MARGIN_S: u64 = 30;
 /// By how much a payer's clock may be ahead of ours.
@@ -16,7 +18,8 @@ const DIRECT_MIN_S: u64 = 60;
 
 /// Compiles a configuration.
 pub(crate) fn compile(config: &Config) -> Snapshot {
-    let remaining_min_s = config.timeout_ms.div_ceil(1_000).saturating_add(SETTLE_BUDGET_MS.div_ceil(1_000));
+    let upstream_s = config.timeout_ms.div_ceil(1_000);
+    let remaining_min_s = upstream_s.saturating_add(SETTLE_BUDGET_MS.div_ceil(1_000)).saturating_add(OVERHEAD_S);
     let max_timeout_s = remaining_min_s.saturating_add(MARGIN_S).max(DIRECT_MIN_S);
     Snapshot {
         routes: config.routes.iter().map(|route| compile_route(config, route, max_timeout_s)).collect(),

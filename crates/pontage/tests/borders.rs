@@ -5,13 +5,14 @@
 mod kit;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use protocol::x402::Challenge;
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use xtask::chain::{Anvil, AnvilOptions, USDC};
 
 use kit::{Answer, Gate, GateOptions, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, get, request, root, until};
@@ -44,11 +45,11 @@ fn serve_canned(listener: TcpListener, answer: &'static str) {
     });
 }
 
-/// An address where nobody listens, and nobody else can: it is the near end of a connection.
-fn closed() -> (SocketAddr, TcpStream) {
-    let far = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(far.local_addr().unwrap()).unwrap();
-    (near.local_addr().unwrap(), near)
+/// An address where nobody listens, and nobody else can: the socket is bound, and may be made to listen later.
+fn closed() -> (SocketAddr, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
 /// A gate before an upstream of fixed words.
@@ -358,11 +359,8 @@ fn an_upstream_that_is_down_and_comes_back() {
     assert!(!world.chain.authorization_state(PAYER.address, &nonce.to_string()).unwrap());
     assert_eq!(world.paid(), 0);
 
-    drop(held);
-    serve_canned(
-        TcpListener::bind(address).unwrap(),
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nup",
-    );
+    held.listen(16).unwrap();
+    serve_canned(held.into(), "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nup");
     let answer = get(&paid, &[("payment-signature", &header)]);
     assert_eq!((answer.status, answer.text().as_str()), (200, "up"), "the payment that was let go is good");
     assert_eq!((world.paid(), books.holds("posted"), books.holds("released")), (PRICE, 1, 2));

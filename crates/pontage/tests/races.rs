@@ -132,7 +132,8 @@ fn one_credential_at_once_waits_for_a_slow_run() {
 fn one_idempotency_key_at_once_gives_all_the_same_answer() {
     let world = World::new();
     let (header, _) = world.payer.payment(&Payer::offer(&world.url("/paid/ok")));
-    let headers = [("host", "localhost"), ("payment-signature", header.as_str()), ("idempotency-key", "one")];
+    let headers =
+        [("host", "localhost"), ("payment-signature", header.as_str()), ("idempotency-key", "key of the first call")];
     let answers = at_once(WIDE, |_| get(&world.url("/paid/ok"), &headers));
     expect(&answers, &[(200, "", WIDE)]);
     assert!(answers.iter().all(|answer| answer.text() == "served"));

@@ -70,7 +70,7 @@ impl Fields {
     }
 }
 
-/// A verified, signed permission to move an amount. [`verify`] is where one comes from; the journal gives back what it was given.
+/// A verified, signed permission to move an amount. [`verify()`] is where one comes from; the journal gives back what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authorization {
     /// Asset, payer and nonce.

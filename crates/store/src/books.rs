@@ -19,8 +19,8 @@ impl LaneJournal for Handle {
     async fn chain_txs_from(&self, network: Network, signer: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
         let query = |db: &Connection| {
             let mut statement = db.prepare_cached(
-                "SELECT network, signer, sequence, hash, raw, hold FROM chain_txs
-                 WHERE network = ?1 AND signer = ?2 AND sequence >= ?3 ORDER BY sequence",
+                "SELECT network, signer, sequence, hash, raw, hold, max(rowid) FROM chain_txs
+                 WHERE network = ?1 AND signer = ?2 AND sequence >= ?3 GROUP BY sequence ORDER BY sequence",
             )?;
             let key = params![rows::signed(network.chain_id)?, signer.0.0, rows::signed(sequence)?];
             statement.query_map(key, chain_tx)?.collect()
@@ -41,7 +41,7 @@ impl BooksJournal for Handle {
                     .unwrap_or(i64::MAX),
             };
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {} FROM holds WHERE network = ?1 AND state IN ('open', 'submitted') AND turn > ?2 ORDER BY turn LIMIT 1000",
+                "SELECT {} FROM holds WHERE network = ?1 AND (state IN ('open', 'submitted') OR answer = 'pending') AND turn > ?2 ORDER BY turn LIMIT 1000",
                 rows::COLUMNS
             ))?;
             let records = statement.query_map(params![rows::signed(network.chain_id)?, turn], rows::record)?;
@@ -84,19 +84,29 @@ impl BooksJournal for Handle {
 
 fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Result<(), Rejected>> {
     let mut rejected = Vec::new();
+    let mut steps = Vec::new();
     for tx in chain_txs {
         let state = rows::by_id(batch.db, tx.hold)?.map(|record| record.state);
-        if !matches!(state, Some(State::Open | State::Submitted(_))) {
-            rejected.push(tx.hold);
+        let goes_on = matches!(state, Some(State::Open | State::Submitted(_)));
+        match sequence_of(batch.db, tx)? {
+            Some(hold) if hold != tx.hold => rejected.push(tx.hold),
+            Some(_) => {}
+            None if goes_on => {}
+            None => rejected.push(tx.hold),
+        }
+        if goes_on {
+            steps.push((tx.hold, Step::Submit(tx.hash)));
         }
     }
     if !rejected.is_empty() {
         return Ok(Err(Rejected(rejected)));
     }
-    for tx in chain_txs {
+    for (hold, step) in steps {
         // The state was looked at above; a violation now would be a fault of this function, and undoes the whole batch.
-        let step = advance(batch, tx.hold, Step::Submit(tx.hash))?;
-        step.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+        let outcome = advance(batch, hold, step)?;
+        outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+    }
+    for tx in chain_txs {
         batch
             .db
             .prepare_cached(
@@ -113,6 +123,14 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
             ])?;
     }
     Ok(Ok(()))
+}
+
+/// Which hold has a chain_tx's sequence already.
+fn sequence_of(db: &Connection, tx: &ChainTx) -> rusqlite::Result<Option<HoldId>> {
+    let mut statement =
+        db.prepare_cached("SELECT hold FROM chain_txs WHERE network = ?1 AND signer = ?2 AND sequence = ?3 LIMIT 1")?;
+    let key = params![rows::signed(tx.network.chain_id)?, tx.signer.0.0, rows::signed(tx.sequence)?];
+    statement.query_row(key, |row| rows::fixed(row, 0).map(HoldId)).optional()
 }
 
 fn with_chain_txs(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {

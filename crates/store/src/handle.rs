@@ -103,7 +103,7 @@ impl Journal for Handle {
         allowed(hold, self.writer.run(pend).await?)
     }
 
-    async fn keep_answer(&self, hold: HoldId, answer: Answer) -> Result<(), Fault> {
+    async fn keep_answer(&self, hold: HoldId, answer: Answer) -> Result<bool, Fault> {
         allowed(hold, self.writer.run(move |batch| keep(batch, hold, &answer)).await?)
     }
 
@@ -127,15 +127,34 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
     })
 }
 
-/// Stores an answer; what is too old, and the oldest beyond the limit, makes room.
-fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<(), Violation>> {
-    match advance(batch, hold, Step::KeepAnswer)? {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(Ok(())),
-        Err(violation) => return Ok(Err(violation)),
-    }
+/// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer whose payment may still move is
+/// never put out: where nothing else makes room, the new one is not kept.
+fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<bool, Violation>> {
+    const ENDED: &str = "hold IN (SELECT id FROM holds WHERE state IN ('posted', 'released', 'burnt'))";
     let headers = print_headers(&answer.headers);
     let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
+    let room = rows::signed(batch.limits.answers_max_bytes)?.saturating_sub(bytes);
+    let oldest_ms = batch.now_ms.saturating_sub(batch.limits.answers_keep_s.saturating_mul(1_000));
+    let old = format!("DELETE FROM answers WHERE at_ms < ?1 AND {ENDED}");
+    batch.db.prepare_cached(&old)?.execute([rows::signed(oldest_ms)?])?;
+    loop {
+        let total = "SELECT coalesce(sum(bytes), 0) FROM answers";
+        let total: i64 = batch.db.prepare_cached(total)?.query_row([], |row| row.get(0))?;
+        if total <= room {
+            break;
+        }
+        let oldest = format!(
+            "DELETE FROM answers WHERE hold = (SELECT hold FROM answers WHERE {ENDED} ORDER BY at_ms, rowid LIMIT 1)"
+        );
+        if batch.db.prepare_cached(&oldest)?.execute([])? == 0 {
+            return Ok(Ok(false));
+        }
+    }
+    match advance(batch, hold, Step::KeepAnswer)? {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Ok(false)),
+        Err(violation) => return Ok(Err(violation)),
+    }
     batch
         .db
         .prepare_cached(
@@ -151,18 +170,7 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
             bytes,
             rows::signed(batch.now_ms)?
         ])?;
-    let oldest_ms = batch.now_ms.saturating_sub(batch.limits.answers_keep_s.saturating_mul(1_000));
-    batch.db.prepare_cached("DELETE FROM answers WHERE at_ms < ?1")?.execute([rows::signed(oldest_ms)?])?;
-    let max = rows::signed(batch.limits.answers_max_bytes)?;
-    loop {
-        let total: i64 =
-            batch.db.prepare_cached("SELECT coalesce(sum(bytes), 0) FROM answers")?.query_row([], |row| row.get(0))?;
-        if total <= max {
-            return Ok(Ok(()));
-        }
-        let oldest = "DELETE FROM answers WHERE hold = (SELECT hold FROM answers ORDER BY at_ms, rowid LIMIT 1)";
-        batch.db.prepare_cached(oldest)?.execute([])?;
-    }
+    Ok(Ok(true))
 }
 
 /// One line for each header. A header holds no CR and no LF, so the form cannot be confused.

@@ -44,6 +44,9 @@ pub enum OpenFault {
         /// What the file says.
         found: i64,
     },
+    /// The file system cannot share memory between connections.
+    #[error("the journal's file system has no write-ahead log; put the journal on a local disk")]
+    NoWal,
     /// Its thread cannot be started.
     #[error("the writer thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -68,7 +71,10 @@ impl Store {
         let lock = lock(path)?;
         let connection = Connection::open(path)?;
         configure(&connection)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(OpenFault::NoWal);
+        }
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -89,6 +95,24 @@ impl Store {
         let reader = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         configure(&reader)?;
         Ok(Handle::new(self.writer.clone(), reader))
+    }
+
+    /// Ends when the writer's thread has ended: nothing can be written any more, and the process must stop.
+    pub async fn ended(&self) {
+        self.writer.ended().await;
+    }
+
+    /// The networks with holds that have not ended.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn unfinished_networks(&self) -> Result<Vec<Network>, OpenFault> {
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        configure(&connection)?;
+        let mut statement =
+            connection.prepare("SELECT DISTINCT network FROM holds WHERE state IN ('open', 'submitted')")?;
+        let networks = statement.query_map([], |row| rows::unsigned(row, 0).map(|chain_id| Network { chain_id }))?;
+        Ok(networks.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Binds the journal to a chain by its genesis hash. `false` when it is bound to another chain of the same id: a fresh test

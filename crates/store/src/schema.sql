@@ -36,12 +36,12 @@ CREATE TABLE IF NOT EXISTS holds (
     watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
-CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn) WHERE state IN ('open', 'submitted');
+CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn) WHERE state IN ('open', 'submitted') OR answer = 'pending';
 CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'submitted');
 CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
 CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt');
 
--- Every chain_tx that was signed, before it was sent.
+-- Every chain_tx that was signed, before it was sent. Several with one sequence are bids for the same hold; the newest counts.
 CREATE TABLE IF NOT EXISTS chain_txs (
     hash     BLOB PRIMARY KEY,
     network  INTEGER NOT NULL,   -- chain id
@@ -49,9 +49,9 @@ CREATE TABLE IF NOT EXISTS chain_txs (
     sequence INTEGER NOT NULL,   -- the signer's transaction counter
     raw      BLOB NOT NULL,      -- the signed bytes, sent again as they are
     hold     BLOB NOT NULL REFERENCES holds (id),
-    at_ms    INTEGER NOT NULL,
-    UNIQUE (network, signer, sequence)
+    at_ms    INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS chain_txs_by_sequence ON chain_txs (network, signer, sequence);
 CREATE INDEX IF NOT EXISTS chain_txs_by_hold ON chain_txs (hold);
 
 -- The books: double entry, append-only.

@@ -164,23 +164,91 @@ async fn a_batch_is_submitted_whole_or_not_at_all() {
     assert_eq!(j.handle.unfinished(NETWORK, Some(HoldId([1; 16]))).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn answers_are_kept_within_their_bounds() {
-    let j = journal();
-    let answer = |size: usize| Answer {
+fn answer(size: usize) -> Answer {
+    Answer {
         status: 200,
         headers: vec![("content-type".to_owned(), b"text/plain: x".to_vec()), ("empty".to_owned(), Vec::new())],
         body: vec![b'x'; size],
         request_digest: Some(B256::repeat_byte(1)),
-    };
+    }
+}
+
+/// Which of three answers are still there.
+async fn kept(j: &Journalled) -> Vec<bool> {
+    let mut kept = Vec::new();
+    for id in 1..=3 {
+        kept.push(j.handle.answer(HoldId([id; 16])).await.unwrap().is_some());
+    }
+    kept
+}
+
+#[tokio::test]
+async fn answers_are_kept_within_their_bounds() {
+    let j = journal();
     for id in 1..=3 {
         j.handle.reserve(hold(id, id), 1_000).await.unwrap();
-        j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap();
+        j.handle.advance(HoldId([id; 16]), Step::Post(settled(&hold(id, id), 9))).await.unwrap();
+        assert!(j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap());
     }
-    assert_eq!(j.handle.answer(HoldId([1; 16])).await.unwrap(), None);
+    assert_eq!(kept(&j).await, [false, true, true]);
     assert_eq!(j.handle.answer(HoldId([3; 16])).await.unwrap(), Some(answer(400)));
     let record = j.handle.recall(&hold(3, 3).authorization.key).await.unwrap().unwrap();
     assert_eq!(record.answer, AnswerState::Kept);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_still_owed_is_never_put_out() {
+    let j = journal();
+    for id in 1..=3 {
+        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+        j.handle.advance(HoldId([id; 16]), Step::Submit(B256::repeat_byte(id))).await.unwrap();
+        assert_eq!(j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap(), id < 3, "{id}");
+    }
+    assert_eq!(kept(&j).await, [true, true, false]);
+    let third = j.handle.recall(&hold(3, 3).authorization.key).await.unwrap().unwrap();
+    assert_eq!(third.answer, AnswerState::Live);
+    j.handle.advance(HoldId([2; 16]), Step::Post(settled(&hold(2, 2), 9))).await.unwrap();
+    assert!(j.handle.keep_answer(HoldId([3; 16]), answer(400)).await.unwrap());
+    assert_eq!(kept(&j).await, [true, false, true]);
+}
+
+#[tokio::test]
+async fn a_bid_takes_the_place_of_the_last_one_and_of_no_other_holds() {
+    let j = journal();
+    for id in [1, 2] {
+        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+    }
+    let tx = |id: u8, bid: u8| ChainTx {
+        network: NETWORK,
+        signer: Address::repeat_byte(7),
+        sequence: 0,
+        hash: B256::repeat_byte(bid),
+        raw: vec![2, bid].into(),
+        hold: HoldId([id; 16]),
+    };
+    assert_eq!(j.handle.submit(vec![tx(1, 1)]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.submit(vec![tx(1, 2)]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.submit(vec![tx(2, 3)]).await.unwrap(), Err(Rejected(vec![HoldId([2; 16])])));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 2)]);
+    let unfinished = j.handle.unfinished(NETWORK, None).await.unwrap();
+    assert_eq!(unfinished[0].chain_txs, [(B256::repeat_byte(1), 0), (B256::repeat_byte(2), 0)]);
+    // Also for a hold that has ended meanwhile: its sequence must not block those behind it.
+    j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
+    assert_eq!(j.handle.submit(vec![tx(1, 4)]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 4)]);
+}
+
+#[tokio::test]
+async fn an_answer_that_died_half_stored_is_found_after_the_money_moved() {
+    let j = journal();
+    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.handle.pend(HoldId([1; 16]), B256::repeat_byte(9)).await.unwrap();
+    j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
+    facilitator::engine::recover(&j.handle, NETWORK).await.unwrap();
+    let record = j.handle.recall(&hold(1, 1).authorization.key).await.unwrap().unwrap();
+    assert_eq!((record.answer, record.refund_due), (AnswerState::Lost, true));
+    assert_eq!(j.handle.unfinished(NETWORK, None).await.unwrap(), []);
+    assert_eq!(j.store.unfinished_networks().unwrap(), []);
 }
 
 #[tokio::test]

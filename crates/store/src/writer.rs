@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
+use std::time::Duration;
 
 use gate::{Fault, FaultKind, Until};
 use ledger::Change;
@@ -16,6 +17,11 @@ use crate::{Limits, rows};
 const QUEUE_MAX: usize = 4_096;
 /// How many jobs one commit may carry.
 const BATCH_MAX: usize = 256;
+
+/// How long a caller waits for a commit.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// How many may wait for one claim; further ones do not wait.
+const WAITERS_MAX: usize = 1_000;
 
 /// What a job sees: the open db_tx and what the batch must tell afterwards.
 pub(crate) struct Batch<'a> {
@@ -79,7 +85,16 @@ impl Writer {
             Ok(reply)
         });
         self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
-        receive.await.map_err(|_| fault)
+        match tokio::time::timeout(ANSWER_WAIT, receive).await {
+            Ok(answer) => answer.map_err(|_| fault),
+            // A disk that hangs. Whatever becomes of the job, its caller reads a fault and lets go of what it may have claimed.
+            Err(_) => Err(fault),
+        }
+    }
+
+    /// Ends when the writer's thread has ended, which it never does by itself.
+    pub(crate) async fn ended(&self) {
+        self.queue.closed().await;
     }
 
     /// Resolves when the newest hold of a claim is what is waited for, or there is none.
@@ -121,13 +136,23 @@ fn run(db: &Connection, mut queue: mpsc::Receiver<Message>, limits: Limits, now_
             replies.retain(|waiter| !waiter.reply.is_closed());
             !replies.is_empty()
         });
-        for (key, waiter) in waits {
-            match rows::latest(db, &key) {
-                Ok(Some(record)) if !waiter.until.met(&record) => waiting.entry(key).or_default().push(waiter),
-                // A waiter who has left needs no answer.
-                Ok(_) => waiter.reply.send(()).unwrap_or_default(),
-                Err(error) => error!(%error, "the journal cannot be read"),
-            }
+        let mut asked: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
+        waits.into_iter().for_each(|(key, waiter)| asked.entry(key).or_default().push(waiter));
+        for (key, waiters) in asked {
+            let latest = match rows::latest(db, &key) {
+                Ok(latest) => latest,
+                Err(error) => {
+                    error!(%error, "the journal cannot be read");
+                    continue;
+                }
+            };
+            let met = |waiter: &Waiter| latest.as_ref().is_none_or(|record| waiter.until.met(record));
+            let (over, left): (Vec<_>, Vec<_>) = waiters.into_iter().partition(met);
+            let line = waiting.entry(key).or_default();
+            line.extend(left);
+            let beyond = line.split_off(line.len().min(WAITERS_MAX));
+            // A waiter who has left needs no answer.
+            over.into_iter().chain(beyond).for_each(|waiter| waiter.reply.send(()).unwrap_or_default());
         }
     }
 }
@@ -148,6 +173,11 @@ fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>>
             Err(error) => {
                 error!(%error, "the journal did not take a step");
                 batch.touched.truncate(touched);
+                drop(savepoint);
+                // On a full disk SQLite gives up the whole db_tx by itself; what came after it would be committed alone.
+                if batch.db.is_autocommit() {
+                    return Err(error);
+                }
             }
         }
     }

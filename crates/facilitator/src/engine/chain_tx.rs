@@ -1,7 +1,7 @@
 //! A signed EIP-1559 chain_tx that carries one transfer.
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
-use alloy_rlp::{Encodable, Header};
+use alloy_rlp::{Decodable, Encodable, Header};
 use ledger::HoldId;
 use protocol::{Network, SignFault, Signer};
 
@@ -50,6 +50,20 @@ impl Unsigned {
         Header { list: true, payload_length: 0 }.encode(out);
     }
 
+    /// Reads what [`ChainTx::sign`] wrote.
+    fn decode(raw: &[u8]) -> Option<Self> {
+        let (kind, mut rest) = raw.split_first()?;
+        let list = Header::decode(&mut rest).ok()?.list;
+        if *kind != 0x02 || !list {
+            return None;
+        }
+        let (chain_id, sequence) = (u64::decode(&mut rest).ok()?, u64::decode(&mut rest).ok()?);
+        let (tip, fee_max) = (u128::decode(&mut rest).ok()?, u128::decode(&mut rest).ok()?);
+        let (_gas, to) = (u64::decode(&mut rest).ok()?, Address::decode(&mut rest).ok()?);
+        let (_value, data) = (u8::decode(&mut rest).ok()?, Bytes::decode(&mut rest).ok()?);
+        Some(Self { chain_id, sequence, tip, fee_max, to, data })
+    }
+
     /// `0x02 ‖ rlp([fields…])`, with what `more` appends.
     fn envelope(&self, more: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
         let mut payload = Vec::new();
@@ -78,6 +92,33 @@ impl ChainTx {
         // Twice the base fee outlasts six full blocks in a row; only the base fee of the block that takes it is paid.
         let fee_max = fees.base.saturating_mul(2).saturating_add(fees.tip);
         let unsigned = Unsigned { chain_id: network.chain_id, sequence, tip: fees.tip, fee_max, to, data };
+        Self::signed(signer, network, &unsigned, hold).await
+    }
+
+    /// The same call at the same sequence for an eighth more than it bid, or for what gas costs now where that is more. Nodes ask
+    /// for a tenth more before they take one chain_tx for another.
+    ///
+    /// # Errors
+    /// [`SignFault`] when the signer cannot sign now, or the bytes are none of ours.
+    pub(super) async fn outbid<S: Signer>(&self, signer: &S, fees: Fees) -> Result<Self, SignFault> {
+        let mut unsigned = Unsigned::decode(&self.raw).ok_or(SignFault)?;
+        let more = |bid: u128| bid.saturating_add(bid.div_ceil(8));
+        unsigned.tip = more(unsigned.tip).max(fees.tip);
+        unsigned.fee_max = more(unsigned.fee_max).max(fees.base.saturating_mul(2).saturating_add(unsigned.tip));
+        Self::signed(signer, self.network, &unsigned, self.hold).await
+    }
+
+    /// Tip and highest fee that it bids, in wei.
+    pub(super) fn fees(&self) -> Option<(u128, u128)> {
+        Unsigned::decode(&self.raw).map(|unsigned| (unsigned.tip, unsigned.fee_max))
+    }
+
+    async fn signed<S: Signer>(
+        signer: &S,
+        network: Network,
+        unsigned: &Unsigned,
+        hold: HoldId,
+    ) -> Result<Self, SignFault> {
         let signature = signer.sign(keccak256(unsigned.envelope(|_| {}))).await?;
         let (v, r, s) = signature.parts();
         let raw = unsigned.envelope(|out| {
@@ -85,6 +126,13 @@ impl ChainTx {
             alloy_primitives::U256::from_be_bytes(r.0).encode(out);
             alloy_primitives::U256::from_be_bytes(s.0).encode(out);
         });
-        Ok(Self { network, signer: signer.address(), sequence, hash: keccak256(&raw), raw: raw.into(), hold })
+        Ok(Self {
+            network,
+            signer: signer.address(),
+            sequence: unsigned.sequence,
+            hash: keccak256(&raw),
+            raw: raw.into(),
+            hold,
+        })
     }
 }

@@ -15,10 +15,11 @@ pub struct Rejected(pub Vec<HoldId>);
 
 /// What a lane needs of the journal.
 pub trait LaneJournal {
-    /// Marks holds submitted and keeps their signed bytes, in one step: all or nothing. Durable when it returns.
+    /// Marks holds submitted and keeps their signed bytes, in one step: all or nothing. Durable when it returns. A chain_tx with
+    /// the sequence of an earlier one for the same hold takes its place, also when the hold has ended.
     fn submit(&self, batch: Vec<ChainTx>) -> impl Future<Output = Result<Result<(), Rejected>, Fault>>;
 
-    /// The chain_txs of a signer from a sequence on, in order.
+    /// The chain_txs of a signer from a sequence on, in order; of several with one sequence the newest.
     fn chain_txs_from(
         &self,
         network: Network,
@@ -27,7 +28,7 @@ pub trait LaneJournal {
     ) -> impl Future<Output = Result<Vec<ChainTx>, Fault>>;
 }
 
-/// How many chain_txs are sent again in one request; nodes cap their batches.
+/// How many chain_txs are sent in one request; nodes cap their batches.
 const SEND_MAX: usize = 50;
 
 /// The lane over its ports.
@@ -39,7 +40,23 @@ pub struct Lane<N, J, S> {
     signer: S,
     next: u64,
     fees: Fees,
+    head: Head,
 }
+
+/// The oldest chain_tx that is not in a block, and for how many looks it has been that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    sequence: u64,
+    looks: u32,
+    bids: u32,
+}
+
+/// After more looks than this at a head that does not move, it is outbid: the node may have lost sight of it. Each further time
+/// it takes twice as many.
+const STUCK_AFTER_LOOKS: u32 = 3;
+/// How often it is outbid without a reason that can be seen: with an eighth more each time it costs at most 2.6 times its first
+/// bid. When gas costs more than it bids, it is outbid however often that was.
+const BIDS_MAX: u32 = 8;
 
 impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
     /// Sends again whatever the journal holds beyond the chain, then takes up the sequence behind it. The same bytes go out:
@@ -51,11 +68,11 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         let unreachable = |NodeFault| Fault::untouched(FaultKind::Node);
         let fees = node.fees().await.map_err(unreachable)?;
         let mined = node.sequence(signer.address()).await.map_err(unreachable)?;
-        let mut lane = Self { network, node, journal, signer, next: mined, fees };
+        let mut lane = Self { network, node, journal, signer, next: mined, fees, head: Head::default() };
         let outstanding = lane.journal.chain_txs_from(network, lane.signer.address(), mined).await?;
         if let Some(last) = outstanding.last() {
             lane.next = last.sequence.saturating_add(1).max(mined);
-            lane.send_again(&outstanding).await.map_err(unreachable)?;
+            lane.send_all(&outstanding).await.map_err(unreachable)?;
         }
         Ok(lane)
     }
@@ -94,15 +111,15 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         };
         if let Some(last) = batch.last() {
             self.next = last.sequence.saturating_add(1);
-            let raw: Vec<_> = batch.iter().map(|tx| tx.raw.clone()).collect();
             // Not taken or not heard: `rebroadcast` repeats the same bytes until the chain has them.
-            self.node.send(&raw).await.ok();
+            self.send_all(&batch).await.ok();
         }
         answers.extend(batch.into_iter().map(|tx| (tx.hold, Ok(tx.hash))));
         answers
     }
 
-    /// Sends again what the journal holds beyond the chain.
+    /// Sends again what the journal holds beyond the chain, and outbids the oldest when it has been stuck for a while. To be called
+    /// every few seconds.
     ///
     /// # Errors
     /// A [`Fault`] when the node or the journal does not answer; nothing is lost by it.
@@ -114,12 +131,45 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         if let Some(last) = outstanding.last() {
             // A journal step that was reported as failed may have been durable: its sequences are taken.
             self.next = self.next.max(last.sequence.saturating_add(1));
-            self.send_again(&outstanding).await.map_err(unreachable)?;
+            // The oldest alone: with thousands outstanding, new work must not wait for all of them.
+            let oldest = outstanding.get(..SEND_MAX).unwrap_or(&outstanding);
+            self.send_all(oldest).await.map_err(unreachable)?;
+        }
+        if let Some(first) = outstanding.first() {
+            self.look_at(first).await?;
         }
         Ok(())
     }
 
-    async fn send_again(&self, chain_txs: &[ChainTx]) -> Result<(), NodeFault> {
+    /// Counts the looks at the head, and outbids it when they are enough. The journal has the new bytes before they are sent; an
+    /// authorization moves money once, whichever of them lands.
+    async fn look_at(&mut self, head: &ChainTx) -> Result<(), Fault> {
+        if self.head.sequence != head.sequence {
+            self.head = Head { sequence: head.sequence, ..Head::default() };
+        }
+        self.head.looks = self.head.looks.saturating_add(1);
+        let patience =
+            STUCK_AFTER_LOOKS.saturating_mul(1u32.checked_shl(self.head.bids.min(BIDS_MAX)).unwrap_or(u32::MAX));
+        if self.head.looks <= patience {
+            return Ok(());
+        }
+        if let Ok(fees) = self.node.fees().await {
+            self.fees = fees;
+        }
+        let too_low = head.fees().is_some_and(|(_, fee_max)| self.fees.base.saturating_add(self.fees.tip) > fee_max);
+        if self.head.bids >= BIDS_MAX && !too_low {
+            return Ok(());
+        }
+        let Ok(bid) = head.outbid(&self.signer, self.fees).await else { return Ok(()) };
+        if self.journal.submit(vec![bid.clone()]).await?.is_ok() {
+            self.head = Head { looks: 0, bids: self.head.bids.saturating_add(1), ..self.head };
+            // Not taken or not heard: the next look sends it again.
+            self.node.send(&[bid.raw]).await.ok();
+        }
+        Ok(())
+    }
+
+    async fn send_all(&self, chain_txs: &[ChainTx]) -> Result<(), NodeFault> {
         for some in chain_txs.chunks(SEND_MAX) {
             let raw: Vec<_> = some.iter().map(|tx| tx.raw.clone()).collect();
             self.node.send(&raw).await?;

@@ -22,7 +22,7 @@ pub struct Unfinished {
 
 /// What reconciliation needs of the journal.
 pub trait BooksJournal: Journal {
-    /// Holds on a network that are open or submitted, oldest first, at most 1,000 behind the hold `after`.
+    /// Holds on a network that are open or submitted, or whose answer is being stored, oldest first, at most 1,000 behind the hold `after`.
     fn unfinished(
         &self,
         network: Network,
@@ -53,12 +53,16 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
                 (State::Open, AnswerState::Live | AnswerState::Pending | AnswerState::Lost) => {
                     journal.advance(hold, Step::Burn(BurnReason::Interrupted)).await?;
                 }
-                (State::Submitted(_), AnswerState::Live | AnswerState::Pending) => {
+                (State::Submitted(_), AnswerState::Live | AnswerState::Pending)
+                | (State::Posted(_) | State::Released(_) | State::Burnt(_), AnswerState::Pending) => {
                     journal.advance(hold, Step::LoseAnswer).await?;
                 }
                 (State::Submitted(_), AnswerState::Kept | AnswerState::Lost)
                 | (State::Open, AnswerState::Kept)
-                | (State::Posted(_) | State::Released(_) | State::Burnt(_), _) => {}
+                | (
+                    State::Posted(_) | State::Released(_) | State::Burnt(_),
+                    AnswerState::Live | AnswerState::Kept | AnswerState::Lost,
+                ) => {}
             }
         }
     }

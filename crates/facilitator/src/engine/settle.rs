@@ -9,6 +9,9 @@ use super::live::Live;
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
 use super::token::{CANCELED, USED, balance_data, moved, moved_by_itself, state_data, transfer_data, word};
 
+/// The longest pause between two looks for a receipt.
+const SLOW_MS: u64 = 500;
+
 /// Hands a hold to its lane.
 pub trait Submitter {
     /// The hash of the chain_tx that is now in the journal and on its way.
@@ -115,11 +118,17 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
                 return self.judge(hold, &receipt).await;
             }
+            // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
+            if pause_ms >= SLOW_MS
+                && let Ok(Landed::Paid(settled)) = self.landed(hold).await
+            {
+                return Settlement::Settled(settled);
+            }
             if self.pace.elapsed_ms().saturating_sub(start) >= self.budget_ms {
                 return Settlement::Unknown { chain_tx: Some(chain_tx) };
             }
             self.pace.sleep(pause_ms).await;
-            pause_ms = pause_ms.saturating_mul(2).min(500);
+            pause_ms = pause_ms.saturating_mul(2).min(SLOW_MS);
         }
     }
 

@@ -326,7 +326,7 @@ impl Journal for World {
         unreachable!("the engine pends nothing")
     }
 
-    async fn keep_answer(&self, _: HoldId, _: Answer) -> Result<(), Fault> {
+    async fn keep_answer(&self, _: HoldId, _: Answer) -> Result<bool, Fault> {
         unreachable!("the engine keeps no answer")
     }
 

@@ -184,8 +184,8 @@ impl Journal for Rc<World> {
         self.take_step(hold, Step::Pend).map(|_| ())
     }
 
-    async fn keep_answer(&self, hold: HoldId, _: Answer) -> Result<(), Fault> {
-        self.take_step(hold, Step::KeepAnswer).map(|_| ())
+    async fn keep_answer(&self, hold: HoldId, _: Answer) -> Result<bool, Fault> {
+        self.take_step(hold, Step::KeepAnswer).map(|record| record.is_some())
     }
 
     async fn answer(&self, _: HoldId) -> Result<Option<Answer>, Fault> {

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gate::{Answer, Journal};
@@ -22,6 +23,9 @@ use crate::problem;
 /// Words that a cache in between would put above `Cache-Control`.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// How long an answer that no connection takes is drained.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// A response's body: ours, the upstream's as it is, or the upstream's under watch.
 pub(crate) enum Body {
@@ -162,18 +166,10 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
 
 /// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
 pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<UpstreamBody>, digest: &Digest) {
-    let (mut parts, mut body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     strip_payment_words(&mut parts.headers);
     let mut keeper = Keeper::new(front.clone(), hold, true, digest.clone());
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
-            Err(_) => keeper.kept = None,
-        }
-        if keeper.kept.is_none() {
-            break;
-        }
-    }
+    drain(&mut keeper, body).await;
     let whole =
         keeper.kept.take().map(|kept| Kept { status: parts.status, headers: header_list(&parts.headers), ..kept });
     let kept = match whole {
@@ -188,11 +184,17 @@ pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<U
 
 /// Whether it is stored now.
 async fn store(front: &Front, hold: HoldId, answer: Answer) -> bool {
-    let stored = front.0.flow.journal.keep_answer(hold, answer).await;
-    if let Err(fault) = stored {
-        warn!(%hold, %fault, "an answer was not stored");
+    match front.0.flow.journal.keep_answer(hold, answer).await {
+        Ok(true) => true,
+        Ok(false) => {
+            warn!(%hold, "no room to store an answer: replay.answers_max_bytes is used up by answers that are still owed");
+            false
+        }
+        Err(fault) => {
+            warn!(%hold, %fault, "an answer was not stored");
+            false
+        }
     }
-    stored.is_ok()
 }
 
 /// Everything but the length, which is counted anew.
@@ -241,18 +243,28 @@ impl Drop for Paid {
     }
 }
 
-async fn keep_rest(mut keeper: Keeper, mut body: UpstreamBody) {
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
-            // The caller left before: the price is due whatever the upstream does after that.
-            Err(_) => keeper.kept = None,
-        }
-        if keeper.kept.is_none() {
-            return;
-        }
-    }
+async fn keep_rest(mut keeper: Keeper, body: UpstreamBody) {
+    drain(&mut keeper, body).await;
     keeper.finish();
+}
+
+/// Reads what is left of an answer for its keeper. One that is too large, breaks off or takes too long is not kept: the caller
+/// left before, so the price is due whatever the upstream does after that.
+async fn drain(keeper: &mut Keeper, mut body: UpstreamBody) {
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
+                Err(_) => keeper.kept = None,
+            }
+            if keeper.kept.is_none() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, read).await.is_err() {
+        keeper.kept = None;
+    }
 }
 
 impl HttpBody for Body {

@@ -15,6 +15,8 @@ use super::upload::Upload;
 const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
 const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// A shorter key could be guessed, and whoever knows it can fetch the answer: the payment itself is public on the chain.
+const IDEMPOTENCY_KEY_MIN_BYTES: usize = 16;
 /// MicroAI's headers: they name no authorization and move no money.
 const FOREIGN: [HeaderName; 2] = [HeaderName::from_static("x-402-signature"), HeaderName::from_static("x-402-nonce")];
 
@@ -45,7 +47,8 @@ impl Arrived {
         let (mut parts, body) = request.into_parts();
         proxy::strip_hop_by_hop(&mut parts.headers);
         let payment = Payment::of(&parts.headers);
-        let idempotency = parts.headers.get(IDEMPOTENCY_KEY).map(|key| secret_digest(key.as_bytes()));
+        let key = parts.headers.get(IDEMPOTENCY_KEY).filter(|key| key.len() >= IDEMPOTENCY_KEY_MIN_BYTES);
+        let idempotency = key.map(|key| secret_digest(key.as_bytes()));
         let mut headers = parts.headers.clone();
         strip_payment_words(&mut headers);
         let uri = Uri::try_from(path.path_and_query()).expect("a clean path is a URI");

@@ -89,7 +89,8 @@ impl Books {
 
     /// The sequences of every chain_tx that was signed, in order.
     pub(crate) fn sequences(&self) -> Vec<u64> {
-        let mut statement = self.0.prepare("SELECT sequence FROM chain_txs ORDER BY sequence").expect("a statement");
+        let mut statement =
+            self.0.prepare("SELECT DISTINCT sequence FROM chain_txs ORDER BY sequence").expect("a statement");
         let rows = statement.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
         rows.map(|row| u64::try_from(row.expect("a row")).expect("not negative")).collect()
     }

@@ -97,7 +97,7 @@ fn an_authorization_that_its_payer_lands_before_or_after_the_call() {
 #[test]
 fn an_authorization_that_its_payer_lands_after_a_free_answer_is_in_suspense_once() {
     let world = World::new();
-    let payments = [Paying::for_s(&world, 30), Paying::for_s(&world, 85)];
+    let payments = [Paying::for_s(&world, 40), Paying::for_s(&world, 85)];
     for payment in &payments {
         // Claimed and let go twice: money that comes later belongs to one of the two.
         for _ in 0..2 {
@@ -109,7 +109,7 @@ fn an_authorization_that_its_payer_lands_after_a_free_answer_is_in_suspense_once
     }
     assert_eq!(world.books().balance("suspense:"), 0);
     // The second comes in a later round of the reconciler, which must not find the first one again.
-    for (seconds, found) in [(40, 1), (60, 2)] {
+    for (seconds, found) in [(50, 1), (60, 2)] {
         world.chain.increase_time(seconds).unwrap();
         for _ in 0..13 {
             world.chain.mine().unwrap();

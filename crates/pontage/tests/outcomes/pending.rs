@@ -10,7 +10,7 @@ fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself(
     let (answer, with_key, large_answer, broken_answer) = thread::scope(|scope| {
         let calls = [
             scope.spawn(|| payment.get(&world, "/paid/ok")),
-            scope.spawn(|| keyed.get_with_key(&world, "/paid/ok?key", "one")),
+            scope.spawn(|| keyed.get_with_key(&world, "/paid/ok?key", "key of the first call")),
             scope.spawn(|| large.get(&world, "/paid/big")),
             scope.spawn(|| broken.get(&world, "/paid/half")),
         ];
@@ -27,7 +27,7 @@ fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself(
     });
     // A retry is never told to pay again, and nothing is given out that is not paid.
     pending(&payment.get(&world, "/paid/ok"));
-    pending(&keyed.get_with_key(&world, "/paid/ok?key", "one"));
+    pending(&keyed.get_with_key(&world, "/paid/ok?key", "key of the first call"));
     pending(&large.get(&world, "/paid/big"));
     let picked = |answer: &Answer| get(&world.url(&pickup(answer)), &[]);
     pending(&picked(&answer));
@@ -39,7 +39,7 @@ fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself(
     assert_eq!((body.status, body.text().as_str()), (200, "served"));
     assert_eq!((&body.receipt()["success"], &body.receipt()["amount"]), (&true.into(), &PRICE.to_string().into()));
     already_served(&payment.get(&world, "/paid/ok"));
-    let body = keyed.get_with_key(&world, "/paid/ok?key", "one");
+    let body = keyed.get_with_key(&world, "/paid/ok?key", "key of the first call");
     assert_eq!((body.status, body.text().as_str()), (200, "served"));
     for lost in [&large_answer, &broken_answer] {
         let gone = picked(lost);
@@ -84,7 +84,7 @@ fn a_pending_settlement_survives_a_kill() {
 #[test]
 fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_moves_nothing() {
     let world = World::with(still(), &GateOptions::default());
-    let (good, late) = (Paying::for_s(&world, 85), Paying::for_s(&world, 25));
+    let (good, late) = (Paying::for_s(&world, 85), Paying::for_s(&world, 37));
     let (answer, late_answer) = thread::scope(|scope| {
         let call = scope.spawn(|| good.get(&world, "/paid/ok"));
         let late = scope.spawn(|| late.get(&world, "/paid/ok?late"));
@@ -94,9 +94,10 @@ fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_mo
     pending(&late_answer);
     let chain_tx = answer.json()["transaction"].clone();
     world.chain.rpc("anvil_dropTransaction", serde_json::json!([chain_tx])).unwrap();
-    let known = || !world.chain.rpc("eth_getTransactionByHash", serde_json::json!([chain_tx])).unwrap().is_null();
-    until("the same bytes are sent again", known);
-    world.chain.increase_time(35).unwrap();
+    // It comes back with the same bytes, or as a higher bid at the same sequence.
+    let waiting = || world.chain.rpc("txpool_status", serde_json::json!([])).unwrap()["pending"] == "0x2";
+    until("it is sent again", waiting);
+    world.chain.increase_time(45).unwrap();
     for _ in 0..13 {
         world.chain.mine().unwrap();
     }
@@ -118,10 +119,10 @@ fn a_settlement_that_never_lands_is_let_go_when_it_is_final() {
     let world = World::new();
     // Without gas no node takes the settlement.
     world.chain.set_native_balance(SETTLER.address, 0).unwrap();
-    let payment = Paying::for_s(&world, 25);
+    let payment = Paying::for_s(&world, 37);
     let answer = payment.get(&world, "/paid/ok");
     pending(&answer);
-    world.chain.increase_time(40).unwrap();
+    world.chain.increase_time(52).unwrap();
     world.chain.mine().unwrap();
     // Expired, but not final: it stays as it is.
     pending(&payment.get(&world, "/paid/ok"));

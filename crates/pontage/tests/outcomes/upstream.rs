@@ -70,7 +70,9 @@ fn an_upstream_that_is_not_there_is_not_paid() {
 #[test]
 fn an_answer_that_breaks_is_owed_back() {
     let world = World::new();
-    for (payment, key) in [(Paying::new(&world), None), (Paying::new(&world), Some(("idempotency-key", "k")))] {
+    for (payment, key) in
+        [(Paying::new(&world), None), (Paying::new(&world), Some(("idempotency-key", "a key of sixteen bytes")))]
+    {
         let paid = world.paid();
         let owed = world.books().balance("refund_due:");
         let answer = payment.raw(&world, "/paid/half", key.as_slice()).read_all();
@@ -125,7 +127,7 @@ fn a_caller_who_leaves_before_the_settlement_ends_is_charged_and_can_have_his_an
     let world = World::with(still(), &GateOptions::default());
     let (keyed, plain) = (Paying::new(&world), Paying::new(&world));
     let text = format!(
-        "POST /paid/echo HTTP/1.1\r\nhost: localhost\r\npayment-signature: {}\r\nidempotency-key: one\r\ncontent-length: 5\r\n\r\nhello",
+        "POST /paid/echo HTTP/1.1\r\nhost: localhost\r\npayment-signature: {}\r\nidempotency-key: key of the first call\r\ncontent-length: 5\r\n\r\nhello",
         keyed.header
     );
     let with_key = Raw::send(world.gate.url(), text.as_bytes());
@@ -140,15 +142,15 @@ fn a_caller_who_leaves_before_the_settlement_ends_is_charged_and_can_have_his_an
         let headers = [("host", "localhost"), ("payment-signature", keyed.header.as_str()), ("idempotency-key", key)];
         request("POST", &world.url("/paid/echo"), &headers, body)
     };
-    until("the answer is stored", || again("one", b"hello").status == 200);
-    let answer = again("one", b"hello");
+    until("the answer is stored", || again("key of the first call", b"hello").status == 200);
+    let answer = again("key of the first call", b"hello");
     assert_eq!((answer.text().as_str(), &answer.receipt()["success"]), ("hello", &true.into()));
     assert_eq!(answer.headers["x-origin"], "yes");
-    already_served(&again("two", b"hello"));
-    let other = again("one", b"other");
+    already_served(&again("key of another call", b"hello"));
+    let other = again("key of the first call", b"other");
     assert_eq!((other.status, other.error().as_str()), (409, "authorization_conflict"), "{}", other.text());
     already_served(&plain.get(&world, "/paid/ok"));
-    already_served(&plain.get_with_key(&world, "/paid/ok", "one"));
+    already_served(&plain.get_with_key(&world, "/paid/ok", "key of the first call"));
     assert_eq!((world.origin.runs("/paid/echo"), world.origin.runs("/paid/ok")), (1, 1));
     assert_eq!((world.paid(), world.books().balance("revenue:")), (2 * PRICE, money(2)));
     world.agree();
@@ -158,7 +160,7 @@ fn a_caller_who_leaves_before_the_settlement_ends_is_charged_and_can_have_his_an
 fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
     let world = World::new();
     let (keyed, plain) = (Paying::new(&world), Paying::new(&world));
-    let mut with_key = keyed.raw(&world, "/paid/slow", &[("idempotency-key", "one")]);
+    let mut with_key = keyed.raw(&world, "/paid/slow", &[("idempotency-key", "key of the first call")]);
     let mut without = plain.raw(&world, "/paid/slow?2", &[]);
     for caller in [&mut with_key, &mut without] {
         assert!(caller.read_until("first").ends_with("first"));
@@ -166,8 +168,8 @@ fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
     with_key.hang_up();
     without.hang_up();
     world.origin.let_go();
-    until("the answer is stored", || keyed.get_with_key(&world, "/paid/slow", "one").status == 200);
-    let answer = keyed.get_with_key(&world, "/paid/slow", "one");
+    until("the answer is stored", || keyed.get_with_key(&world, "/paid/slow", "key of the first call").status == 200);
+    let answer = keyed.get_with_key(&world, "/paid/slow", "key of the first call");
     assert_eq!((answer.text().as_str(), &answer.receipt()["success"]), ("firstlater", &true.into()));
     already_served(&keyed.get(&world, "/paid/slow"));
     already_served(&plain.get(&world, "/paid/slow?2"));
@@ -179,7 +181,9 @@ fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
 #[test]
 fn an_endless_answer_is_not_kept_for_a_caller_who_left() {
     let world = World::new();
-    for (payment, key) in [(Paying::new(&world), None), (Paying::new(&world), Some(("idempotency-key", "k")))] {
+    for (payment, key) in
+        [(Paying::new(&world), None), (Paying::new(&world), Some(("idempotency-key", "a key of sixteen bytes")))]
+    {
         let before = world.origin.runs("broken off");
         let mut caller = payment.raw(&world, "/paid/endless", key.as_slice());
         assert!(caller.read_until("xxx").starts_with("HTTP/1.1 200"));

@@ -16,7 +16,7 @@ pub struct Window {
     pub skew_s: u64,
 }
 
-/// An authorization whose signature was checked, and the offer that it pays. Only [`verify`] makes one.
+/// An authorization whose signature was checked, and the offer that it pays. Only [`verify()`] makes one.
 #[derive(Clone, Debug)]
 pub struct Proven {
     authorization: Authorization,

@@ -1,6 +1,7 @@
 //! One key, one gap-free sequence; the journal before the chain.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use alloy_primitives::{b256, hex, keccak256};
 use protocol::{SignFault, Signature};
@@ -31,7 +32,8 @@ impl LaneJournal for World {
         }
         for tx in batch {
             let mut chain_txs = self.chain_txs.borrow_mut();
-            assert!(chain_txs.iter().all(|other| other.sequence != tx.sequence), "the store has a unique index");
+            let same = |other: &ChainTx| other.sequence == tx.sequence && other.hold != tx.hold;
+            assert!(!chain_txs.iter().any(same), "the store refuses a second hold for a sequence");
             chain_txs.push(tx);
         }
         Ok(Ok(()))
@@ -40,7 +42,10 @@ impl LaneJournal for World {
     async fn chain_txs_from(&self, _: Network, signer: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
         assert_eq!(signer, lane_key().address());
         self.journal("chain_txs_from", format!("from {sequence}"))?;
-        Ok(self.chain_txs.borrow().iter().filter(|tx| tx.sequence >= sequence).cloned().collect())
+        let from = |tx: &&ChainTx| tx.sequence >= sequence;
+        let newest: BTreeMap<_, _> =
+            self.chain_txs.borrow().iter().filter(from).map(|tx| (tx.sequence, tx.clone())).collect();
+        Ok(newest.into_values().collect())
     }
 }
 
@@ -286,6 +291,32 @@ fn a_rebroadcast_repeats_what_the_chain_does_not_have() {
         world.fail_after(method, 0);
         assert_eq!(now(lane.rebroadcast()).unwrap_err().to_string(), want, "{method}");
     }
+}
+
+/// A head that does not move is outbid at the same sequence, ever more rarely, in the journal first; what follows it is not.
+#[test]
+fn a_head_that_is_stuck_is_outbid() {
+    let world = World::new();
+    let mut lane = lane_at(&world, 7);
+    now(lane.submit(&[hold(0), hold(1)]));
+    world.said();
+    let mut looks_of_bids = Vec::new();
+    for look in 1..100 {
+        now(lane.rebroadcast()).unwrap();
+        if world.said().contains("journal 7") {
+            looks_of_bids.push(look);
+        }
+    }
+    assert_eq!(looks_of_bids, [4, 11, 24, 49, 98]);
+    let chain_txs = world.chain_txs.borrow();
+    let bids: Vec<_> = chain_txs.iter().filter(|tx| tx.sequence == 7).collect();
+    let (first, second) = (bids[0].fees().unwrap(), bids[1].fees().unwrap());
+    assert!(bids.iter().all(|bid| bid.hold == hold(0).id && bid.signer == lane_key().address()));
+    for (before, after) in [(first.0, second.0), (first.1, second.1)] {
+        assert!(after >= before + before / 10, "a node wants a tenth more");
+        assert!(after <= before + before / 4, "and no more than it takes");
+    }
+    assert_eq!(chain_txs.iter().filter(|tx| tx.sequence == 8).count(), 1);
 }
 
 /// The journal has it, but its answer was lost: the sequence is taken, and the bytes go out.

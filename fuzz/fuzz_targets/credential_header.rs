@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use protocol::x402::{Credential, HEADER_MAX_BYTES, Version};
-use protocol::{Asset, Offer, Signature, Token};
+use protocol::{Asset, Offer, Signature, AssetInfo};
 
 fuzz_target!(|data: &[u8]| {
     check(data);
@@ -32,7 +32,7 @@ fn offer(read: &Credential) -> Option<Offer> {
     let network = read.accepted.network?;
     if read.accepted.version == Version::V1 {
         let offer = Offer {
-            token: Token::usdc(network)?,
+            asset_info: AssetInfo::usdc(network)?,
             amount_atomic: 1,
             payee: protocol::Payee(read.fields.to),
             max_timeout_s: 1,
@@ -41,7 +41,7 @@ fn offer(read: &Credential) -> Option<Offer> {
     }
     let terms = read.accepted.terms.clone()?;
     Some(Offer {
-        token: Token {
+        asset_info: AssetInfo {
             asset: Asset { network, address: terms.asset },
             name: terms.name?,
             version: terms.version?,

@@ -8,7 +8,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use protocol::exact::{Fields, Window, verify};
 use protocol::x402::{Accepted, Credential, Terms, Version};
-use protocol::{Asset, AssetAddress, Key, Network, Offer, Payee, Refusal, Signature, Signer, Token};
+use protocol::{Asset, AssetAddress, Key, Network, Offer, Payee, Refusal, Signature, Signer, AssetInfo};
 
 static KEY: LazyLock<Key> =
     LazyLock::new(|| Key::from_hex(&format!("0x{}", "11".repeat(32))).expect("below the group order"));
@@ -26,7 +26,7 @@ struct Input {
 #[derive(Arbitrary, Debug)]
 struct WildOffer {
     chain: u8,
-    token: u8,
+    asset_info: u8,
     name: u8,
     version: u8,
     payee: u8,
@@ -75,10 +75,10 @@ fn pick<T: Copy>(of: &[T], at: u8) -> T {
 impl WildOffer {
     fn offer(&self) -> Offer {
         Offer {
-            token: Token {
+            asset_info: AssetInfo {
                 asset: Asset {
                     network: Network { chain_id: pick(&[84532, 8453, 1, 31337], self.chain) },
-                    address: AssetAddress(Address::repeat_byte(pick(&[1, 2], self.token))),
+                    address: AssetAddress(Address::repeat_byte(pick(&[1, 2], self.asset_info))),
                 },
                 name: pick(&["USDC", "USD Coin", ""], self.name).to_owned(),
                 version: pick(&["2", "1"], self.version).to_owned(),
@@ -113,12 +113,12 @@ impl WildCredential {
         };
         let named = self.terms.as_ref().map_or_else(|| offer.clone(), WildOffer::offer);
         let terms = Terms {
-            asset: named.token.asset.address,
+            asset: named.asset_info.asset.address,
             pay_to: named.payee,
             amount_atomic: named.amount_atomic,
             max_timeout_s: named.max_timeout_s,
-            name: (!self.no_name).then_some(named.token.name),
-            version: (!self.no_version).then_some(named.token.version),
+            name: (!self.no_name).then_some(named.asset_info.name),
+            version: (!self.no_version).then_some(named.asset_info.version),
         };
         let accepted = Accepted {
             version: if self.v1 { Version::V1 } else { Version::V2 },
@@ -127,7 +127,7 @@ impl WildCredential {
             terms: (!self.v1).then_some(terms),
         };
         let sign =
-            |fields: &Fields| KEY.sign_now(fields.digest(&offer.token)).expect("a valid key signs").as_bytes().to_vec();
+            |fields: &Fields| KEY.sign_now(fields.digest(&offer.asset_info)).expect("a valid key signs").as_bytes().to_vec();
         let signature = match &self.signature {
             WildSignature::Good => sign(&fields),
             WildSignature::OverOtherFields(nonce) => sign(&Fields { nonce: B256::from(*nonce), ..fields }),
@@ -153,19 +153,19 @@ fn fault(credential: &Credential, offers: &[Offer], window: Window) -> Option<Re
     if accepted.scheme != "exact" {
         return Some(Refusal::UnsupportedScheme(scheme));
     }
-    let here: Vec<_> = offers.iter().filter(|offer| accepted.network == Some(offer.token.asset.network)).collect();
+    let here: Vec<_> = offers.iter().filter(|offer| accepted.network == Some(offer.asset_info.asset.network)).collect();
     let Some(first) = here.first() else { return Some(Refusal::NetworkMismatch(network)) };
     let offer = match &accepted.terms {
         None => first,
         Some(terms) => {
             let names = |offer: &&&Offer| {
                 [
-                    ("accepted.asset", offer.token.asset.address == terms.asset),
+                    ("accepted.asset", offer.asset_info.asset.address == terms.asset),
                     ("accepted.payTo", offer.payee == terms.pay_to),
                     ("accepted.amount", offer.amount_atomic == terms.amount_atomic),
                     ("accepted.maxTimeoutSeconds", offer.max_timeout_s == terms.max_timeout_s),
-                    ("accepted.extra.name", terms.name.as_ref() == Some(&offer.token.name)),
-                    ("accepted.extra.version", terms.version.as_ref() == Some(&offer.token.version)),
+                    ("accepted.extra.name", terms.name.as_ref() == Some(&offer.asset_info.name)),
+                    ("accepted.extra.version", terms.version.as_ref() == Some(&offer.asset_info.version)),
                 ]
             };
             match here.iter().find(|offer| names(offer).iter().all(|(_, same)| *same)) {
@@ -184,7 +184,7 @@ fn fault(credential: &Credential, offers: &[Offer], window: Window) -> Option<Re
     let least = now + wide(window.remaining_min_s);
     let most = now + wide(offer.max_timeout_s) + wide(window.skew_s);
     let shaped = Signature::from_bytes(signature);
-    let signer = shaped.and_then(|signature| signature.recover(fields.digest(&offer.token)));
+    let signer = shaped.and_then(|signature| signature.recover(fields.digest(&offer.asset_info)));
     [
         (fields.to == offer.payee.0, Refusal::RecipientMismatch),
         (fields.value == U256::from(offer.amount_atomic), Refusal::ValueMismatch),
@@ -212,7 +212,7 @@ fuzz_target!(|input: Input| {
     assert_eq!(authorization.fields(), credential.fields);
     assert_eq!(authorization.amount(), offer.amount());
     assert_eq!(authorization.payee, offer.payee);
-    assert_eq!(authorization.key, credential.fields.key(offer.token.asset));
-    let signer = authorization.signature.recover(authorization.fields().digest(&offer.token));
+    assert_eq!(authorization.key, credential.fields.key(offer.asset_info.asset));
+    let signer = authorization.signature.recover(authorization.fields().digest(&offer.asset_info));
     assert_eq!(signer, Some(authorization.key.payer.0));
 });

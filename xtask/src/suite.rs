@@ -48,6 +48,7 @@ pub(crate) fn all(root: &Path) -> Vec<Suite> {
         quick(check("wasm", wasm)),
         quick(tests(check("unit", unit))),
         tests(check("end-to-end", end_to_end)),
+        check("sandbox", sandbox),
         check("generated", generated),
         check("docs", docs),
         check("deny", deny),
@@ -56,6 +57,11 @@ pub(crate) fn all(root: &Path) -> Vec<Suite> {
         suites.push(check("fuzz build", fuzz_build));
     }
     suites
+}
+
+/// The README's first command, which itself checks that the money moved.
+fn sandbox(root: &Path) -> Result<Vec<Command>> {
+    Ok(vec![cargo_in(root, &["run", "--quiet", "--package", "xtask", "--", "sandbox", "--once", "--json"])])
 }
 
 /// Prints every finding; fails when there is one.

@@ -23,7 +23,7 @@ pub use live::Live;
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 pub use reconcile::{BooksJournal, Unfinished, recover};
 pub use settle::{Engine, Pace, Submitter};
-pub use token::{TokenFault, check_token};
+pub use token::{AssetFault, check_asset};
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)]

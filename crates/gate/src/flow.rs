@@ -6,8 +6,8 @@ use protocol::{MoneyState, Offer, Refusal};
 
 use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Due, Facilitator, Fault, FaultKind, Host, Journal, Opened, Outcome, Permit, Presented, Quote,
-    Settlement, Snapshot, secret_digest,
+    Call, Check, Closed, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
+    Presented, Quote, Settlement, Snapshot, secret_digest,
 };
 
 /// The flow over its ports.
@@ -27,7 +27,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     pub async fn open(&self, snapshot: &Snapshot, call: &Call<'_>) -> Opened<H> {
         let quote = snapshot.quote(call);
         let (route, offers) = match quote {
-            Quote::Free => return Opened::Free,
+            Quote::Free => return Opened::Free(FreePass::new()),
             Quote::Blocked => return Opened::Blocked,
             Quote::Due(route, offers) => (route, offers),
         };

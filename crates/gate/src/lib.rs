@@ -30,7 +30,7 @@ pub use fault::{Fault, FaultKind};
 pub use flow::Flow;
 pub use outcome::{Due, FreeReason, Outcome};
 pub use pattern::{Pattern, PatternRefusal};
-pub use permit::{Permit, Progress};
+pub use permit::{FreePass, Permit, Progress};
 pub use port::{Check, Facilitator, Host, Journal, Seen, Settlement, Until};
 pub use reply::{Closed, Opened, Replay};
 pub use snapshot::{DefaultAction, Price, Quote, Route, Snapshot};

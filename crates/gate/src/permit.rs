@@ -63,6 +63,16 @@ impl<H: Host> Permit<H> {
     }
 }
 
+/// The right to run the upstream for a call that costs nothing. Only [`Flow::open`](crate::Flow::open) makes one.
+#[derive(Debug)]
+pub struct FreePass(());
+
+impl FreePass {
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
 impl<H: Host> Drop for Permit<H> {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {

@@ -79,7 +79,7 @@ pub(crate) fn recallable(snapshot: &Snapshot, offers: &[Offer], credential: &Cre
     if let Some(terms) = &credential.accepted.terms {
         return Some(credential.fields.key(Asset { network, address: terms.asset }));
     }
-    let mut assets = offers.iter().chain(snapshot.offers()).map(|offer| offer.token.asset);
+    let mut assets = offers.iter().chain(snapshot.offers()).map(|offer| offer.asset_info.asset);
     assets.find(|asset| asset.network == network).map(|asset| credential.fields.key(asset))
 }
 
@@ -90,7 +90,7 @@ fn is_the_payers(snapshot: &Snapshot, credential: &Credential, record: &Record) 
     if signature == record.hold.authorization.signature {
         return true;
     }
-    let token = snapshot.token(record.hold.authorization.key.asset);
+    let token = snapshot.asset_info(record.hold.authorization.key.asset);
     let digest = token.map(|token| credential.fields.digest(token));
     digest.and_then(|digest| signature.recover(digest)) == Some(credential.fields.from)
 }

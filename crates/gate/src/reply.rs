@@ -4,13 +4,13 @@ use ledger::HoldId;
 use protocol::x402::{Challenge, Receipt};
 use protocol::{MoneyState, Refusal, Settled};
 
-use crate::{Fault, Host, Permit};
+use crate::{Fault, FreePass, Host, Permit};
 
 /// What `open` says.
 #[derive(Debug)]
 pub enum Opened<H: Host> {
     /// Pass the call on unpaid.
-    Free,
+    Free(FreePass),
     /// No route covers the call.
     Blocked,
     /// Not paid, or the payment was refused. The money is untouched.

@@ -1,6 +1,6 @@
 //! Routes and prices, compiled and immutable. A new configuration is a new snapshot.
 
-use protocol::{Asset, Offer, Token};
+use protocol::{Asset, AssetInfo, Offer};
 
 use crate::{Call, Pattern};
 
@@ -77,8 +77,8 @@ impl Snapshot {
 
     /// The token of an asset, on whatever route it is accepted.
     #[must_use]
-    pub fn token(&self, asset: Asset) -> Option<&Token> {
-        self.offers().map(|offer| &offer.token).find(|token| token.asset == asset)
+    pub fn asset_info(&self, asset: Asset) -> Option<&AssetInfo> {
+        self.offers().map(|offer| &offer.asset_info).find(|token| token.asset == asset)
     }
 
     /// Every offer of every route.
@@ -108,7 +108,7 @@ mod tests {
 
     fn snapshot(default_action: DefaultAction) -> Snapshot {
         let offer = Offer {
-            token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+            asset_info: AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(),
             amount_atomic: 1,
             payee: Payee(Address::repeat_byte(1)),
             max_timeout_s: 60,

@@ -178,7 +178,7 @@ async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow
         );
     }
     for (at, token) in config.tokens.iter().enumerate() {
-        let answer = engine::check_token(node, token).await.with_context(|| out_of_reach(network))?;
+        let answer = engine::check_asset(node, token).await.with_context(|| out_of_reach(network))?;
         answer.map_err(|fault| anyhow!("networks.{network}.assets[{at}].{fault}"))?;
     }
     Ok(())

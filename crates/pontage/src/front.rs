@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use alloy_primitives::hex;
 use bytes::Bytes;
-use gate::{Call, Closed, FreeReason, Journal, Opened, Outcome, Permit, Progress, Replay, Snapshot, secret_digest};
+use gate::{
+    Call, Closed, FreePass, FreeReason, Journal, Opened, Outcome, Permit, Progress, Replay, Snapshot, secret_digest,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::{AnswerState, HoldId, Record, State};
@@ -51,6 +53,12 @@ struct Inner {
     tasks: Tasks,
 }
 
+/// What lets a call through to the upstream.
+enum Pass<'a> {
+    Free(FreePass),
+    Paid(&'a mut Permit<WorkerHost>),
+}
+
 /// What the detached end of a paid call tells the connection, if that is still there.
 enum Ended {
     Released(Response<Body>),
@@ -77,7 +85,7 @@ impl Front {
         let call = arrived.call(&path, &url);
         let opened = self.0.flow.open(&self.0.shared.snapshot, &call).await;
         match opened {
-            Opened::Free => self.free(arrived.forward, body).await,
+            Opened::Free(pass) => self.free(pass, arrived.forward, body).await,
             Opened::Permit(permit) => self.paid(&call, body, arrived.forward.clone(), permit).await,
             Opened::Blocked => full(Problem::blocked().into_response()),
             Opened::Challenge { challenge, refusal } => {
@@ -95,10 +103,19 @@ impl Front {
         }
     }
 
+    /// The one way to the upstream: with what the flow gave for this call.
+    async fn run(&self, pass: Pass<'_>, request: Request<Upload>) -> Result<Response<UpstreamBody>, UpstreamFault> {
+        let on_sent = || match pass {
+            Pass::Free(FreePass { .. }) => {}
+            Pass::Paid(permit) => permit.reached(Progress::Sent),
+        };
+        self.0.upstream.send(request, on_sent).await
+    }
+
     /// Passes a call on unpaid.
-    async fn free(&self, forward: Forward, body: Incoming) -> Response<Body> {
+    async fn free(&self, pass: FreePass, forward: Forward, body: Incoming) -> Response<Body> {
         let (upload, _) = Upload::new(body);
-        match self.0.upstream.send(forward.into_request(upload), || {}).await {
+        match self.run(Pass::Free(pass), forward.into_request(upload)).await {
             Ok(response) => answer::pass(response),
             Err(fault) => full(upstream_problem(&fault, "No payment was asked for.").into_response()),
         }
@@ -113,8 +130,7 @@ impl Front {
         mut permit: Permit<WorkerHost>,
     ) -> Response<Body> {
         let (upload, digest) = Upload::new(body);
-        let sent = self.0.upstream.send(forward.into_request(upload), || permit.reached(Progress::Sent)).await;
-        let response = match sent {
+        let response = match self.run(Pass::Paid(&mut permit), forward.into_request(upload)).await {
             Ok(response) => response,
             Err(fault) => return self.not_answered(permit, &fault).await,
         };

@@ -60,10 +60,10 @@ async fn exchange(args: &PayArgs, key: &Key) -> anyhow::Result<Value> {
             "validBefore": payment.fields.valid_before.to_string(),
             "nonce": payment.fields.nonce.to_string(),
             "domain": {
-                "name": offer.token.name,
-                "version": offer.token.version,
+                "name": offer.asset_info.name,
+                "version": offer.asset_info.version,
                 "chainId": offer.network().chain_id,
-                "verifyingContract": offer.token.asset.address.to_string(),
+                "verifyingContract": offer.asset_info.asset.address.to_string(),
             },
             "header": payment.header,
         },

@@ -53,7 +53,7 @@ impl Problem {
     pub(crate) fn challenge(challenge: Challenge, refusal: Option<Refusal>) -> Self {
         let Some(refusal) = refusal else {
             let cheapest = challenge.offers.iter().min_by_key(|offer| offer.amount_atomic);
-            let price = cheapest.map(|offer| print_decimal(offer.amount_atomic, offer.token.decimals));
+            let price = cheapest.map(|offer| print_decimal(offer.amount_atomic, offer.asset_info.decimals));
             let message = format!("This endpoint requires payment. ${} per request.", price.unwrap_or_default());
             let problem = Self::new(StatusCode::PAYMENT_REQUIRED, "payment_required", message, MoneyState::Untouched);
             return Self { challenge: Some(challenge), ..problem };

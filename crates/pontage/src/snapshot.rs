@@ -36,8 +36,8 @@ fn compile_route(config: &Config, route: &RouteConfig, max_timeout_s: u64) -> Ro
         PriceConfig::Free => Price::Free,
         PriceConfig::Due { dollars } => {
             let tokens = config.networks.iter().flat_map(|network| &network.tokens);
-            let offer = |token: &protocol::Token| Offer {
-                token: token.clone(),
+            let offer = |token: &protocol::AssetInfo| Offer {
+                asset_info: token.clone(),
                 amount_atomic: parse_decimal(dollars, token.decimals)
                     .expect("the configuration checked every price against every token"),
                 payee: config.payee,

@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::exact::Fields;
 use protocol::x402::{Challenge, Credential, Version, decode_header, encode_header};
-use protocol::{Key, Network, Offer, Token};
+use protocol::{AssetInfo, Key, Network, Offer};
 use serde_json::{Value, json};
 use xtask::chain::{KEYS, TestKey, USDC};
 
@@ -100,7 +100,7 @@ struct Forgery {
     /// What it says was accepted.
     offer: Offer,
     /// What is signed over.
-    token: Token,
+    asset_info: AssetInfo,
     fields: Fields,
     key: Key,
     /// Spoils the signature.
@@ -112,12 +112,12 @@ struct Forgery {
 impl Forgery {
     fn new(world: &World, version: Version, offer: &Offer) -> Self {
         let (offer, fields) = (offer.clone(), world.payer.fields(offer));
-        let token = offer.token.clone();
-        Self { version, offer, token, fields, key: world.payer.key.clone(), spoil: |_| (), change: |_| () }
+        let token = offer.asset_info.clone();
+        Self { version, offer, asset_info: token, fields, key: world.payer.key.clone(), spoil: |_| (), change: |_| () }
     }
 
     fn header(&self) -> String {
-        let signature = self.key.sign_now(self.fields.digest(&self.token)).unwrap();
+        let signature = self.key.sign_now(self.fields.digest(&self.asset_info)).unwrap();
         let header = Credential::print(self.version, &self.offer, "http://localhost/", &self.fields, &signature);
         let mut bytes = signature.as_bytes().to_vec();
         (self.spoil)(&mut bytes);
@@ -183,8 +183,8 @@ fn now() -> U256 {
 
 #[test]
 fn other_terms_than_offered() {
-    let elsewhere = |f: &mut Forgery| f.offer.token = Token::usdc(Network { chain_id: 8453 }).unwrap();
-    let other = |f: &mut Forgery| f.token.asset.address = PAYEE.parse().unwrap();
+    let elsewhere = |f: &mut Forgery| f.offer.asset_info = AssetInfo::usdc(Network { chain_id: 8453 }).unwrap();
+    let other = |f: &mut Forgery| f.asset_info.asset.address = PAYEE.parse().unwrap();
     run(&[
         row(
             "scheme",
@@ -192,26 +192,26 @@ fn other_terms_than_offered() {
             ((SCHEME, "accepted.scheme"), Some((SCHEME, "scheme"))),
         ),
         row("network accepted", elsewhere, ((NETWORK, "accepted.network"), Some((NETWORK, "network")))),
-        row("network signed", |f| f.token.asset.network.chain_id = 8453, same(SIGNATURE)),
+        row("network signed", |f| f.asset_info.asset.network.chain_id = 8453, same(SIGNATURE)),
         row(
             "network accepted and signed",
             |f| {
-                f.offer.token = Token::usdc(Network { chain_id: 8453 }).unwrap();
-                f.token = f.offer.token.clone();
+                f.offer.asset_info = AssetInfo::usdc(Network { chain_id: 8453 }).unwrap();
+                f.asset_info = f.offer.asset_info.clone();
             },
             ((NETWORK, "accepted.network"), Some((NETWORK, "network"))),
         ),
         row(
             "token accepted",
-            |f| f.offer.token.asset.address = PAYEE.parse().unwrap(),
+            |f| f.offer.asset_info.asset.address = PAYEE.parse().unwrap(),
             ((OFFER, "accepted.asset"), None),
         ),
         row("token signed", other, same(SIGNATURE)),
         row(
             "token accepted and signed",
             |f| {
-                f.offer.token.asset.address = PAYEE.parse().unwrap();
-                f.token = f.offer.token.clone();
+                f.offer.asset_info.asset.address = PAYEE.parse().unwrap();
+                f.asset_info = f.offer.asset_info.clone();
             },
             ((OFFER, "accepted.asset"), Some(SIGNATURE)),
         ),
@@ -234,10 +234,10 @@ fn other_terms_than_offered() {
         row("amount signed, wrapped", |f| f.fields.value = U256::from(PRICE) + (U256::ONE << 128), same(VALUE)),
         row("amount signed, most", |f| f.fields.value = U256::MAX, same(VALUE)),
         row("timeout accepted", |f| f.offer.max_timeout_s += 1, ((OFFER, "accepted.maxTimeoutSeconds"), None)),
-        row("name accepted", |f| f.offer.token.name = "USD Coin".into(), ((OFFER, "accepted.extra.name"), None)),
-        row("name signed", |f| f.token.name = "USD Coin".into(), same(SIGNATURE)),
-        row("version accepted", |f| f.offer.token.version = "1".into(), ((OFFER, "accepted.extra.version"), None)),
-        row("version signed", |f| f.token.version = "1".into(), same(SIGNATURE)),
+        row("name accepted", |f| f.offer.asset_info.name = "USD Coin".into(), ((OFFER, "accepted.extra.name"), None)),
+        row("name signed", |f| f.asset_info.name = "USD Coin".into(), same(SIGNATURE)),
+        row("version accepted", |f| f.offer.asset_info.version = "1".into(), ((OFFER, "accepted.extra.version"), None)),
+        row("version signed", |f| f.asset_info.version = "1".into(), same(SIGNATURE)),
         row(
             "no domain accepted",
             |f| f.change = |json| json["accepted"]["extra"] = Value::Null,

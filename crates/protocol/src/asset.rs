@@ -13,7 +13,7 @@ pub struct Asset {
 
 /// A token as a payer must know it: its EIP-712 domain and its decimal places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct AssetInfo {
     /// Network and contract.
     pub asset: Asset,
     /// EIP-712 domain name. Must equal the contract's `name()`; the binary compares them at start.
@@ -41,7 +41,7 @@ const USDC: &[(u64, &str, &str)] = &[
     (1328, "0x4fCF1784B31630811181f670Aea7A7bEF803eaED", "USDC"),
 ];
 
-impl Token {
+impl AssetInfo {
     /// The USDC that x402 clients expect on `network`, where the reference table has one.
     #[must_use]
     pub fn usdc(network: Network) -> Option<Self> {
@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn every_listed_token_has_a_checksummed_address() {
         for (chain_id, ..) in USDC {
-            assert!(Token::usdc(Network { chain_id: *chain_id }).is_some(), "{chain_id}");
+            assert!(AssetInfo::usdc(Network { chain_id: *chain_id }).is_some(), "{chain_id}");
         }
-        assert_eq!(Token::usdc(Network { chain_id: 31337 }), None);
+        assert_eq!(AssetInfo::usdc(Network { chain_id: 31337 }), None);
     }
 }

@@ -4,7 +4,7 @@ mod verify;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 
-use crate::{Amount, Asset, Payee, Payer, Signature, Token};
+use crate::{Amount, Asset, AssetInfo, Payee, Payer, Signature};
 
 pub use verify::{Proven, Window, match_offer, verify};
 
@@ -52,7 +52,7 @@ impl Fields {
 
     /// The EIP-712 digest that the payer signs for `token`.
     #[must_use]
-    pub fn digest(&self, token: &Token) -> B256 {
+    pub fn digest(&self, token: &AssetInfo) -> B256 {
         let mut words = [0; 32 * 7];
         fill(
             &mut words,
@@ -110,7 +110,7 @@ impl Authorization {
 
 /// The EIP-712 domain separator of a token. Equals the contract's own `DOMAIN_SEPARATOR()` when name and version are right.
 #[must_use]
-pub fn domain_separator(token: &Token) -> B256 {
+pub fn domain_separator(token: &AssetInfo) -> B256 {
     let mut words = [0; 32 * 5];
     fill(
         &mut words,
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     pub(crate) const KEY_0: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
     /// The fixture of reference x402 §18.
-    pub(crate) fn fixture() -> (Token, Fields) {
+    pub(crate) fn fixture() -> (AssetInfo, Fields) {
         let fields = Fields {
             from: address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
             to: address!("209693Bc6afc0C5328bA36FaF03C514EF312287C"),
@@ -157,7 +157,7 @@ pub(crate) mod tests {
             valid_before: U256::from(2_000_000_000u64),
             nonce: B256::new(hex!("f3746613c2d920b5fdabc0856f2aeb2d4f88ee6037b8cc5d04a71a4462f13480")),
         };
-        (Token::usdc(Network::BASE_SEPOLIA).unwrap(), fields)
+        (AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(), fields)
     }
 
     #[test]
@@ -178,7 +178,7 @@ pub(crate) mod tests {
             (42161, hex!("08d11903f8419e68b1b8721bcbe2e9fc68569122a77ef18c216f10b3b5112c78")),
             (43114, hex!("bbea200329a938bc3438984a49cb0732e66d66d7bd59c127abacc1710e77f7b3")),
         ] {
-            let token = Token::usdc(Network { chain_id }).unwrap();
+            let token = AssetInfo::usdc(Network { chain_id }).unwrap();
             assert_eq!(domain_separator(&token), B256::new(want), "{chain_id}");
         }
     }

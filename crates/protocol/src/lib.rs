@@ -24,7 +24,7 @@ mod signature;
 pub mod x402;
 
 pub use amount::{Amount, NotAnAmount, parse_atomic, parse_decimal, print_decimal};
-pub use asset::{Asset, Token};
+pub use asset::{Asset, AssetInfo};
 pub use exact::{Authorization, ClaimKey, Proven, verify};
 pub use network::{Network, NotANetwork};
 pub use offer::Offer;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use protocol::exact::{Fields, Window};
 use protocol::x402::{Credential, Version, decode_header};
-use protocol::{Key, Network, Offer, Payee, Signature, Token, verify};
+use protocol::{AssetInfo, Key, Network, Offer, Payee, Signature, verify};
 use serde_json::{Value, json};
 
 const HEADERS: u64 = 10_000;
@@ -45,10 +45,10 @@ fn fixture() -> (Fields, Offer, Signature) {
         valid_before: U256::from(2_000_000_000u64),
         nonce: B256::new(hex!("f3746613c2d920b5fdabc0856f2aeb2d4f88ee6037b8cc5d04a71a4462f13480")),
     };
-    let token = Token::usdc(Network::BASE_SEPOLIA).expect("in the table");
+    let token = AssetInfo::usdc(Network::BASE_SEPOLIA).expect("in the table");
     let key = Key::from_hex("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").expect("a key");
     let signature = key.sign_now(fields.digest(&token)).expect("a valid key signs");
-    let offer = Offer { token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 };
+    let offer = Offer { asset_info: token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 };
     (fields, offer, signature)
 }
 
@@ -179,7 +179,7 @@ fn what_is_accepted_is_what_was_signed() {
             assert_eq!(authorization.fields(), fields, "header {seed}");
             assert_eq!(authorization.signature, signature, "header {seed}");
             assert_eq!(authorization.amount(), offers[0].amount(), "header {seed}");
-            assert_eq!(authorization.key, fields.key(offers[0].token.asset), "header {seed}");
+            assert_eq!(authorization.key, fields.key(offers[0].asset_info.asset), "header {seed}");
         }
     }
 

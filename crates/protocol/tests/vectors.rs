@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 use protocol::exact::{Fields, TRANSFER_TYPEHASH, Window, domain_separator};
 use protocol::x402::{Challenge, Credential, Version, encode_header};
-use protocol::{Asset, AssetAddress, Key, Network, Offer, Signature, Signer, Token, verify};
+use protocol::{Asset, AssetAddress, AssetInfo, Key, Network, Offer, Signature, Signer, verify};
 use serde_json::{Value, json};
 
 fn vectors() -> Value {
@@ -32,9 +32,9 @@ fn address(object: &Value, name: &str) -> Address {
     text(object, name).parse().expect("an address")
 }
 
-fn token(domain: &Value) -> Token {
+fn token(domain: &Value) -> AssetInfo {
     let network = Network { chain_id: count(domain, "chain_id") };
-    Token {
+    AssetInfo {
         asset: Asset { network, address: AssetAddress(address(domain, "asset")) },
         name: text(domain, "name").to_owned(),
         version: text(domain, "version").to_owned(),
@@ -73,7 +73,7 @@ fn domain_separators() {
     let vectors = vectors();
     for row in rows(&vectors, "domains") {
         let token = token(row);
-        assert_eq!(Token::usdc(token.asset.network).as_ref(), Some(&token), "{row}");
+        assert_eq!(AssetInfo::usdc(token.asset.network).as_ref(), Some(&token), "{row}");
         assert_eq!(domain_separator(&token), hash(row, "separator"), "{row}");
     }
 }

@@ -15,7 +15,7 @@
 use alloy_primitives::{B256, U256};
 use protocol::exact::Fields;
 use protocol::x402::{Challenge, Credential, Version};
-use protocol::{Offer, SignFault, Signer, Token};
+use protocol::{AssetInfo, Offer, SignFault, Signer};
 
 /// The longest validity that is signed, whatever an offer asks for: a payee has no use for an authorization of a day.
 const VALIDITY_MAX_S: u64 = 600;
@@ -36,7 +36,8 @@ pub enum Declined {
 /// # Errors
 /// [`Declined`]; nothing was signed.
 pub fn choose(challenge: &Challenge, max_atomic: u128) -> Result<&Offer, Declined> {
-    let known = challenge.offers.iter().filter(|offer| Token::usdc(offer.network()).as_ref() == Some(&offer.token));
+    let known =
+        challenge.offers.iter().filter(|offer| AssetInfo::usdc(offer.network()).as_ref() == Some(&offer.asset_info));
     let cheapest = known.min_by_key(|offer| offer.amount_atomic).ok_or(Declined::UnknownToken)?;
     if cheapest.amount_atomic > max_atomic {
         return Err(Declined::TooExpensive(cheapest.amount_atomic));
@@ -73,7 +74,7 @@ pub async fn sign<S: Signer>(
         valid_before: U256::from(valid_before),
         nonce,
     };
-    let signature = signer.sign(fields.digest(&offer.token)).await?;
+    let signature = signer.sign(fields.digest(&offer.asset_info)).await?;
     let header =
         Credential::print(Version::V2, offer, &challenge.resource.url, &fields, &signature).ok_or(SignFault)?;
     Ok(Payment { header, fields })
@@ -88,7 +89,7 @@ mod tests {
     fn challenge(prices: &[u128]) -> Challenge {
         let payee: Payee = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap();
         let offer = |amount_atomic: &u128| Offer {
-            token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+            asset_info: AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(),
             amount_atomic: *amount_atomic,
             payee,
             max_timeout_s: 60,
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn a_token_that_only_looks_like_usdc_is_not_paid() {
         let mut fake = challenge(&[1]);
-        fake.offers[0].token.name = "USD Coin".to_owned();
+        fake.offers[0].asset_info.name = "USD Coin".to_owned();
         assert_eq!(choose(&fake, 10), Err(Declined::UnknownToken));
     }
 }

@@ -143,7 +143,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         self.after_revert(hold, Some(receipt.chain_tx)).await
     }
 
-    /// The transfer was refused by the token: was the authorization used, is it gone, or is the payer's wallet empty?
+    /// The transfer was refused by the asset_info: was the authorization used, is it gone, or is the payer's wallet empty?
     async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>) -> Settlement {
         match self.landed(hold).await {
             Ok(Landed::Paid(settled)) => Settlement::Settled(settled),

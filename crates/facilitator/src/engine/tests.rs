@@ -19,7 +19,7 @@ use ledger::{
     AnswerState, BlockRef, BurnReason, Change, Entry, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step,
 };
 use protocol::exact::Fields;
-use protocol::{Authorization, ClaimKey, Key, MoneyState, Network, Payee, Settled, Signer, Token};
+use protocol::{AssetInfo, Authorization, ClaimKey, Key, MoneyState, Network, Payee, Settled, Signer};
 
 use super::token::{CANCELED, USED};
 use super::*;
@@ -395,7 +395,7 @@ fn lane_key() -> Key {
 }
 
 fn token() -> Address {
-    Token::usdc(Network::BASE_SEPOLIA).unwrap().asset.address.0
+    AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap().asset.address.0
 }
 
 fn nonce(number: u8) -> B256 {
@@ -404,7 +404,7 @@ fn nonce(number: u8) -> B256 {
 
 /// Holds that differ in id and nonce.
 fn hold(number: u8) -> Hold {
-    let token = Token::usdc(Network::BASE_SEPOLIA).unwrap();
+    let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
     let fields = Fields {
         from: payer(),
         to: PAYEE,

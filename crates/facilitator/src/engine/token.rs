@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent};
 use protocol::exact::domain_separator;
-use protocol::{Authorization, Token};
+use protocol::{AssetInfo, Authorization};
 
 use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFault};
 
@@ -91,7 +91,7 @@ fn is_transfer(log: &Log, authorization: &Authorization) -> bool {
 
 /// What a token's contract says otherwise than the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
+pub enum AssetFault {
     /// No contract at the address.
     #[error("address: there is no contract at this address on this network")]
     NoContract,
@@ -115,8 +115,8 @@ pub enum TokenFault {
 /// Compares a configured token with its contract.
 ///
 /// # Errors
-/// [`NodeFault`] when nobody can say now; otherwise the first [`TokenFault`].
-pub async fn check_token<N: Node>(node: &N, token: &Token) -> Result<Result<(), TokenFault>, NodeFault> {
+/// [`NodeFault`] when nobody can say now; otherwise the first [`AssetFault`].
+pub async fn check_asset<N: Node>(node: &N, token: &AssetInfo) -> Result<Result<(), AssetFault>, NodeFault> {
     let to = token.asset.address.0;
     let call = |data: Vec<u8>| EthCall { from: Address::ZERO, to, data: data.into() };
     let calls = [
@@ -132,25 +132,25 @@ pub async fn check_token<N: Node>(node: &N, token: &Token) -> Result<Result<(), 
         Some(CallResult::Reverted) | None => Bytes::new(),
     };
     if results.iter().all(|result| *result == CallResult::Returned(Bytes::new())) {
-        return Ok(Err(TokenFault::NoContract));
+        return Ok(Err(AssetFault::NoContract));
     }
     let name = abi::nameCall::abi_decode_returns(&bytes(0)).unwrap_or_default();
     if name != token.name {
-        return Ok(Err(TokenFault::Name(name)));
+        return Ok(Err(AssetFault::Name(name)));
     }
     let version = abi::versionCall::abi_decode_returns(&bytes(1)).unwrap_or_default();
     if version != token.version {
-        return Ok(Err(TokenFault::Version(version)));
+        return Ok(Err(AssetFault::Version(version)));
     }
     let decimals = abi::decimalsCall::abi_decode_returns(&bytes(2)).unwrap_or_default();
     if decimals != token.decimals {
-        return Ok(Err(TokenFault::Decimals(decimals)));
+        return Ok(Err(AssetFault::Decimals(decimals)));
     }
     if bytes(3).as_ref() != domain_separator(token).as_slice() {
-        return Ok(Err(TokenFault::Domain));
+        return Ok(Err(AssetFault::Domain));
     }
     if bytes(4).len() != 32 {
-        return Ok(Err(TokenFault::NotEip3009));
+        return Ok(Err(AssetFault::NotEip3009));
     }
     Ok(Ok(()))
 }

@@ -18,7 +18,7 @@ use ledger::{
 };
 use protocol::exact::Fields;
 use protocol::x402::{Credential, Receipt, Version};
-use protocol::{ClaimKey, Key, Network, Offer, Payee, Proven, Refusal, Settled, Signature, Token};
+use protocol::{AssetInfo, ClaimKey, Key, Network, Offer, Payee, Proven, Refusal, Settled, Signature};
 
 use crate::{
     Answer, Call, Check, Closed, DefaultAction, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened, Outcome,
@@ -268,7 +268,7 @@ fn step_word(step: Step) -> String {
 
 fn offer() -> Offer {
     Offer {
-        token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+        asset_info: AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(),
         amount_atomic: AMOUNT,
         payee: Payee(address!("209693Bc6afc0C5328bA36FaF03C514EF312287C")),
         max_timeout_s: 60,
@@ -339,7 +339,7 @@ impl Payment {
     }
 
     fn signature(&self) -> Signature {
-        Key::from_hex(self.key).unwrap().sign_now(self.fields.digest(&self.offer.token)).unwrap()
+        Key::from_hex(self.key).unwrap().sign_now(self.fields.digest(&self.offer.asset_info)).unwrap()
     }
 
     fn header(&self) -> String {
@@ -348,7 +348,7 @@ impl Payment {
 
     fn authorization(&self) -> protocol::Authorization {
         protocol::Authorization {
-            key: self.fields.key(self.offer.token.asset),
+            key: self.fields.key(self.offer.asset_info.asset),
             payee: Payee(self.fields.to),
             amount_atomic: self.fields.value.to(),
             valid_after_s: self.fields.valid_after.to(),
@@ -362,7 +362,7 @@ impl Payment {
 fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String {
     let opened = now(rig(world).open(snapshot, call));
     match &opened {
-        Opened::Free => "free".to_owned(),
+        Opened::Free(_) => "free".to_owned(),
         Opened::Blocked => "blocked".to_owned(),
         Opened::Challenge { challenge, refusal } => {
             assert_eq!(challenge.error, refusal.map_or("payment_required", Refusal::code));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Uri;
-use protocol::{Asset, AssetAddress, Network, Token};
+use protocol::{Asset, AssetAddress, AssetInfo, Network};
 
 use super::reader::{At, Entry, Fields, Node, Reader};
 
@@ -24,7 +24,7 @@ pub(crate) struct NetworkConfig {
     /// Its nodes; exactly one in this version. May hold an access key, so `Debug` leaves them out.
     pub(crate) rpc_urls: Vec<String>,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
-    pub(crate) tokens: Vec<Token>,
+    pub(crate) tokens: Vec<AssetInfo>,
 }
 
 impl fmt::Debug for NetworkConfig {
@@ -41,7 +41,7 @@ impl fmt::Debug for NetworkConfig {
 pub(super) fn networks<'d>(
     reader: &mut Reader<'d>,
     node: &Node<'d>,
-    tokens: &mut Vec<Token>,
+    tokens: &mut Vec<AssetInfo>,
 ) -> Option<Vec<NetworkConfig>> {
     let entries = reader.entries(node, NETWORKS_FIX)?;
     if entries.len() > MAX_NETWORKS {
@@ -56,7 +56,7 @@ pub(super) fn networks<'d>(
     read.into_iter().collect()
 }
 
-fn network<'d>(reader: &mut Reader<'d>, entry: &Entry<'d>, all_tokens: &mut Vec<Token>) -> Option<NetworkConfig> {
+fn network<'d>(reader: &mut Reader<'d>, entry: &Entry<'d>, all_tokens: &mut Vec<AssetInfo>) -> Option<NetworkConfig> {
     let network = network_id(reader, entry);
     let fields = reader.fields(&entry.node, "networks.<caip2>")?;
     let rpc_urls = rpc_urls(reader, &fields);
@@ -123,8 +123,8 @@ fn check_url(text: &str) -> Result<(), &'static str> {
     if port_is_wrong { Err("has a wrong port") } else { Ok(()) }
 }
 
-fn default_token(reader: &mut Reader<'_>, at: &At, network: Network) -> Option<Vec<Token>> {
-    match Token::usdc(network) {
+fn default_token(reader: &mut Reader<'_>, at: &At, network: Network) -> Option<Vec<AssetInfo>> {
+    match AssetInfo::usdc(network) {
         Some(token) => Some(vec![token]),
         None => reader.mistake(
             &at.key("assets", at.line),
@@ -134,7 +134,7 @@ fn default_token(reader: &mut Reader<'_>, at: &At, network: Network) -> Option<V
     }
 }
 
-fn assets<'d>(reader: &mut Reader<'d>, node: &Node<'d>, network: Option<Network>) -> Option<Vec<Token>> {
+fn assets<'d>(reader: &mut Reader<'d>, node: &Node<'d>, network: Option<Network>) -> Option<Vec<AssetInfo>> {
     let items = reader.items(node, ASSETS_FIX)?;
     if items.is_empty() {
         return reader.mistake(&node.at, "there is no token to be paid in.", ASSETS_FIX);
@@ -145,13 +145,13 @@ fn assets<'d>(reader: &mut Reader<'d>, node: &Node<'d>, network: Option<Network>
     }
     // Tokens of a network that is not known are read for their mistakes all the same.
     let on = network.unwrap_or(Network::BASE_SEPOLIA);
-    let mut tokens: Vec<Option<Token>> = Vec::new();
+    let mut tokens: Vec<Option<AssetInfo>> = Vec::new();
     for item in &items {
         let token = match item.is_mapping() {
             true => token(reader, item, on),
             false => known_token(reader, item, network),
         };
-        let twice = |token: &Token| tokens.iter().flatten().any(|other| other.asset == token.asset);
+        let twice = |token: &AssetInfo| tokens.iter().flatten().any(|other| other.asset == token.asset);
         if token.as_ref().is_some_and(twice) {
             reader.mistake::<()>(&item.at, "the token is listed twice.", "keep one of the two.");
         }
@@ -161,13 +161,13 @@ fn assets<'d>(reader: &mut Reader<'d>, node: &Node<'d>, network: Option<Network>
     tokens.into_iter().collect()
 }
 
-fn known_token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Option<Network>) -> Option<Token> {
+fn known_token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Option<Network>) -> Option<AssetInfo> {
     let text = reader.text(item, ASSETS_FIX)?;
     if !text.value.eq_ignore_ascii_case("usdc") {
         return reader.mistake(&item.at, format!("{} is not a token known by name.", text.shown()), ASSETS_FIX);
     }
     let network = network?;
-    match Token::usdc(network) {
+    match AssetInfo::usdc(network) {
         Some(token) => Some(token),
         None => reader.mistake(
             &item.at,
@@ -177,7 +177,7 @@ fn known_token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Option<Net
     }
 }
 
-fn token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Network) -> Option<Token> {
+fn token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Network) -> Option<AssetInfo> {
     let fields = reader.fields(item, "networks.<caip2>.assets[]")?;
     let address = token_address(reader, &fields);
     let name = domain_word(reader, &fields, "name");
@@ -186,7 +186,7 @@ fn token<'d>(reader: &mut Reader<'d>, item: &Node<'d>, network: Network) -> Opti
         .required(&fields, "decimals", "write the token's decimal places, such as decimals: 6.")
         .and_then(|node| reader.whole(&node, 0..=MAX_DECIMALS, "decimal places"))
         .and_then(|places| u8::try_from(places).ok());
-    Some(Token { asset: Asset { network, address: address? }, name: name?, version: version?, decimals: decimals? })
+    Some(AssetInfo { asset: Asset { network, address: address? }, name: name?, version: version?, decimals: decimals? })
 }
 
 fn token_address<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<AssetAddress> {

@@ -1,7 +1,7 @@
 //! Routes and their prices.
 
 use http::Method;
-use protocol::{NotAnAmount, Token, parse_decimal};
+use protocol::{AssetInfo, NotAnAmount, parse_decimal};
 
 use super::reader::{At, Fields, Node, Reader};
 
@@ -37,7 +37,7 @@ pub(crate) enum PriceConfig {
 }
 
 /// Reads `routes`. Every price must be exact in each of `tokens`.
-pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Token]) -> Option<Vec<RouteConfig>> {
+pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<Vec<RouteConfig>> {
     let fix = "write at least one route, such as `- path: /health` with `free: true` beneath it.";
     let items = reader.items(node, fix)?;
     if items.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Tok
     routes.into_iter().map(|(_, route)| route).collect()
 }
 
-fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[Token]) -> Option<RouteConfig> {
+fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[AssetInfo]) -> Option<RouteConfig> {
     let fields = reader.fields(item, "routes[]")?;
     let path = path(reader, &fields);
     let method = match fields.get("method") {
@@ -98,7 +98,7 @@ fn method<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Method> {
     reader.mistake(&node.at, what, fix)
 }
 
-fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[Token]) -> Option<PriceConfig> {
+fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo]) -> Option<PriceConfig> {
     let free = match fields.get("free") {
         Some(node) => Some(reader.truth(&node)?),
         None => None,
@@ -123,7 +123,7 @@ fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[Token]) -> 
     }
 }
 
-fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Token]) -> Option<PriceConfig> {
+fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<PriceConfig> {
     let text = reader.text(node, PRICE_FIX)?;
     let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
     let refuse = |why: &str| format!("{} is not a price: {why}.", text.shown());
@@ -149,7 +149,7 @@ fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Token]) -> Op
     Some(PriceConfig::Due { dollars: dollars.to_owned() })
 }
 
-fn not_in_token(shown: &str, token: &Token, why: NotAnAmount) -> String {
+fn not_in_token(shown: &str, token: &AssetInfo, why: NotAnAmount) -> String {
     let (name, network) = (&token.name, token.asset.network);
     match why {
         NotAnAmount::TooFine => {

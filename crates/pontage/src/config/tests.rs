@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protocol::{Network, Token};
+use protocol::{AssetInfo, Network};
 
 use super::keys::{KEYS, nearest};
 use super::secret::SecretFault;
@@ -71,7 +71,7 @@ fn defaults() {
     assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
     assert_eq!(config.replay, ReplayConfig::default());
     assert_eq!(config.routes[0].line, 7);
-    let usdc = Token::usdc(Network::BASE_SEPOLIA).expect("Base Sepolia has a USDC");
+    let usdc = AssetInfo::usdc(Network::BASE_SEPOLIA).expect("Base Sepolia has a USDC");
     assert_eq!(config.networks[0].tokens, [usdc]);
 }
 

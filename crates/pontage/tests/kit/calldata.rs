@@ -18,7 +18,7 @@ fn number(value: impl Into<U256>) -> B256 {
 
 /// Lands an authorization. Anyone who knows the signature can.
 pub(crate) fn land(payer: &Payer, offer: &Offer, fields: &Fields) -> String {
-    let (v, r, s) = payer.key.sign_now(fields.digest(&offer.token)).expect("a signature").parts();
+    let (v, r, s) = payer.key.sign_now(fields.digest(&offer.asset_info)).expect("a signature").parts();
     let words = [
         fields.from.into_word(),
         fields.to.into_word(),
@@ -40,7 +40,7 @@ pub(crate) fn cancel(payer: &Payer, offer: &Offer, fields: &Fields) -> String {
     content.extend_from_slice(fields.from.into_word().as_slice());
     content.extend_from_slice(fields.nonce.as_slice());
     let mut typed = vec![0x19, 0x01];
-    typed.extend_from_slice(domain_separator(&offer.token).as_slice());
+    typed.extend_from_slice(domain_separator(&offer.asset_info).as_slice());
     typed.extend_from_slice(keccak256(content).as_slice());
     let (v, r, s) = payer.key.sign_now(keccak256(typed)).expect("a signature").parts();
     let words = [fields.from.into_word(), fields.nonce, number(U256::from(v)), r, s];

@@ -82,7 +82,7 @@ impl Payer {
 
     /// Signs fields for an offer, in a version's header.
     pub(crate) fn sign(&self, version: Version, offer: &Offer, fields: &Fields) -> String {
-        let signature = self.key.sign_now(fields.digest(&offer.token)).expect("a signature");
+        let signature = self.key.sign_now(fields.digest(&offer.asset_info)).expect("a signature");
         Credential::print(version, offer, "http://localhost/", fields, &signature).expect("a header")
     }
 

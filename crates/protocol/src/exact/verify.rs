@@ -66,12 +66,12 @@ pub fn verify(credential: &Credential, offers: &[Offer], window: Window) -> Resu
         return Err(Refusal::ValidAfter);
     }
     let signature = Signature::from_bytes(&credential.signature).ok_or(Refusal::SignatureShape)?;
-    if signature.recover(fields.digest(&offer.token)) != Some(fields.from) {
+    if signature.recover(fields.digest(&offer.asset_info)) != Some(fields.from) {
         return Err(Refusal::Signature);
     }
     Ok(Proven {
         authorization: Authorization {
-            key: fields.key(offer.token.asset),
+            key: fields.key(offer.asset_info.asset),
             payee: offer.payee,
             amount_atomic: offer.amount_atomic,
             valid_after_s,
@@ -114,12 +114,12 @@ pub fn match_offer<'a>(accepted: &Accepted, offers: &'a [Offer]) -> Result<&'a O
 
 fn differences(terms: &Terms, offer: &Offer) -> [(bool, &'static str); 6] {
     [
-        (terms.asset == offer.token.asset.address, "accepted.asset"),
+        (terms.asset == offer.asset_info.asset.address, "accepted.asset"),
         (terms.pay_to == offer.payee, "accepted.payTo"),
         (terms.amount_atomic == offer.amount_atomic, "accepted.amount"),
         (terms.max_timeout_s == offer.max_timeout_s, "accepted.maxTimeoutSeconds"),
-        (terms.name.as_deref() == Some(offer.token.name.as_str()), "accepted.extra.name"),
-        (terms.version.as_deref() == Some(offer.token.version.as_str()), "accepted.extra.version"),
+        (terms.name.as_deref() == Some(offer.asset_info.name.as_str()), "accepted.extra.name"),
+        (terms.version.as_deref() == Some(offer.asset_info.version.as_str()), "accepted.extra.version"),
     ]
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::header::decode_header;
 use super::json::get;
-use crate::{Asset, AssetAddress, Network, Offer, Payee, Token, parse_atomic};
+use crate::{Asset, AssetAddress, AssetInfo, Network, Offer, Payee, parse_atomic};
 
 /// What is being paid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl Challenge {
                 "mimeType": "",
                 "payTo": offer.payee.to_string(),
                 "maxTimeoutSeconds": offer.max_timeout_s,
-                "asset": offer.token.asset.address.to_string(),
-                "extra": { "name": offer.token.name, "version": offer.token.version },
+                "asset": offer.asset_info.asset.address.to_string(),
+                "extra": { "name": offer.asset_info.name, "version": offer.asset_info.version },
             }))
         };
         let mut seen = BTreeSet::new();
@@ -99,10 +99,10 @@ pub(super) fn print_offer(offer: &Offer) -> Value {
         "scheme": "exact",
         "network": offer.network().to_string(),
         "amount": offer.amount_atomic.to_string(),
-        "asset": offer.token.asset.address.to_string(),
+        "asset": offer.asset_info.asset.address.to_string(),
         "payTo": offer.payee.to_string(),
         "maxTimeoutSeconds": offer.max_timeout_s,
-        "extra": { "name": offer.token.name, "version": offer.token.version },
+        "extra": { "name": offer.asset_info.name, "version": offer.asset_info.version },
     })
 }
 
@@ -117,9 +117,9 @@ fn parse_offer(value: &Value) -> Option<Offer> {
     let payee: Payee = text(object, "payTo")?.parse().ok()?;
     let extra = object.get("extra")?.as_object()?;
     let asset = Asset { network, address };
-    let decimals = Token::usdc(network).filter(|token| token.asset == asset).map_or(6, |token| token.decimals);
+    let decimals = AssetInfo::usdc(network).filter(|token| token.asset == asset).map_or(6, |token| token.decimals);
     Some(Offer {
-        token: Token { asset, name: text(extra, "name")?, version: text(extra, "version")?, decimals },
+        asset_info: AssetInfo { asset, name: text(extra, "name")?, version: text(extra, "version")?, decimals },
         amount_atomic: parse_atomic(&text(object, "amount")?).ok()?,
         payee,
         max_timeout_s: object.get("maxTimeoutSeconds")?.as_u64()?,
@@ -135,7 +135,7 @@ mod tests {
         Challenge {
             resource: Resource { url: "http://127.0.0.1:1/paid".to_owned() },
             offers: vec![Offer {
-                token: Token::usdc(Network::BASE_SEPOLIA).unwrap(),
+                asset_info: AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(),
                 amount_atomic: 10_000,
                 payee: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap(),
                 max_timeout_s: 60,
@@ -157,7 +157,7 @@ mod tests {
         challenge.offers.push(challenge.offers[0].clone());
         assert_eq!(challenge.to_v1_accepts().len(), 1);
         challenge.offers.pop();
-        challenge.offers[0].token.asset.network = Network { chain_id: 31337 };
+        challenge.offers[0].asset_info.asset.network = Network { chain_id: 31337 };
         assert!(challenge.to_v1_accepts().is_empty());
     }
 

@@ -7,8 +7,8 @@ use protocol::{Offer, Proven, exact::Window};
 use super::*;
 
 fn proven() -> Proven {
-    let token = Token::usdc(Network::BASE_SEPOLIA).unwrap();
-    let offer = Offer { token, amount_atomic: AMOUNT, payee: Payee(PAYEE), max_timeout_s: 60 };
+    let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
+    let offer = Offer { asset_info: token, amount_atomic: AMOUNT, payee: Payee(PAYEE), max_timeout_s: 60 };
     let authorization = hold(0).authorization;
     let header = Credential::print(Version::V2, &offer, "", &authorization.fields(), &authorization.signature);
     let credential = Credential::parse(header.unwrap().as_bytes()).unwrap();

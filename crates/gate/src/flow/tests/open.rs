@@ -47,9 +47,9 @@ type Bad = (fn(&mut Payment), &'static str, &'static str);
 fn credentials_that_are_refused_before_the_chain_is_read() {
     let rows: &[Bad] = &[
         // v2 names its token, v1 none: without a network of ours there is nothing to look up.
-        (|p| p.offer.token.asset.network = MAINNET, "challenge invalid_exact_evm_network_mismatch", "recall"),
+        (|p| p.offer.asset_info.asset.network = MAINNET, "challenge invalid_exact_evm_network_mismatch", "recall"),
         (
-            |p| (p.offer.token.asset.network, p.version) = (MAINNET, Version::V1),
+            |p| (p.offer.asset_info.asset.network, p.version) = (MAINNET, Version::V1),
             "challenge invalid_exact_evm_network_mismatch",
             "",
         ),

@@ -111,7 +111,7 @@ fn a_known_claim_is_answered_before_offer_times_and_chain() {
         ("price", |_| {}, |offer| offer.amount_atomic = 1, same),
         ("payee", |_| {}, |offer| offer.payee = Payee(settled().payer.0), same),
         ("timeout", |_| {}, |offer| offer.max_timeout_s = 1, same),
-        ("domain", |_| {}, |offer| offer.token.name = "New Dollar".to_owned(), same),
+        ("domain", |_| {}, |offer| offer.asset_info.name = "New Dollar".to_owned(), same),
         ("terms of the header", |_| {}, |_| {}, |payment| payment.offer.amount_atomic = 1),
         ("v1", |_| {}, |_| {}, |payment| payment.version = Version::V1),
         ("v1, expired", |world| world.now_s.set(NOW_S + 3_600), |_| {}, |payment| payment.version = Version::V1),
@@ -275,7 +275,7 @@ fn the_claim_that_a_wait_ends_with_is_judged_again() {
 #[test]
 fn a_v1_retry_finds_its_claim_on_a_route_with_another_token() {
     let mut euro = offer();
-    euro.token.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
+    euro.asset_info.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
     let mut snapshot = snapshot_of(vec![offer()]);
     snapshot.routes[2].price = Price::Due(vec![euro.clone()]);
     let payment = payment().with(|p| {
@@ -295,7 +295,7 @@ fn a_v1_retry_finds_its_claim_on_a_route_with_another_token() {
 #[test]
 fn a_retry_finds_its_claim_when_its_token_is_no_longer_accepted() {
     let mut euro = offer();
-    euro.token.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
+    euro.asset_info.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
     let world = World::new();
     world.put(&payment(), posted(), AnswerState::Live);
     let header = payment().header();

@@ -5,7 +5,7 @@ use super::*;
 use crate::exact::Fields;
 use crate::exact::tests::{KEY_0, fixture};
 use crate::x402::{Version, decode_header, encode_header};
-use crate::{AssetAddress, Key, Network, Signer, Token};
+use crate::{AssetAddress, AssetInfo, Key, Network, Signer};
 
 /// 60 seconds before the fixture ends, so that its offer's whole `maxTimeoutSeconds` is used.
 const NOW_S: u64 = 1_999_999_940;
@@ -16,10 +16,10 @@ const ORDER: [u8; 32] = hex!("fffffffffffffffffffffffffffffffebaaedce6af48a03bbf
 
 fn offer() -> Offer {
     let (token, fields) = fixture();
-    Offer { token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 }
+    Offer { asset_info: token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 }
 }
 
-fn sign(key: &str, fields: &Fields, token: &Token) -> Vec<u8> {
+fn sign(key: &str, fields: &Fields, token: &AssetInfo) -> Vec<u8> {
     Key::from_hex(key).unwrap().sign_now(fields.digest(token)).unwrap().as_bytes().to_vec()
 }
 
@@ -30,12 +30,12 @@ fn echo(offer: &Offer) -> Accepted {
         scheme: "exact".to_owned(),
         network: Some(offer.network()),
         terms: Some(Terms {
-            asset: offer.token.asset.address,
+            asset: offer.asset_info.asset.address,
             pay_to: offer.payee,
             amount_atomic: offer.amount_atomic,
             max_timeout_s: offer.max_timeout_s,
-            name: Some(offer.token.name.clone()),
-            version: Some(offer.token.version.clone()),
+            name: Some(offer.asset_info.name.clone()),
+            version: Some(offer.asset_info.version.clone()),
         }),
     }
 }
@@ -68,7 +68,7 @@ fn an_accepted_credential_gives_the_offer_and_what_was_signed() {
         assert_eq!(authorization.fields(), fixture().1);
         assert_eq!(authorization.amount(), offer().amount());
         assert_eq!(authorization.payee, offer().payee);
-        assert_eq!(authorization.key, fixture().1.key(offer().token.asset));
+        assert_eq!(authorization.key, fixture().1.key(offer().asset_info.asset));
         assert_eq!(authorization.signature.as_bytes().to_vec(), credential.signature);
         assert_eq!((authorization.valid_after_s, authorization.valid_before_s), (0, 2_000_000_000));
     }
@@ -333,7 +333,7 @@ fn both_values_of_v_are_the_payers_own() {
 #[test]
 fn a_signature_over_anything_else_is_refused() {
     let (token, fields) = fixture();
-    let token_at = |change: fn(&mut Token)| {
+    let token_at = |change: fn(&mut AssetInfo)| {
         let mut token = token.clone();
         change(&mut token);
         sign(KEY_0, &fields, &token)
@@ -369,9 +369,9 @@ fn a_signature_over_anything_else_is_refused() {
 
 /// Four offers: two tokens on one network, one token at two prices for two payees on another.
 fn menu() -> [Offer; 4] {
-    let base = Offer { token: Token::usdc(Network { chain_id: 8453 }).unwrap(), ..offer() };
+    let base = Offer { asset_info: AssetInfo::usdc(Network { chain_id: 8453 }).unwrap(), ..offer() };
     let mut other_token = Offer { amount_atomic: 20_000, ..offer() };
-    other_token.token.asset.address = AssetAddress(STRANGER);
+    other_token.asset_info.asset.address = AssetAddress(STRANGER);
     let dear = Offer { payee: Payee(STRANGER), amount_atomic: 30_000, ..base.clone() };
     [offer(), other_token, base, dear]
 }
@@ -384,9 +384,9 @@ fn the_accepted_offer_is_the_one_that_is_matched() {
         // Paid in full as well, so the signature is checked under the token that was accepted.
         let fields = Fields { to: offer.payee.0, value: U256::from(offer.amount_atomic), ..fixture().1 };
         let accepted = echo(offer);
-        let credential = Credential { accepted, fields, signature: sign(KEY_0, &fields, &offer.token) };
+        let credential = Credential { accepted, fields, signature: sign(KEY_0, &fields, &offer.asset_info) };
         let proven = verify(&credential, &menu, WINDOW).unwrap();
-        assert_eq!((proven.offer(), proven.authorization().key.asset), (offer, offer.token.asset));
+        assert_eq!((proven.offer(), proven.authorization().key.asset), (offer, offer.asset_info.asset));
     }
 }
 

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::exact::tests::{KEY_0, fixture};
 use crate::x402::HEADER_MAX_BYTES;
-use crate::{Asset, Key, Token};
+use crate::{Asset, AssetInfo, Key};
 
 fn offer() -> Offer {
     let (token, fields) = fixture();
-    Offer { token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 }
+    Offer { asset_info: token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 }
 }
 
 fn header(version: Version) -> String {
@@ -96,7 +96,7 @@ fn the_fixture_in_both_versions() {
     assert_eq!((v1.accepted.network, v2.accepted.network), (Some(Network::BASE_SEPOLIA), Some(Network::BASE_SEPOLIA)));
     assert_eq!(v1.accepted.terms, None);
     let terms = Terms {
-        asset: offer().token.asset.address,
+        asset: offer().asset_info.asset.address,
         pay_to: offer().payee,
         amount_atomic: 10_000,
         max_timeout_s: 60,
@@ -535,7 +535,7 @@ fn v1_has_no_header_for_a_network_without_a_name() {
     let (token, fields) = fixture();
     let signature = Key::from_hex(KEY_0).unwrap().sign_now(fields.digest(&token)).unwrap();
     let mut offer = offer();
-    offer.token.asset.network.chain_id = 31337;
+    offer.asset_info.asset.network.chain_id = 31337;
     assert_eq!(Credential::print(Version::V1, &offer, "", &fields, &signature), None);
     assert!(Credential::print(Version::V2, &offer, "", &fields, &signature).is_some());
 }
@@ -553,11 +553,11 @@ proptest! {
         let [from, to, payee, asset] = roles.map(Address::from);
         let [value, valid_after, valid_before] = [0, 1, 2].map(|at| U256::from_be_bytes(words[at]));
         let fields = Fields { from, to, value, valid_after, valid_before, nonce: B256::from(words[3]) };
-        let token = Token {
+        let token = AssetInfo {
             asset: Asset { network: Network { chain_id }, address: AssetAddress(asset) }, name, version, decimals: 6,
         };
-        let offer = Offer { token, amount_atomic, payee: Payee(payee), max_timeout_s };
-        let signature = Key::from_hex(KEY_0).unwrap().sign_now(fields.digest(&offer.token)).unwrap();
+        let offer = Offer { asset_info: token, amount_atomic, payee: Payee(payee), max_timeout_s };
+        let signature = Key::from_hex(KEY_0).unwrap().sign_now(fields.digest(&offer.asset_info)).unwrap();
         for version in [Version::V1, Version::V2] {
             let Some(header) = Credential::print(version, &offer, &url, &fields, &signature) else {
                 prop_assert!(version == Version::V1 && offer.network().v1_name().is_none());
@@ -565,8 +565,8 @@ proptest! {
             };
             let read = Credential::parse(header.as_bytes()).unwrap();
             let terms = Terms {
-                asset: offer.token.asset.address, pay_to: offer.payee, amount_atomic, max_timeout_s,
-                name: Some(offer.token.name.clone()), version: Some(offer.token.version.clone()),
+                asset: offer.asset_info.asset.address, pay_to: offer.payee, amount_atomic, max_timeout_s,
+                name: Some(offer.asset_info.name.clone()), version: Some(offer.asset_info.version.clone()),
             };
             prop_assert_eq!(read.fields, fields);
             prop_assert_eq!(read.signature, signature.as_bytes().to_vec());

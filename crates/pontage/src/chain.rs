@@ -12,7 +12,7 @@ use gate::{Check, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Key, MoneyState, Network, Proven, Signer};
 use store::Store;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::config::NetworkConfig;
@@ -21,6 +21,8 @@ use crate::snapshot::SETTLE_BUDGET_MS;
 
 /// How long a node may take for one request.
 const NODE_TIMEOUT_MS: u64 = 5_000;
+/// How many payments a worker may check against a node at once; further ones are told to come back.
+const CHECKS_MAX: usize = 512;
 /// How many holds may wait for a lane.
 const LANE_QUEUE_MAX: usize = 1_024;
 /// How many holds one journal step and one request to the node may carry.
@@ -51,7 +53,10 @@ pub(crate) struct LaneLink {
 
 /// The engines of every network, for one thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Chains(Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>);
+pub(crate) struct Chains {
+    engines: Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>,
+    checks: Rc<Semaphore>,
+}
 
 /// A clock that never goes back.
 #[derive(Clone, Debug)]
@@ -82,7 +87,9 @@ impl Submitter for LaneLink {
 
 impl Facilitator for Chains {
     async fn check(&self, proven: &Proven) -> Check {
-        match self.0.get(&proven.offer().network()) {
+        // Fresh keys with empty wallets cost their owner nothing: what they may ask of a node at once is bounded.
+        let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
+        match self.engines.get(&proven.offer().network()) {
             // A lane that takes no more work would leave the run unpaid.
             Some(engine) if engine.submitter.queue.capacity() > 0 && !engine.submitter.queue.is_closed() => {
                 engine.check(proven).await
@@ -92,7 +99,7 @@ impl Facilitator for Chains {
     }
 
     async fn settle(&self, hold: &Hold) -> Settlement {
-        match self.0.get(&hold.authorization.key.asset.network) {
+        match self.engines.get(&hold.authorization.key.asset.network) {
             Some(engine) => engine.settle(hold).await,
             None => Settlement::Unknown { chain_tx: None },
         }
@@ -102,7 +109,8 @@ impl Facilitator for Chains {
 impl Chains {
     /// The engines for the calling thread.
     pub(crate) fn new(links: &[ChainLink]) -> Self {
-        Self(Rc::new(links.iter().map(|link| (link.network, link.engine())).collect()))
+        let engines = links.iter().map(|link| (link.network, link.engine())).collect();
+        Self { engines: Rc::new(engines), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
     }
 }
 

@@ -94,7 +94,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                     journal.advance(record.hold.id, Step::Post(settled)).await?;
                     resolved = resolved.saturating_add(1);
                 }
-                Ok(Landed::Not | Landed::Gone) => {}
+                Ok(Landed::Not | Landed::Gone | Landed::Unlogged) => {}
                 Err(NodeFault) => continue,
             }
             journal.unwatch(record.hold.id).await?;
@@ -147,6 +147,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                 Landed::Gone => return Ok(Some(Step::Burn(BurnReason::SettlementRefused))),
                 // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
                 Landed::Foreign(_) => return Ok(expired.then_some(Step::Burn(BurnReason::ForeignTransfer))),
+                Landed::Unlogged => return Ok(expired.then_some(Step::Burn(BurnReason::SettlementRefused))),
                 Landed::Not if expired => return Ok(Some(never_moved(record.state))),
                 Landed::Not => {}
             }

@@ -54,6 +54,9 @@ pub(super) enum Landed {
     Foreign(Settled),
     /// Cancelled, or used for another transfer: it will never pay this hold.
     Gone,
+    /// Used, and no log says by whom since the block that was read at admission: the node's parts disagree for a moment, or a
+    /// reorg moved an older use. Such a use is no payment for this hold; it only may not be the last word.
+    Unlogged,
 }
 
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
@@ -155,7 +158,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                     Err(NodeFault) => Settlement::Unknown { chain_tx },
                 }
             }
-            Err(NodeFault) => Settlement::Unknown { chain_tx },
+            Ok(Landed::Unlogged) | Err(NodeFault) => Settlement::Unknown { chain_tx },
         }
     }
 
@@ -179,8 +182,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
         let from_block = hold.seen.number.saturating_add(1);
         let logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
-        // Used, yet no log: the node's parts disagree for a moment. Nobody can say now.
-        let log = logs.first().ok_or(NodeFault)?;
+        let Some(log) = logs.first() else { return Ok(Landed::Unlogged) };
         if log.topics.first() == Some(&CANCELED) {
             return Ok(Landed::Gone);
         }

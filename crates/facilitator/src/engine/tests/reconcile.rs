@@ -48,6 +48,8 @@ fn submitted_holds() {
         REVERTED(world);
     };
     let empty: Event = |world| world.balance.set(0);
+    // A reorg moved an older use of it.
+    let unlogged: Event = |world| world.pay(THEIRS, SEEN, payer());
     let emptied: Event = |world| {
         world.balance.set(0);
         REVERTED(world);
@@ -69,6 +71,9 @@ fn submitted_holds() {
         (&[5], 5, PAID_BY_STRANGER, None, "submitted, Kept"),
         (&[5], 5, PAID_BY_STRANGER, Some(0), "submitted, Kept"),
         (&[5], 5, PAID_BY_STRANGER, Some(1), "burnt ForeignTransfer, Kept, late"),
+        (&[5], 5, unlogged, None, "submitted, Kept"),
+        (&[5], 5, unlogged, Some(0), "submitted, Kept"),
+        (&[5], 5, unlogged, Some(1), "burnt SettlementRefused, Kept"),
         // Nobody: it may still land until a final block is later than its end.
         (&[5], 5, NOTHING, None, "submitted, Kept"),
         (&[5], 5, empty, None, "submitted, Kept"),

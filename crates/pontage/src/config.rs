@@ -34,6 +34,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 600_000;
 const DEFAULT_STORE: &str = "pontage.db";
 const MIB: u64 = 1024 * 1024;
+/// The most that an answer's head may have.
+const HEAD_BYTES: u64 = 64 * 1024;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,12 +312,17 @@ fn replay<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<ReplayConfig> 
     let answer_max_bytes = number("answer_max_bytes", default.answer_max_bytes, 64 * MIB, "bytes");
     let answers_max_bytes = number("answers_max_bytes", default.answers_max_bytes, MIB * MIB, "bytes");
     let answers_keep_s = number("answers_keep_s", default.answers_keep_s, 30 * 86_400, "seconds");
-    Some(ReplayConfig {
+    let config = ReplayConfig {
         wait_ms: wait_ms?,
         answer_max_bytes: answer_max_bytes?,
         answers_max_bytes: answers_max_bytes?,
         answers_keep_s: answers_keep_s?,
-    })
+    };
+    if config.answers_max_bytes < config.answer_max_bytes.saturating_add(HEAD_BYTES) {
+        let what = "answers_max_bytes has no room for one answer of answer_max_bytes and its head (64 KiB).";
+        return reader.mistake(&node.at, what, "raise answers_max_bytes, or lower answer_max_bytes.");
+    }
+    Some(config)
 }
 
 #[cfg(test)]

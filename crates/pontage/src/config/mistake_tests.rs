@@ -82,6 +82,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("replay: { wait_ms: 1.5 }", "replay.wait_ms", "whole number"),
     ("replay: { answer_max_bytes: 67108865 }", "replay.answer_max_bytes", "out of range"),
     ("replay: { answers_max_bytes: 1099511627777 }", "replay.answers_max_bytes", "out of range"),
+    ("replay: { answers_max_bytes: 1048576 }", "replay", "no room"),
     ("replay: { answers_keep_s: 1h }", "replay.answers_keep_s", "whole number"),
     ("replay: { wait: 1 }", "replay.wait", "no key wait"),
     ("replay: [1]", "replay", "list"),

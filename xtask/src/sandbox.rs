@@ -162,9 +162,9 @@ fn story(url: &str, exchange: &Value, before: (u128, u128), after: (u128, u128))
     format!(
         "1. The caller asked for\n     GET {url}\n   and was told 402 Payment Required (header PAYMENT-REQUIRED):\n\
          \x20    {} USDC on {} to {}\n\n\
-         2. His wallet signed an authorization (EIP-3009). It moves this and nothing else:\n\
+         2. Its wallet signed an authorization (EIP-3009). It moves this and nothing else:\n\
          \x20    from   {}\n     to     {}\n     value  {} atomic units of {} {}\n     valid  until {} (seconds since 1970)\n     nonce  {}\n\n\
-         3. He asked again with it (header PAYMENT-SIGNATURE). pontage claimed it in its journal, ran the API once,\n\
+         3. It asked again with it (header PAYMENT-SIGNATURE). pontage claimed it in its journal, ran the API once,\n\
          \x20  settled on the chain, and only then released the answer:\n\
          \x20    {} {}\n\n\
          4. The receipt (header PAYMENT-RESPONSE):\n     transaction  {}\n     payer        {}\n\n\
@@ -195,7 +195,7 @@ fn commands(gate: &str, chain: &Anvil) -> String {
         "\nIt stays up. Try it (the keys are public test keys):\n\n\
          \x20 curl -i {gate}/health                    # free\n\
          \x20 curl -i {gate}{PAID_PATH}              # 402 and the price\n\n\
-         \x20 # pay with the reference wallets\n\
+         \x20 # pay with a reference wallet, from the project's folder\n\
          \x20 PAYER_KEY={} node peers/js/pay-fetch.mjs {gate}{PAID_PATH}\n\n\
          \x20 # what the payee has on the chain\n\
          \x20 curl -s -H 'content-type: application/json' {} -d '{}'\n\n\

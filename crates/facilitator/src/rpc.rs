@@ -165,7 +165,7 @@ impl Node for HttpNode {
             Answer::Result(_) => Sent::Accepted,
             Answer::Error { message, .. } if message.to_ascii_lowercase().contains("already") => Sent::Accepted,
             Answer::Error { code, message } => {
-                warn!(code, words = short(&message), "a chain_tx was not taken; it will be sent again");
+                warn!(code, words = short(&message), "the node refused a chain_tx; it will be sent again");
                 Sent::NotAccepted
             }
         });

@@ -42,7 +42,7 @@ pub enum PatternRefusal {
     #[error("holds ;parameters, which matching ignores")]
     Parameters,
     /// `**` beside other characters in one segment.
-    #[error("** must be a segment of its own")]
+    #[error("must have ** as a segment of its own")]
     PartialAny,
 }
 

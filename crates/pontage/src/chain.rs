@@ -176,7 +176,7 @@ async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow
     let network = config.network;
     let chain_id = node.chain_id().await.with_context(|| out_of_reach(network))?;
     if chain_id != network.chain_id {
-        bail!("networks.{network}.rpc_urls[0]: this node is on eip155:{chain_id}");
+        bail!("networks.{network}.rpc_urls[0]: this node is on eip155:{chain_id}, not on {network}");
     }
     let genesis = node.block(BlockAt::Number(0)).await.with_context(|| out_of_reach(network))?;
     if !store.bind_chain(network, genesis.hash.as_slice())? {
@@ -193,7 +193,7 @@ async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow
 }
 
 fn out_of_reach(network: Network) -> String {
-    format!("networks.{network}.rpc_urls[0]: the node does not answer (its words are in the log)")
+    format!("networks.{network}.rpc_urls[0] (the cause is in the log)")
 }
 
 /// Starts the thread that alone signs for a key.
@@ -250,7 +250,7 @@ async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Re
             }
             _ = ticks.tick() => {
                 if let Err(fault) = lane.rebroadcast().await {
-                    warn!(%fault, "nothing was sent again");
+                    warn!(%fault, "settlements on their way could not be looked after; they will be");
                 }
             }
         }

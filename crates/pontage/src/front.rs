@@ -29,6 +29,8 @@ use answer::{Body, Keeper, full};
 use request::{Arrived, Forward, resource_url};
 use upload::{Digest, Upload};
 
+/// What is never forwarded.
+const OWN: &str = "/__pay";
 /// Where an answer that was not delivered can be fetched; the code follows.
 const PICKUP: &str = "/__pay/answers/";
 
@@ -76,8 +78,9 @@ impl Front {
             Ok(path) => path,
             Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
-        let ours = path.path().strip_prefix("/__pay").filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        if let Some(rest) = ours {
+        // In any case of letters, as routes are matched.
+        let ours = path.path().split_at_checked(OWN.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OWN));
+        if let Some((_, rest)) = ours.filter(|(_, rest)| rest.is_empty() || rest.starts_with('/')) {
             return self.own(request.method(), rest, &path).await;
         }
         let (arrived, body) = Arrived::take(request, &path);

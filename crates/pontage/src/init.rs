@@ -1,20 +1,19 @@
 //! `pontage init`.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
 use crate::config::TEMPLATE;
 
 /// Writes the starter configuration. An existing file stays as it is.
 pub(crate) fn write(path: &Path) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .with_context(|| format!("{} cannot be written; an existing file is never overwritten", path.display()))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => anyhow!("{} exists already and is not overwritten", path.display()),
+        _ => anyhow!("{} cannot be written: {error}", path.display()),
+    })?;
     file.write_all(TEMPLATE.as_bytes())?;
     crate::say(&format!(
         "Wrote {0}.\nNext: fill in provider_address, then `pontage validate -c {0}` and `pontage dev -c {0}`.",

@@ -46,7 +46,8 @@ impl Problem {
 
     /// The path cannot be taken as it is.
     pub(crate) fn bad_path(refusal: proxy::PathRefusal) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, refusal.code(), refusal.to_string(), MoneyState::Untouched)
+        let message = format!("This path is not taken: {refusal}.");
+        Self::new(StatusCode::BAD_REQUEST, refusal.code(), message, MoneyState::Untouched)
     }
 
     /// The 402, or a 4xx where what came is no payment at all.
@@ -76,7 +77,9 @@ impl Problem {
     /// Ours or a dependency's. Never a 402.
     pub(crate) fn fault(fault: Fault) -> Self {
         let message = match fault.money {
-            MoneyState::Untouched => "Try again later with the same payment. Nothing was charged.",
+            MoneyState::Untouched => {
+                "Nothing was charged. Try again soon with the same payment, or later with a new one."
+            }
             MoneyState::Held => "Try again later with the same payment. It is held and will be let go or settled.",
             MoneyState::Moved => "The payment moved, but this gate could not write it down. Do not pay again.",
             MoneyState::Unknown => "It is not known yet whether the payment moved. Do not pay again.",
@@ -106,7 +109,7 @@ impl Problem {
         match replay {
             Replay::Conflict(money) => conflict(
                 "authorization_conflict",
-                "This authorization was used for another request. Sign a new one for this request.",
+                "This payment was used for another request. Sign a new payment for this one.",
                 money,
             ),
             Replay::InFlight => Self {
@@ -123,12 +126,12 @@ impl Problem {
             },
             Replay::Expired => conflict(
                 "expired",
-                "This payment was never settled and is no longer valid. Sign a new one.",
+                "This payment was never settled and is no longer valid. Sign a new payment.",
                 MoneyState::Untouched,
             ),
             Replay::Burnt => conflict(
                 "not_charged",
-                "The call for this payment may have run and was not charged; it is not run again. Sign a new one.",
+                "The call for this payment may have run, was not charged, and will not run again. Sign a new payment.",
                 MoneyState::Untouched,
             ),
             Replay::InSuspense => conflict(
@@ -147,7 +150,7 @@ impl Problem {
             Replay::Pending(receipt) => Self::pending(receipt, None),
             Replay::AlreadyServed(settled) | Replay::Stored { settled, .. } => Self {
                 receipt: Some(Receipt::Settled(settled)),
-                ..conflict("already_served", "This payment has paid for a call that was served.", MoneyState::Moved)
+                ..conflict("already_served", "This payment was used: its call was served.", MoneyState::Moved)
             },
         }
     }

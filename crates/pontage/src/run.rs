@@ -82,7 +82,7 @@ pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
     // All are waited for, whatever becomes of one: they are settling.
     let ends: Vec<_> = workers.into_iter().map(thread::JoinHandle::join).collect();
     if ends.iter().any(Result::is_err) {
-        error!("a worker panicked");
+        bail!("a worker panicked; see the log");
     }
     outcome
 }
@@ -99,7 +99,10 @@ fn start_workers(
     let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
     let front =
         Shared { snapshot: Arc::new(snapshot::compile(config)), answer_max_bytes: config.replay.answer_max_bytes };
-    let first = proxy::bind(config.listen).with_context(|| format!("listen: {} cannot be bound", config.listen))?;
+    let taken = || format!("listen: {} cannot be bound", config.listen);
+    // Two processes could share a port and each answer for half of the calls, with a journal of its own.
+    proxy::ensure_free(config.listen).with_context(taken)?;
+    let first = proxy::bind(config.listen).with_context(taken)?;
     let address = first.local_addr()?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let others = (1..cores).map(|_| proxy::bind(address));
@@ -194,7 +197,7 @@ impl Worker {
         let served = proxy::serve(self.listener, ListenerLimits::default(), service, stop);
         let outcome = local.block_on(&runtime, served);
         // Settlements that no connection owns end here, or at the next start.
-        let ended = tokio::time::timeout(STOP_WAIT, tasks.all_ended());
+        let ended = async { tokio::time::timeout(STOP_WAIT, tasks.all_ended()).await };
         if local.block_on(&runtime, ended).is_err() {
             warn!("stopped with settlements on their way; the next start goes on with them");
         }
@@ -214,7 +217,7 @@ async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> an
         );
     };
     let secret = source.read().context("facilitator.signer")?;
-    let key = Key::from_hex(secret.expose()).with_context(|| format!("facilitator.signer: {source}"))?;
+    let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
     let mut links = Vec::new();
     for network in &config.networks {
         links.push(ChainLink::start(network, &key, store, lifeline).await?);

@@ -121,7 +121,7 @@ impl Refusal {
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
-            Self::HeaderTooLarge => "The payment header is longer than this gate accepts.",
+            Self::HeaderTooLarge => "The payment header is longer than 16 KiB.",
             Self::SeveralCredentials => "Send one payment header, not several.",
             Self::ForeignFormat(_) => {
                 "This payment format moves no money and is not accepted. Pay with x402: PAYMENT-SIGNATURE (v2) or X-PAYMENT (v1)."
@@ -132,7 +132,9 @@ impl Refusal {
             Self::InvalidPayload(_) => "A field of the payment is missing or malformed.",
             Self::UnsupportedScheme(_) => "Only the scheme exact is offered here.",
             Self::NetworkMismatch(_) => "This network is not offered here.",
-            Self::NoMatchingOffer(_) => "No matching payment requirements.",
+            Self::NoMatchingOffer(_) => {
+                "No matching payment requirements: the field `accepted` repeats no offer of this challenge."
+            }
             Self::RecipientMismatch => "The authorization pays someone else.",
             Self::ValueMismatch => "The authorization must be for the exact price.",
             Self::ValidBeforeTooSoon => "The authorization is expired or does not last long enough to settle.",

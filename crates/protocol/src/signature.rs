@@ -89,7 +89,7 @@ pub struct Key {
 
 /// Not `0x` and 64 hex digits of a number below the group order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a private key: it must be 0x and 64 hex digits")]
+#[error("does not hold a private key (0x and 64 hex digits)")]
 pub struct NotAKey;
 
 impl Key {

@@ -12,7 +12,7 @@ mod target;
 mod upstream;
 
 pub use headers::strip_hop_by_hop;
-pub use listener::{ListenerLimits, Peer, bind, serve};
+pub use listener::{ListenerLimits, Peer, bind, ensure_free, serve};
 pub use path::{CleanPath, PATH_AND_QUERY_MAX_BYTES, PathRefusal};
 pub use target::{Target, TargetRefusal};
 pub use upstream::{TlsConfig, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind, UpstreamLimits, platform_tls};

@@ -71,6 +71,15 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
+/// Refuses an address on which somebody listens already. [`bind`] alone would share it with another process of the same user.
+pub fn ensure_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections that linger from an earlier process are no reason to refuse; a listener is.
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(1)
+}
+
 /// Binds an address that other cores of this process can bind too. With port 0 the first bind chooses; bind the others to
 /// its `local_addr`.
 pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -8,6 +8,7 @@ mod rows;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 pub use handle::Handle;
-use writer::Writer;
+use writer::{Home, Writer};
 
 /// Bounds of what is kept for callers.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +33,14 @@ pub enum OpenFault {
     /// Another process has it.
     #[error("another pontage process has this journal open")]
     Locked,
-    /// The lock file cannot be made.
-    #[error("the lock file beside the journal cannot be opened: {0}")]
-    Lock(#[source] std::io::Error),
+    /// The file cannot be made or opened.
+    #[error("the file cannot be opened")]
+    File(#[source] std::io::Error),
+    /// A file of another program.
+    #[error("this SQLite file is not a pontage journal")]
+    Foreign,
     /// SQLite says no.
-    #[error("the journal cannot be opened: {0}")]
+    #[error("the journal cannot be opened")]
     Sqlite(#[from] rusqlite::Error),
     /// Written by another version.
     #[error("the journal has schema {found}, this version writes schema {SCHEMA}")]
@@ -48,11 +52,13 @@ pub enum OpenFault {
     #[error("the journal's file system has no write-ahead log; put the journal on a local disk")]
     NoWal,
     /// Its thread cannot be started.
-    #[error("the writer thread cannot be started: {0}")]
+    #[error("the writer thread cannot be started")]
     Thread(#[source] std::io::Error),
 }
 
 const SCHEMA: i64 = 1;
+/// `pont` in ASCII: what SQLite files of this program carry.
+const APPLICATION: i64 = 0x706f_6e74;
 
 /// An open journal. Clones share the writer; [`Store::handle`] gives a thread its own reader.
 #[derive(Clone, Debug)]
@@ -77,13 +83,20 @@ impl Store {
         }
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        if application != APPLICATION && tables > 0 {
+            return Err(OpenFault::Foreign);
+        }
+        connection.pragma_update(None, "application_id", APPLICATION)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found != 0 && found != SCHEMA {
             return Err(OpenFault::Schema { found });
         }
         connection.execute_batch(include_str!("schema.sql"))?;
         connection.pragma_update(None, "user_version", SCHEMA)?;
-        let writer = Writer::start(connection, limits, now_ms).map_err(OpenFault::Thread)?;
+        let home = Home::new(path, &lock).map_err(OpenFault::File)?;
+        let writer = Writer::start(connection, home, limits, now_ms).map_err(OpenFault::Thread)?;
         Ok(Self { path: path.to_owned(), writer, _lock: Arc::new(lock) })
     }
 
@@ -137,15 +150,16 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Takes the lock beside the journal. It goes with the process, however that ends.
+/// Opens or makes the file, readable by its owner alone, and takes a lock on it, which goes with the process however that ends.
+/// It is another kind of lock than SQLite's own, and the file stays open, so the two do not meet.
 fn lock(path: &Path) -> Result<File, OpenFault> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(OpenFault::Lock)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let file = options.open(path).map_err(OpenFault::File)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenFault::Locked),
-        Err(TryLockError::Error(error)) => Err(OpenFault::Lock(error)),
+        Err(TryLockError::Error(error)) => Err(OpenFault::File(error)),
     }
 }
 

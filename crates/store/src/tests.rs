@@ -300,6 +300,21 @@ async fn a_violation_writes_nothing() {
 }
 
 #[test]
+fn only_a_journal_is_opened_and_only_its_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    assert!(matches!(Store::open(&foreign, LIMITS, || 0), Err(OpenFault::Foreign)));
+    let text = folder.path().join("text");
+    std::fs::write(&text, "this is no SQLite file, but long enough to be looked at as one, or so it seems to be here")
+        .unwrap();
+    assert!(matches!(Store::open(&text, LIMITS, || 0), Err(OpenFault::Sqlite(_))));
+    let j = journal();
+    assert_eq!(std::fs::metadata(&j.store.path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn one_process_one_chain() {
     let j = journal();
     let second = Store::open(&j.store.path, LIMITS, || 0);

@@ -1,6 +1,9 @@
 //! The one thread that writes. Whatever waits is committed together: one fsync serves every call.
 
 use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +38,27 @@ pub(crate) struct Batch<'a> {
 type Reply = Box<dyn FnOnce() + Send>;
 type Job = Box<dyn FnOnce(&mut Batch<'_>) -> rusqlite::Result<Reply> + Send>;
 
+/// Where the journal's file is, and which file it was when it was opened.
+pub(crate) struct Home {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Home {
+    pub(crate) fn new(path: &Path, file: &File) -> std::io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: identity(&file.metadata()?) })
+    }
+
+    /// Whether the file is still there. What is written to a deleted one is durable nowhere.
+    fn stands(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|found| identity(&found) == self.file)
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
 /// Who waits, and for what.
 struct Waiter {
     until: Until,
@@ -65,9 +89,9 @@ impl Batch<'_> {
 }
 
 impl Writer {
-    pub(crate) fn start(db: Connection, limits: Limits, now_ms: fn() -> u64) -> std::io::Result<Self> {
+    pub(crate) fn start(db: Connection, home: Home, limits: Limits, now_ms: fn() -> u64) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        thread::Builder::new().name("journal".to_owned()).spawn(move || run(&db, jobs, limits, now_ms))?;
+        thread::Builder::new().name("journal".to_owned()).spawn(move || run(&db, &home, jobs, limits, now_ms))?;
         Ok(Self { queue })
     }
 
@@ -106,7 +130,7 @@ impl Writer {
     }
 }
 
-fn run(db: &Connection, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
+fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
     while let Some(first) = queue.blocking_recv() {
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
@@ -118,7 +142,9 @@ fn run(db: &Connection, mut queue: mpsc::Receiver<Message>, limits: Limits, now_
             }
             next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
-        if !jobs.is_empty() {
+        if !home.stands() {
+            error!(path = %home.path.display(), "the journal's file is gone or another one");
+        } else if !jobs.is_empty() {
             let mut batch = Batch { db, limits, now_ms: now_ms(), touched: Vec::new() };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {

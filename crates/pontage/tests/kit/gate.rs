@@ -65,6 +65,23 @@ impl Gate {
         self.child.wait().expect("the gate has ended");
     }
 
+    /// Asks it to stop, as a service manager does, and waits for its end.
+    pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
+        self.ask_to_stop();
+        self.child.wait().expect("the gate ends")
+    }
+
+    /// Asks it to stop and does not wait.
+    pub(crate) fn ask_to_stop(&self) {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(asked.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("the gate ends")
+    }
+
     pub(crate) fn restart(&mut self) {
         let started = spawn(self.folder.path(), &self.log);
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));

@@ -457,7 +457,7 @@ fn init_and_validate() {
 
     let ran = pontage("init", &path, None);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
-    assert!(ran.err.contains("never overwritten"), "{}", ran.err);
+    assert!(ran.err.contains("exists already and is not overwritten"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), filled);
 }
 
@@ -486,9 +486,11 @@ fn no_start_without_a_signer() {
     assert!(said.contains("\nfacilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n"), "{said}");
     // The two lines are the cure: then it is the variable, then its content, that is missed, then the node.
     let text = text + "facilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n";
-    for (key, words) in
-        [(None, "facilitator.signer"), (Some(""), "facilitator.signer"), (Some("0xdecafbad"), "is not a private key")]
-    {
+    for (key, words) in [
+        (None, "facilitator.signer"),
+        (Some(""), "facilitator.signer"),
+        (Some("0xdecafbad"), "does not hold a private key"),
+    ] {
         let said = refuses(&text, key);
         assert!(said.contains(words) && said.contains("PONTAGE_SIGNER_KEY"), "{said}");
         assert!(!said.contains("decafbad"), "{said}");
@@ -540,7 +542,13 @@ fn a_node_that_is_out_of_reach_or_talks_nonsense() {
         std::fs::write(&path, config(&format!("{node}/v2/ACCESSKEY"), "", SIGNER)).unwrap();
         let ran = pontage("start", &path, Some(SETTLER.secret));
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{node}: {}", ran.err);
-        assert!(ran.err.contains("networks.eip155:84532.rpc_urls[0]: the node does not answer"), "{}", ran.err);
+        assert!(
+            ran.err.contains(
+                "networks.eip155:84532.rpc_urls[0] (the cause is in the log): the chain node does not answer"
+            ),
+            "{}",
+            ran.err
+        );
         assert!(!ran.err.contains("ACCESSKEY"), "the log holds the access key: {}", ran.err);
         let complaint = ran.err.split_once("pontage: ").unwrap().1;
         assert!(!complaint.contains("FOREIGN WORD"), "{complaint}");

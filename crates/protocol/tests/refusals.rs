@@ -59,7 +59,10 @@ fn every_refusal_has_a_code_and_a_sentence() {
         (Refusal::TransactionFailed, None, "invalid_exact_evm_transaction_failed"),
         (Refusal::TransferEventMismatch, None, "invalid_exact_evm_transfer_event_mismatch"),
     ];
+    let answers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/answers.md");
+    let answers = std::fs::read_to_string(answers).expect("the list for callers");
     for (at, (refusal, field, code)) in rows.into_iter().enumerate() {
+        assert!(answers.contains(&format!("`{code}`")), "{code} is not in docs/answers.md");
         assert_eq!(place(refusal), at, "{refusal:?}");
         assert_eq!(refusal.code(), code, "{refusal:?}");
         assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{code}");

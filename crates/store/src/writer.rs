@@ -16,12 +16,12 @@ use tracing::error;
 
 use crate::{Limits, rows};
 
-/// How many jobs may wait. A full queue makes callers wait, not fail.
+/// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
 const QUEUE_MAX: usize = 4_096;
 /// How many jobs one commit may carry.
 const BATCH_MAX: usize = 256;
 
-/// How long a caller waits for a commit.
+/// How long a caller waits for a place in the queue and the commit together.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// How many may wait for one claim; further ones do not wait.
 const WAITERS_MAX: usize = 1_000;
@@ -108,12 +108,12 @@ impl Writer {
             let reply: Reply = Box::new(move || drop(send.send(value)));
             Ok(reply)
         });
-        self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
-        match tokio::time::timeout(ANSWER_WAIT, receive).await {
-            Ok(answer) => answer.map_err(|_| fault),
-            // A disk that hangs. Whatever becomes of the job, its caller reads a fault and lets go of what it may have claimed.
-            Err(_) => Err(fault),
-        }
+        let answer = async {
+            self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
+            receive.await.map_err(|_| fault)
+        };
+        // A disk that hangs. Whatever becomes of the job, its caller reads a fault and lets go of what it may have claimed.
+        tokio::time::timeout(ANSWER_WAIT, answer).await.unwrap_or(Err(fault))
     }
 
     /// Ends when the writer's thread has ended, which it never does by itself.

@@ -1,10 +1,12 @@
-// Compiles contracts/TestUsdc.sol and writes contracts/TestUsdc.json.
-// With --check it writes nothing and fails when the committed file differs.
+// Writes the contracts that tests plant: contracts/TestUsdc.json from contracts/TestUsdc.sol, and contracts/Multicall3.json from
+// a package. With --check it writes nothing and fails when a committed file differs.
 import { readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import solc from "solc";
 
+const check = process.argv.includes("--check");
 const contracts = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "contracts");
 const contract = "TestUsdc";
 const file = `${contract}.sol`;
@@ -38,10 +40,32 @@ const artifact = {
   abi: built.abi,
   deployedBytecode: `0x${built.evm.deployedBytecode.object}`,
 };
-const text = `${JSON.stringify(artifact, null, 2)}\n`;
-const target = join(contracts, `${contract}.json`);
+emit(contract, artifact, `contracts/${file} compiles to with ${artifact.compiler}`);
 
-if (process.argv.includes("--check")) {
+// The code that public chains have at Multicall3's address, as Optimism's own chains are born with it.
+const bedrock = dirname(createRequire(import.meta.url).resolve("@eth-optimism/contracts-bedrock/package.json"));
+const { version } = JSON.parse(readFileSync(join(bedrock, "package.json"), "utf8"));
+const preinstalls = readFileSync(join(bedrock, "src", "libraries", "Preinstalls.sol"), "utf8");
+const found = /bytes internal constant MultiCall3Code =\s*hex"([0-9a-f]+)"/.exec(preinstalls);
+if (!found) throw new Error("Preinstalls.sol has no MultiCall3Code");
+emit(
+  "Multicall3",
+  {
+    contract: "Multicall3",
+    source: `npm @eth-optimism/contracts-bedrock ${version}, src/libraries/Preinstalls.sol, MultiCall3Code. Licence MIT.`,
+    deployedBytecode: `0x${found[1]}`,
+  },
+  `is in @eth-optimism/contracts-bedrock ${version}`,
+);
+
+function emit(name, content, origin) {
+  const text = `${JSON.stringify(content, null, 2)}\n`;
+  const target = join(contracts, `${name}.json`);
+  if (!check) {
+    writeFileSync(target, text);
+    console.error(`wrote contracts/${name}.json (${(content.deployedBytecode.length - 2) / 2} bytes)`);
+    return;
+  }
   let committed = "";
   try {
     committed = readFileSync(target, "utf8");
@@ -49,11 +73,8 @@ if (process.argv.includes("--check")) {
     if (error.code !== "ENOENT") throw error;
   }
   if (committed !== text) {
-    console.error(`contracts/${contract}.json is not what contracts/${file} compiles to; run: node peers/js/compile.mjs`);
+    console.error(`contracts/${name}.json is not what ${origin}; run: node peers/js/compile.mjs`);
     process.exit(1);
   }
-  console.error(`contracts/${contract}.json is up to date (${artifact.compiler})`);
-} else {
-  writeFileSync(target, text);
-  console.error(`wrote contracts/${contract}.json (${(artifact.deployedBytecode.length - 2) / 2} bytes, ${artifact.compiler})`);
+  console.error(`contracts/${name}.json is up to date`);
 }

@@ -18,6 +18,9 @@ use crate::peers;
 /// USDC of Base Sepolia.
 pub const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 
+/// Multicall3, where every chain that has it has it.
+pub const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
+
 /// A key that everyone has. Anvil gives each of them 10 000 native coins at start.
 #[derive(Debug, Clone, Copy)]
 pub struct TestKey {
@@ -92,11 +95,13 @@ pub struct AnvilOptions {
     pub block_time_s: Option<u64>,
     /// False mines nothing until `mine` or `set_automine` says so; `block_time_s` is then ignored.
     pub mining: bool,
+    /// A pontage binary, whose own chain (`pontage devnet`) is started in the place of anvil. It has no mempool to play with.
+    pub devnet: Option<PathBuf>,
 }
 
 impl Default for AnvilOptions {
     fn default() -> Self {
-        Self { chain_id: 84532, block_time_s: None, mining: true }
+        Self { chain_id: 84532, block_time_s: None, mining: true, devnet: None }
     }
 }
 
@@ -127,19 +132,15 @@ impl Drop for Anvil {
 }
 
 impl Anvil {
-    /// Starts anvil from `peers/js`, installing the packages there when they are missing, and waits for its port.
+    /// Starts anvil from `peers/js`, installing the packages there when they are missing, or a devnet, and waits for its port.
     pub fn start(root: &Path, options: &AnvilOptions) -> Result<Self> {
-        let program = program(root)?;
+        let chain_id = options.chain_id.to_string();
+        let program = options.devnet.clone().map_or_else(|| program(root), Ok)?;
         let mut command = Command::new(&program);
-        command.args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &options.chain_id.to_string()]);
-        match (options.mining, options.block_time_s) {
-            (false, _) => {
-                command.arg("--no-mining");
-            }
-            (true, Some(block_time_s)) => {
-                command.args(["--block-time", &block_time_s.to_string()]);
-            }
-            (true, None) => {}
+        if options.devnet.is_some() {
+            command.args(["devnet", "--listen", "127.0.0.1:0", "--chain-id", &chain_id]);
+        } else {
+            command.args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command
@@ -169,6 +170,14 @@ impl Anvil {
         let mut chain = Self { child, rpc_url: String::new(), http, root: root.to_owned() };
         let address = heard.recv_timeout(START_LIMIT).context("anvil named no port; its own complaint is above")?;
         chain.rpc_url = format!("http://{address}");
+        match (options.mining, options.block_time_s) {
+            (false, _) => chain.set_automine(false)?,
+            (true, Some(seconds)) => {
+                chain.set_automine(false)?;
+                chain.set_interval(seconds)?;
+            }
+            (true, None) => {}
+        }
         Ok(chain)
     }
 
@@ -195,6 +204,12 @@ impl Anvil {
     pub fn plant_token(&self) -> Result<()> {
         let artifact = read_json(&self.root.join("contracts/TestUsdc.json"))?;
         self.plant(USDC, text(&artifact["deployedBytecode"])?)
+    }
+
+    /// Plants Multicall3 at its address, as every public chain has it.
+    pub fn plant_multicall(&self) -> Result<()> {
+        let artifact = read_json(&self.root.join("contracts/Multicall3.json"))?;
+        self.plant(MULTICALL3, text(&artifact["deployedBytecode"])?)
     }
 
     /// Plants Circle's own FiatToken V2_1 at `USDC`, from the file that `peers::fiat_token` returns.

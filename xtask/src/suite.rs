@@ -48,6 +48,10 @@ pub(crate) fn all(root: &Path) -> Vec<Suite> {
         quick(check("wasm", wasm)),
         quick(tests(check("unit", unit))),
         tests(check("end-to-end", end_to_end)),
+        tests(check("on the tab", on_the_tab)),
+        tests(check("on devnet", on_devnet)),
+        tests(check("devnet, tab", on_devnet_and_tab)),
+        check("simulator", simulator),
         check("sandbox", sandbox),
         check("generated", generated),
         check("docs", docs),
@@ -61,7 +65,7 @@ pub(crate) fn all(root: &Path) -> Vec<Suite> {
 
 /// The README's first command, which itself checks that the money moved.
 fn sandbox(root: &Path) -> Result<Vec<Command>> {
-    Ok(vec![cargo_in(root, &["run", "--quiet", "--package", "xtask", "--", "sandbox", "--once", "--json"])])
+    Ok(vec![cargo_in(root, &["run", "--quiet", "--package", "pontage", "--", "sandbox", "--once", "--json"])])
 }
 
 /// Prints every finding; fails when there is one.
@@ -100,10 +104,39 @@ fn unit(root: &Path) -> Result<Vec<Command>> {
     Ok(vec![cargo_in(root, &["test", "--no-fail-fast", "--workspace", "--exclude", "pontage"]), binary])
 }
 
+/// The suites whose sentences hold on every chain and for every kind of settlement; tests/kit reads the two variables.
+const EVERYWHERE: [&str; 7] = ["clients", "forged", "borders", "races", "outcomes", "stop", "kill"];
+const TAB: (&str, &str) = ("PONTAGE_TEST_RAIL", "tab");
+const DEVNET: (&str, &str) = ("PONTAGE_TEST_CHAIN", "devnet");
+
+/// Every suite, on anvil.
 fn end_to_end(root: &Path) -> Result<Vec<Command>> {
-    let mut command = cargo_in(root, &["test", "--no-fail-fast", "-p", "pontage", "--test", "*"]);
-    command.envs(set_up::peers(root)?);
-    Ok(vec![command])
+    Ok(vec![e2e(root, &["*"], &[])?])
+}
+
+fn on_the_tab(root: &Path) -> Result<Vec<Command>> {
+    Ok(vec![e2e(root, &EVERYWHERE, &[TAB])?])
+}
+
+fn on_devnet(root: &Path) -> Result<Vec<Command>> {
+    Ok(vec![e2e(root, &EVERYWHERE, &[DEVNET])?])
+}
+
+fn on_devnet_and_tab(root: &Path) -> Result<Vec<Command>> {
+    Ok(vec![e2e(root, &EVERYWHERE, &[DEVNET, TAB])?])
+}
+
+fn e2e(root: &Path, names: &[&str], variables: &[(&str, &str)]) -> Result<Command> {
+    let mut command = cargo_in(root, &["test", "--no-fail-fast", "-p", "pontage"]);
+    for name in names {
+        command.args(["--test", name]);
+    }
+    command.envs(set_up::peers(root)?).envs(variables.iter().copied());
+    Ok(command)
+}
+
+fn simulator(root: &Path) -> Result<Vec<Command>> {
+    Ok(vec![cargo_in(root, &["run", "--quiet", "--release", "--package", "sim", "--", "--seeds", "10000"])])
 }
 
 fn generated(root: &Path) -> Result<Vec<Command>> {

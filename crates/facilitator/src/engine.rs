@@ -15,15 +15,17 @@ mod live;
 mod node;
 mod reconcile;
 mod settle;
+mod tab;
 mod token;
 
 pub use chain_tx::ChainTx;
 pub use lane::{Lane, LaneJournal, Rejected};
-pub use live::Live;
+pub use live::{Head, Live};
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
-pub use reconcile::{BooksJournal, Unfinished, recover};
+pub use reconcile::{Bid, BooksJournal, Mined, Unfinished, recover};
 pub use settle::{Engine, Pace, Submitter};
-pub use token::{AssetFault, check_asset};
+pub use tab::TabTerms;
+pub use token::{AssetFault, check_asset, has_multicall};
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)]

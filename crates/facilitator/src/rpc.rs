@@ -88,6 +88,26 @@ impl HttpNode {
         sorted.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| fault("missing answers"))
     }
 
+    /// Logs of one contract in a range of blocks, both ends included. Each place of `topics` lists what it may hold; an empty place
+    /// holds anything. Nodes bound the range: a few thousand blocks are taken by most.
+    ///
+    /// # Errors
+    /// [`NodeFault`] when the node does not answer, or not for so many blocks or logs.
+    pub async fn logs_between(
+        &self,
+        contract: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        to_block: u64,
+    ) -> Result<Vec<Log>, NodeFault> {
+        let place = |place: &Vec<B256>| if place.is_empty() { Value::Null } else { json!(place) };
+        let topics: Vec<Value> = topics.iter().map(place).collect();
+        let (from, to) = (format!("{from_block:#x}"), format!("{to_block:#x}"));
+        let filter = json!([{"address": contract, "topics": topics, "fromBlock": from, "toBlock": to}]);
+        let logs = self.one("eth_getLogs", filter).await?;
+        logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
+    }
+
     async fn one(&self, method: &str, params: Value) -> Result<Value, NodeFault> {
         match self.batch(vec![(method, params)]).await?.pop() {
             Some(Answer::Result(value)) => Ok(value),
@@ -183,6 +203,7 @@ impl Node for HttpNode {
             block: quantity(&receipt["blockNumber"])?,
             success: quantity(&receipt["status"])? == 1,
             from: address(&receipt["from"])?,
+            fee_wei: fee(&receipt).ok(),
             logs,
         }))
     }
@@ -238,6 +259,13 @@ fn quantity(value: &Value) -> Result<u64, NodeFault> {
 
 fn wei(value: &Value) -> Result<u128, NodeFault> {
     text(value)?.parse::<U128>().map(|number| number.to()).map_err(|_| NodeFault)
+}
+
+/// Gas used at the price that was taken, and what a rollup of the OP stack asks for the data besides.
+fn fee(receipt: &Value) -> Result<u128, NodeFault> {
+    let (gas, price) = (wei(&receipt["gasUsed"])?, wei(&receipt["effectiveGasPrice"])?);
+    let data = receipt.get("l1Fee").filter(|fee| !fee.is_null()).map_or(Ok(0), wei)?;
+    gas.checked_mul(price).and_then(|fee| fee.checked_add(data)).ok_or(NodeFault)
 }
 
 fn hash(value: &Value) -> Result<B256, NodeFault> {

@@ -1,6 +1,7 @@
 //! What a front hands to the flow.
 
 use alloy_primitives::B256;
+use ledger::Source;
 use protocol::Refusal;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,8 @@ pub struct Call<'a> {
     pub presented: Presented<'a>,
     /// Digest of the `Idempotency-Key`, if one came.
     pub idempotency: Option<B256>,
+    /// Where it came from.
+    pub source: Source,
 }
 
 impl Call<'_> {

@@ -1,13 +1,13 @@
 //! One paid call is `open` and `close`, read together. Everything that charges goes through here.
 
-use ledger::{Hold, HoldId, Reservation, Step};
+use ledger::{Hold, HoldId, LossReason, Rail, Reservation, Step};
 use protocol::x402::{Challenge, Credential, Receipt, Resource};
-use protocol::{MoneyState, Offer, Refusal};
+use protocol::{MoneyState, Offer, Proven, Refusal};
 
 use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
-    Presented, Quote, Settlement, Snapshot, secret_digest,
+    Call, Check, Closed, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
+    Presented, Progress, Quote, Route, Settlement, Snapshot, Terms, secret_digest,
 };
 
 /// The flow over its ports.
@@ -25,36 +25,34 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// From a call to a permit: parse, recall, quote, verify, admit, reserve. One journal step claims the authorization, before
     /// any upstream work.
     pub async fn open(&self, snapshot: &Snapshot, call: &Call<'_>) -> Opened<H> {
-        let quote = snapshot.quote(call);
-        let (route, offers) = match quote {
+        let (route, terms) = match snapshot.quote(call) {
             Quote::Free => return Opened::Free(FreePass::new()),
             Quote::Blocked => return Opened::Blocked,
-            Quote::Due(route, offers) => (route, offers),
+            Quote::Due(route, terms) => (route, terms),
         };
-        let refuse = |refusal| Opened::Challenge { challenge: challenge(call, offers, refusal), refusal };
-        let header = match call.presented {
-            Presented::Nothing => return refuse(None),
-            Presented::Refused(refusal) => return refuse(Some(refusal)),
-            Presented::Header(header) => header,
-        };
-        let credential = match Credential::parse(header) {
+        let refuse = |refusal| Opened::Challenge { challenge: challenge(call, &terms.offers, refusal), refusal };
+        let credential = match presented(call) {
             Ok(credential) => credential,
-            Err(refusal) => return refuse(Some(refusal)),
+            Err(refusal) => return refuse(refusal),
         };
 
         // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
         // times and the chain are.
-        let verified = protocol::verify(&credential, offers, self.window(snapshot));
-        let key = verified.as_ref().map(|proven| proven.authorization().key).ok();
-        let key = key.or_else(|| recallable(snapshot, offers, &credential));
+        let verified = self.verify(snapshot, call, &credential, (route, terms));
+        let key = verified.as_ref().map(|admitted| admitted.proven.authorization().key).ok();
+        let key = key.or_else(|| recallable(snapshot, &terms.offers, &credential));
         if let Some(opened) = self.recall(snapshot, call, &credential, key).await {
             return opened;
         }
-        let proven = match verified {
-            Ok(proven) => proven,
+        let admitted = match verified {
+            Ok(admitted) => admitted,
             Err(refusal) => return refuse(Some(refusal)),
         };
-        let seen = match self.facilitator.check(&proven).await {
+        let depth = match self.depth(snapshot, &admitted).await {
+            Ok(depth) => depth,
+            Err(fault) => return Opened::Fault(fault),
+        };
+        let seen = match self.facilitator.check(&admitted.proven, depth).await {
             Check::Payable(seen) => seen,
             // What the chain shows may be our own settlement of a claim that was won since: look again before refusing.
             Check::Refused(refusal) => {
@@ -66,17 +64,23 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
 
         let hold = Hold {
             id: HoldId(self.host.entropy()),
-            authorization: *proven.authorization(),
-            route: route.id.clone(),
+            authorization: *admitted.proven.authorization(),
+            route: admitted.route.id.clone(),
             fingerprint: call.fingerprint(),
             idempotency: call.idempotency,
             seen: seen.block,
             opened_at_ms: self.host.now_ms(),
+            rail: admitted.rail,
+            source: call.source,
+            exposure_micros: admitted.exposure_micros,
         };
         // The permit exists before the claim: if the caller leaves while the journal works, its drop lets the claim go.
         let mut permit = Permit::new(hold.clone(), self.host.clone());
-        match self.journal.reserve(hold, seen.balance_atomic).await {
-            Ok(Reservation::Won(_)) => Opened::Permit(permit),
+        match self.journal.reserve(hold, seen.balance_atomic, snapshot.caps).await {
+            Ok(Reservation::Won(change)) => {
+                permit.won(change.record.hold);
+                Opened::Permit(permit)
+            }
             Ok(Reservation::Taken(record)) => {
                 permit.take();
                 self.replay(snapshot, call, &credential, record).await
@@ -94,9 +98,24 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     #[must_use]
     pub fn challenge(&self, snapshot: &Snapshot, call: &Call<'_>, refusal: Option<Refusal>) -> Option<Challenge> {
         match snapshot.quote(call) {
-            Quote::Due(_, offers) => Some(challenge(call, offers, refusal)),
+            Quote::Due(_, terms) => Some(challenge(call, &terms.offers, refusal)),
             Quote::Free | Quote::Blocked => None,
         }
+    }
+
+    /// Writes that a call on the tab is answered, before the first byte of the body is released, and returns what its payer is
+    /// told. After a fault nothing may be released: the permit is then closed as [`Outcome::Broken`].
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub async fn answer(&self, permit: &mut Permit<H>) -> Result<Receipt, Fault> {
+        let lost = Fault { kind: FaultKind::Invariant, money: MoneyState::Held };
+        let hold = permit.hold().ok_or(lost)?;
+        let receipt = held(hold);
+        let written = self.journal.advance(hold.id, Step::Answer).await;
+        written.map_err(|fault| Fault { money: MoneyState::Held, ..fault })?.ok_or(lost)?;
+        permit.reached(Progress::Body);
+        Ok(receipt)
     }
 
     /// Ends a permit. Must run in a task that no connection owns: settlement goes on when the caller hangs up.
@@ -107,15 +126,22 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         }
     }
 
-    /// Ends a hold by the outcome of its run: release, burn, or settle and post.
+    /// Ends a hold by the outcome of its run: release, burn, settle and post, or leave it on the tab.
     pub async fn close_hold(&self, hold: Hold, outcome: Outcome) -> Closed {
-        let held = hold.authorization.amount_atomic;
-        let step = match outcome.due(held) {
-            Due::Release(reason) => Step::Release(reason),
-            Due::Burn(reason) => Step::Burn(reason),
+        let amount = hold.authorization.amount_atomic;
+        let step = match (outcome.due(amount), hold.rail) {
+            (Due::Release(reason), _) => Step::Release(reason),
+            (Due::Burn(reason), _) => Step::Burn(reason),
             // `exact` moves the whole amount or nothing, and nobody is charged more than his reading.
-            Due::Charge { atomic, .. } if atomic != held => Step::Burn(ledger::BurnReason::Unanswered),
-            Due::Charge { refund, .. } => {
+            (Due::Charge { atomic, .. }, _) if atomic != amount => Step::Burn(ledger::BurnReason::Unanswered),
+            (Due::Charge { refund: true, .. }, Rail::Tab) => Step::LoseAnswer,
+            (Due::Charge { refund: false, .. }, Rail::Tab) => {
+                return match self.step(hold.id, Step::Deliver).await {
+                    Some(fault) => Closed::Fault(Fault { money: MoneyState::Held, ..fault }),
+                    None => Closed::Held(held(&hold)),
+                };
+            }
+            (Due::Charge { refund, .. }, Rail::Direct) => {
                 let closed = self.charge(&hold).await;
                 if !refund || matches!(closed, Closed::Refused { .. }) {
                     return closed;
@@ -149,7 +175,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 }
             },
             Settlement::Refused(refusal) => {
-                self.step(hold.id, Step::Burn(ledger::BurnReason::SettlementRefused)).await;
+                self.step(hold.id, Step::Refuse(LossReason::Failed)).await;
                 Closed::Refused { refusal, receipt: Receipt::Refused { network, payer, refusal } }
             }
             Settlement::Unknown { chain_tx } => {
@@ -176,13 +202,68 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         Some(fault)
     }
 
-    fn window(&self, snapshot: &Snapshot) -> protocol::exact::Window {
-        protocol::exact::Window {
-            now_s: self.host.now_ms() / 1_000,
-            remaining_min_s: snapshot.remaining_min_s,
-            skew_s: snapshot.skew_s,
+    /// Matches a credential with what the call costs, or cost before a change of configuration that the payer may not have heard
+    /// of. What is not valid for long enough to wait on the tab is settled `direct`.
+    fn verify<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        call: &Call<'_>,
+        credential: &Credential,
+        asked: (&'a Route, &'a Terms),
+    ) -> Result<Admitted<'a>, Refusal> {
+        let now_ms = self.host.now_ms();
+        let admit = |(route, terms): (&'a Route, &'a Terms)| {
+            let on = |rail| {
+                let remaining_min_s = snapshot.remaining_min_s(rail);
+                let window =
+                    protocol::exact::Window { now_s: now_ms / 1_000, remaining_min_s, skew_s: snapshot.skew_s };
+                let proven = protocol::verify(credential, &terms.offers, window)?;
+                Ok(Admitted { proven, route, rail, exposure_micros: terms.exposure_micros })
+            };
+            match on(terms.rail) {
+                Err(Refusal::ValidBeforeTooSoon) if terms.rail == Rail::Tab => on(Rail::Direct),
+                admitted => admitted,
+            }
+        };
+        // What is wrong with a payment is said by what is asked for now.
+        let admitted = admit(asked);
+        if admitted.is_ok() {
+            return admitted;
         }
+        snapshot.earlier(call, now_ms).find_map(|earlier| admit(earlier).ok()).map_or(admitted, Ok)
     }
+
+    /// Who has paid before, and always could, may be served without a look at the chain, if the operator says so.
+    async fn depth(&self, snapshot: &Snapshot, admitted: &Admitted<'_>) -> Result<Depth, Fault> {
+        if !snapshot.verify_local || admitted.rail != Rail::Tab {
+            return Ok(Depth::Chain);
+        }
+        let standing = self.journal.standing(admitted.proven.authorization().key.payer).await?;
+        Ok(if standing.settled && !standing.risky { Depth::Local } else { Depth::Chain })
+    }
+}
+
+/// What a call shows for payment; without one, why it is none.
+fn presented(call: &Call<'_>) -> Result<Credential, Option<Refusal>> {
+    match call.presented {
+        Presented::Nothing => Err(None),
+        Presented::Refused(refusal) => Err(Some(refusal)),
+        Presented::Header(header) => Credential::parse(header).map_err(Some),
+    }
+}
+
+/// A payment that matches an offer.
+struct Admitted<'a> {
+    proven: Proven,
+    route: &'a Route,
+    rail: Rail,
+    exposure_micros: u64,
+}
+
+/// What the payer of a hold on the tab is told.
+pub(crate) fn held(hold: &Hold) -> Receipt {
+    let authorization = &hold.authorization;
+    Receipt::Held { amount: authorization.amount(), payer: authorization.key.payer, payment: hold.id.0 }
 }
 
 fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Challenge {

@@ -5,7 +5,7 @@ use ledger::Hold;
 use crate::{Host, Outcome};
 
 /// How far the run of the upstream has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
     /// Nothing has left for the upstream.
     NotSent,
@@ -13,6 +13,8 @@ pub enum Progress {
     Sent,
     /// The answer's head was seen; no body byte was released to the caller.
     Head,
+    /// The answer's body is being released.
+    Body,
 }
 
 impl Progress {
@@ -22,6 +24,7 @@ impl Progress {
             Self::NotSent => Outcome::NotSent,
             Self::Sent => Outcome::Unanswered,
             Self::Head => Outcome::Served { reading: None },
+            Self::Body => Outcome::Cut { reading: None },
         }
     }
 }
@@ -42,19 +45,18 @@ impl<H: Host> Permit<H> {
 
     /// Says that the run has come further. It never goes back.
     pub fn reached(&mut self, progress: Progress) {
-        let further = match (self.progress, progress) {
-            (Progress::NotSent, _) | (Progress::Sent, Progress::Head) => true,
-            (Progress::Sent | Progress::Head, _) => false,
-        };
-        if further {
-            self.progress = progress;
-        }
+        self.progress = self.progress.max(progress);
     }
 
     /// The hold that was won.
     #[must_use]
     pub const fn hold(&self) -> Option<&Hold> {
         self.hold.as_ref()
+    }
+
+    /// The journal may have won another hold than was asked for: `direct` where the tab has no room.
+    pub(crate) fn won(&mut self, hold: Hold) {
+        self.hold = Some(hold);
     }
 
     /// Takes the hold out: from here on the caller closes it.

@@ -1,29 +1,32 @@
 //! What the flow needs from its host.
 
 use alloy_primitives::B256;
-use ledger::{AnswerState, BlockRef, Hold, HoldId, Record, Reservation, State, Step};
-use protocol::{ClaimKey, Proven, Refusal, Settled};
+use ledger::{AnswerState, BlockRef, Exposure, Hold, HoldId, Rail, Record, Reservation, State, Step};
+use protocol::{ClaimKey, Payer, Proven, Refusal, Settled};
 
 use crate::{Answer, Fault, Outcome};
 
 /// What a repeated call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// The hold has ended.
+    /// The hold has ended, or is on the tab with its answer given out.
     Ended,
-    /// It has ended, and if it was paid, its answer is stored or lost.
+    /// The same, and if it is charged for, its answer is stored or lost.
     Answered,
 }
 
 impl Until {
     /// Whether the wait is over.
     #[must_use]
-    pub const fn met(self, record: &Record) -> bool {
-        let answered = matches!(record.answer, AnswerState::Kept | AnswerState::Lost);
+    pub fn met(self, record: &Record) -> bool {
+        let stored = matches!(record.answer, AnswerState::Kept | AnswerState::Lost);
+        let given_out = record.hold.rail == Rail::Tab && record.answer != AnswerState::Live;
         match (self, record.state) {
-            (_, State::Open | State::Submitted(_)) => false,
-            (Self::Ended, _) | (Self::Answered, State::Released(_) | State::Burnt(_)) => true,
-            (Self::Answered, State::Posted(_)) => answered,
+            (_, State::Open) => false,
+            (_, State::Released(_) | State::Burnt(_) | State::Lost(_)) | (Self::Ended, State::Posted(_)) => true,
+            // On the tab an answer is stored before it counts as given out.
+            (_, State::Answered | State::Submitted(_)) => given_out,
+            (Self::Answered, State::Posted(_)) => stored || given_out,
         }
     }
 }
@@ -34,8 +37,20 @@ pub trait Journal {
     fn recall(&self, key: &ClaimKey) -> impl Future<Output = Result<Option<Record>, Fault>>;
 
     /// Claims an authorization in one step: for a claim that was not released exactly one caller ever wins.
-    /// `balance_atomic` is what the chain showed at `hold.seen`.
-    fn reserve(&self, hold: Hold, balance_atomic: u128) -> impl Future<Output = Result<Reservation, Fault>>;
+    /// `balance_atomic` is what the chain showed at `hold.seen`, `None` where it was not asked. A hold for which the tab has no
+    /// room within `caps`, measured in the same step, is won as `direct`.
+    fn reserve(
+        &self,
+        hold: Hold,
+        balance_atomic: Option<u128>,
+        caps: Exposure,
+    ) -> impl Future<Output = Result<Reservation, Fault>>;
+
+    /// What became of a payer's earlier payments.
+    fn standing(&self, payer: Payer) -> impl Future<Output = Result<Standing, Fault>>;
+
+    /// A hold by its name.
+    fn payment(&self, hold: HoldId) -> impl Future<Output = Result<Option<Record>, Fault>>;
 
     /// Moves a hold on. A repeat changes nothing; `None` when there is no such hold.
     fn advance(&self, hold: HoldId, step: Step) -> impl Future<Output = Result<Option<Record>, Fault>>;
@@ -56,13 +71,31 @@ pub trait Journal {
     fn picked(&self, pickup: B256) -> impl Future<Output = Result<Option<Record>, Fault>>;
 }
 
+/// What became of a payer's earlier payments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// One was settled.
+    pub settled: bool,
+    /// One failed to settle after its run.
+    pub risky: bool,
+}
+
+/// How much of a payment is checked against the chain before its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Nonce, balance and a simulation.
+    Chain,
+    /// Nothing: the signature alone, for a payer who has paid before.
+    Local,
+}
+
 /// What the chain showed when a payment was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// The block that was read.
+    /// The block that was read; the newest known one where the chain was not asked.
     pub block: BlockRef,
-    /// The payer's balance in it.
-    pub balance_atomic: u128,
+    /// The payer's balance in it; `None` where the chain was not asked.
+    pub balance_atomic: Option<u128>,
 }
 
 /// The answer of the checks that need a chain.
@@ -92,8 +125,8 @@ pub enum Settlement {
 
 /// Verifies and settles for the payee.
 pub trait Facilitator {
-    /// The checks that need a chain: code, nonce, balance, simulation.
-    fn check(&self, proven: &Proven) -> impl Future<Output = Check>;
+    /// The checks that need a chain: code, nonce, balance, simulation; or the newest block alone.
+    fn check(&self, proven: &Proven, depth: Depth) -> impl Future<Output = Check>;
 
     /// Moves the money of a hold that is ours. Marks it submitted in the journal before anything is sent.
     fn settle(&self, hold: &Hold) -> impl Future<Output = Settlement>;

@@ -1,10 +1,11 @@
 //! Credentials whose claim is known: the upstream is never run for them.
 
 use alloy_primitives::B256;
-use ledger::{AnswerState, Hold, Record, ReleaseReason, State};
+use ledger::{AnswerState, Hold, Rail, Record, ReleaseReason, State};
 use protocol::x402::{Credential, Receipt};
 use protocol::{Asset, ClaimKey, MoneyState, Offer, Signature};
 
+use crate::flow::held;
 use crate::{Call, Facilitator, Fault, Flow, Host, Journal, Opened, Replay, Snapshot, Until};
 
 impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
@@ -43,7 +44,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         let knows = |hold: &Hold| call.idempotency.is_some() && call.idempotency == hold.idempotency;
         let until = if knows(&record.hold) { Until::Answered } else { Until::Ended };
         // What waits for the chain is not waited for: its answer is kept for pick-up.
-        let pending = !record.state.ended() && record.answer != AnswerState::Live;
+        let direct = record.hold.rail == Rail::Direct;
+        let pending = direct && !record.state.ended() && record.answer != AnswerState::Live;
         let record = if until.met(&record) || pending {
             record
         } else {
@@ -55,21 +57,32 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         Opened::Replay(match record.state {
             // The claim was let go during the wait and won by another request.
             _ if conflicts(&record.hold) => Replay::Conflict(money_of(&record)),
-            _ if record.late => Replay::InSuspense,
+            _ if record.late && !matches!(record.state, State::Lost(_)) => Replay::InSuspense,
             State::Posted(settled) if record.refund_due => Replay::OwedBack(settled),
             State::Open if record.answer == AnswerState::Live => Replay::InFlight,
-            State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Answered | State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
+            State::Answered => served(&record, knows(&record.hold), held(&record.hold)),
+            State::Submitted(_) if record.hold.rail == Rail::Tab => {
+                served(&record, knows(&record.hold), held(&record.hold))
+            }
             State::Open => Replay::Pending(pending_receipt(&key, None)),
             State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, Some(chain_tx))),
             State::Released(ReleaseReason::Expired) => Replay::Expired,
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
             State::Burnt(_) => Replay::Burnt,
-            State::Posted(settled) if knows(&record.hold) && record.answer == AnswerState::Kept => {
-                Replay::Stored { hold: record.hold.id, settled }
-            }
-            State::Posted(settled) => Replay::AlreadyServed(settled),
+            State::Lost(_) if record.late => Replay::Recovered,
+            State::Lost(_) => Replay::Uncollected,
+            State::Posted(settled) => served(&record, knows(&record.hold), Receipt::Settled(settled)),
         })
     }
+}
+
+/// A call that was served: its answer, for who knows the secret, as long as it is stored.
+fn served(record: &Record, knows: bool, receipt: Receipt) -> Replay {
+    if knows && record.answer == AnswerState::Kept {
+        return Replay::Stored { hold: record.hold.id, receipt };
+    }
+    Replay::AlreadyServed(receipt)
 }
 
 /// The claim that a credential names, whatever its offer and times say and whatever is accepted by now. v1 names no asset: it
@@ -101,20 +114,23 @@ const fn claimed(record: &Record) -> bool {
         State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => record.late,
         State::Released(ReleaseReason::Expired)
         | State::Open
+        | State::Answered
         | State::Submitted(_)
         | State::Posted(_)
-        | State::Burnt(_) => true,
+        | State::Burnt(_)
+        | State::Lost(_) => true,
     }
 }
 
 /// Where the money of a record is.
-const fn money_of(record: &Record) -> MoneyState {
+#[must_use]
+pub const fn money_of(record: &Record) -> MoneyState {
     match record.state {
         _ if record.late => MoneyState::Moved,
-        State::Open => MoneyState::Held,
+        State::Open | State::Answered => MoneyState::Held,
         State::Submitted(_) => MoneyState::Unknown,
         State::Posted(_) => MoneyState::Moved,
-        State::Released(_) | State::Burnt(_) => MoneyState::Untouched,
+        State::Released(_) | State::Burnt(_) | State::Lost(_) => MoneyState::Untouched,
     }
 }
 

@@ -47,15 +47,19 @@ pub enum Replay {
     InSuspense,
     /// Paid, and the answer was lost or broke off: it is owed back.
     OwedBack(Settled),
-    /// Served and paid.
-    AlreadyServed(Settled),
-    /// Served and paid, and the caller knows the secret: the stored answer is his if his request's body is the same.
+    /// Served, and paid or on the tab, as the receipt says.
+    AlreadyServed(Receipt),
+    /// The same, and the caller knows the secret: the stored answer is his if his request's body is the same.
     Stored {
         /// Whose answer.
         hold: HoldId,
         /// The receipt.
-        settled: Settled,
+        receipt: Receipt,
     },
+    /// Served on the tab, and its payment could not be collected.
+    Uncollected,
+    /// The same, and the money came after all.
+    Recovered,
 }
 
 /// What `close` says.
@@ -63,6 +67,8 @@ pub enum Replay {
 pub enum Closed {
     /// The money moved: release the body.
     Settled(Settled),
+    /// It is on the tab, to be settled later. The body has been released.
+    Held(Receipt),
     /// The chain refused after the run: the body is discarded, the money is untouched.
     Refused {
         /// Why.

@@ -1,5 +1,8 @@
 //! Routes and prices, compiled and immutable. A new configuration is a new snapshot.
 
+use std::sync::Arc;
+
+use ledger::{Exposure, Rail};
 use protocol::{Asset, AssetInfo, Offer};
 
 use crate::{Call, Pattern};
@@ -9,8 +12,19 @@ use crate::{Call, Pattern};
 pub enum Price {
     /// Nothing; the call is passed on.
     Free,
-    /// One of these.
-    Due(Vec<Offer>),
+    /// One of the offers.
+    Due(Terms),
+}
+
+/// What a priced call costs, and when its money moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Any one of these pays.
+    pub offers: Vec<Offer>,
+    /// When the money moves.
+    pub rail: Rail,
+    /// The price in millionths of a dollar, rounded up: what a call adds to the exposure.
+    pub exposure_micros: u64,
 }
 
 /// One route.
@@ -44,10 +58,27 @@ pub struct Snapshot {
     pub default_action: DefaultAction,
     /// How long a duplicate waits for the first call's end.
     pub replay_wait_ms: u64,
-    /// What must be left of an authorization's validity: the upstream's time to answer and the settlement's to confirm.
+    /// What must be left of an authorization's validity on `direct`: the upstream's time to answer and the settlement's to confirm.
     pub remaining_min_s: u64,
+    /// The same on the tab: besides, how long it may wait to be settled.
+    pub tab_remaining_min_s: u64,
+    /// How much may be on the tab.
+    pub caps: Exposure,
+    /// Whether a payer with a settled payment and none that failed is served on the tab without a look at the chain.
+    pub verify_local: bool,
+    /// Earlier snapshots whose offers are still honoured, newest first.
+    pub honoured: Vec<Honoured>,
     /// By how much a payer's clock may be ahead.
     pub skew_s: u64,
+}
+
+/// An earlier snapshot, whose offers callers may have signed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Honoured {
+    /// What was asked for then. Its own earlier ones do not count.
+    pub snapshot: Arc<Snapshot>,
+    /// Until when: the longest validity of its offers after it was replaced.
+    pub until_ms: u64,
 }
 
 /// What a call costs here.
@@ -58,7 +89,7 @@ pub enum Quote<'a> {
     /// It is not served.
     Blocked,
     /// One of these offers, on this route.
-    Due(&'a Route, &'a [Offer]),
+    Due(&'a Route, &'a Terms),
 }
 
 impl Snapshot {
@@ -70,7 +101,7 @@ impl Snapshot {
             None => Quote::Free,
             Some(route) => match &route.price {
                 Price::Free => Quote::Free,
-                Price::Due(offers) => Quote::Due(route, offers),
+                Price::Due(terms) => Quote::Due(route, terms),
             },
         }
     }
@@ -81,11 +112,29 @@ impl Snapshot {
         self.offers().map(|offer| &offer.asset_info).find(|token| token.asset == asset)
     }
 
+    /// What the call cost before a change of configuration that callers may not have heard of, newest first.
+    pub(crate) fn earlier(&self, call: &Call<'_>, now_ms: u64) -> impl Iterator<Item = (&Route, &Terms)> {
+        let honoured = self.honoured.iter().filter(move |honoured| now_ms < honoured.until_ms);
+        honoured.filter_map(|honoured| match honoured.snapshot.quote(call) {
+            Quote::Due(route, terms) => Some((route, terms)),
+            Quote::Free | Quote::Blocked => None,
+        })
+    }
+
+    /// How long an authorization must still be valid.
+    #[must_use]
+    pub const fn remaining_min_s(&self, rail: Rail) -> u64 {
+        match rail {
+            Rail::Direct => self.remaining_min_s,
+            Rail::Tab => self.tab_remaining_min_s,
+        }
+    }
+
     /// Every offer of every route.
     pub fn offers(&self) -> impl Iterator<Item = &Offer> {
         self.routes.iter().flat_map(|route| match &route.price {
             Price::Free => [].iter(),
-            Price::Due(offers) => offers.iter(),
+            Price::Due(terms) => terms.offers.iter(),
         })
     }
 }
@@ -113,6 +162,7 @@ mod tests {
             payee: Payee(Address::repeat_byte(1)),
             max_timeout_s: 60,
         };
+        let terms = Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1 };
         let route = |path: &str, method: Option<&str>, price| Route {
             id: path.to_owned(),
             pattern: Pattern::parse(path).unwrap(),
@@ -122,13 +172,17 @@ mod tests {
         Snapshot {
             routes: vec![
                 route("/paid/free", None, Price::Free),
-                route("/paid/*", Some("GET"), Price::Due(vec![offer.clone()])),
+                route("/paid/*", Some("GET"), Price::Due(terms.clone())),
                 route("/paid/*", None, Price::Free),
-                route("/all", None, Price::Due(vec![offer])),
+                route("/all", None, Price::Due(terms)),
             ],
             default_action,
             replay_wait_ms: 0,
             remaining_min_s: 0,
+            tab_remaining_min_s: 0,
+            caps: Exposure::default(),
+            verify_local: false,
+            honoured: Vec::new(),
             skew_s: 0,
         }
     }
@@ -147,7 +201,14 @@ mod tests {
             ("GET", "/other", DefaultAction::Passthrough, "free"),
         ] {
             let snapshot = snapshot(default_action);
-            let call = Call { method, path, url: path, presented: Presented::Nothing, idempotency: None };
+            let call = Call {
+                method,
+                path,
+                url: path,
+                presented: Presented::Nothing,
+                idempotency: None,
+                source: ledger::Source([0; 16]),
+            };
             let got = match snapshot.quote(&call) {
                 Quote::Free => "free",
                 Quote::Blocked => "blocked",

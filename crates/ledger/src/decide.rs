@@ -3,7 +3,10 @@
 use alloy_primitives::B256;
 use protocol::{Refusal, Settled};
 
-use crate::{Account, AnswerState, BurnReason, Entry, EntryKind, Hold, Record, ReleaseReason, State};
+use crate::{
+    About, Account, AnswerState, BurnReason, Entry, EntryKind, Funds, Hold, LossReason, Rail, Record, ReleaseReason,
+    State,
+};
 
 /// What a store must write, in one durable step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,10 @@ pub enum Reservation {
 /// What happens to a hold after it was won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// On the tab: the upstream has answered. Durable before the first byte of the answer's body is released.
+    Answer,
+    /// On the tab: the answer was given out to its end, or the caller left. From here on it may be settled.
+    Deliver,
     /// This signed chain_tx is about to be broadcast. Also marks a further chain_tx for the same hold.
     Submit(B256),
     /// The money moved.
@@ -36,11 +43,15 @@ pub enum Step {
     Release(ReleaseReason),
     /// Not charged, never run again.
     Burn(BurnReason),
+    /// The chain refuses the transfer, and will: burnt, or lost where the answer was served on the tab.
+    Refuse(LossReason),
+    /// A final block is later than `validBefore` and the nonce is unused: released, or lost where it was served.
+    Expire,
     /// The settlement is not known in time and the answer is being drained.
     Pend,
     /// The answer is in the store.
     KeepAnswer,
-    /// The answer is lost, or was cut by the upstream after the charge.
+    /// The answer is lost, or was cut by the upstream after the charge. What moved is owed back; what is on the tab is burnt.
     LoseAnswer,
 }
 
@@ -54,26 +65,30 @@ pub struct Violation {
     pub step: Step,
 }
 
-/// Claims an authorization. `latest` is the newest record of the same key; `unsettled_atomic` is what the payer owes in this
-/// asset that the balance, read at `hold.seen`, does not show yet.
+/// Claims an authorization. `latest` is the newest record of the same key. Where the tab has no more room, the hold is `direct`.
 #[must_use]
-pub fn reserve(latest: Option<Record>, hold: Hold, balance_atomic: u128, unsettled_atomic: u128) -> Reservation {
+pub fn reserve(latest: Option<Record>, mut hold: Hold, funds: &Funds) -> Reservation {
     if let Some(record) = latest {
         match record.state {
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => {}
             State::Open
+            | State::Answered
             | State::Submitted(_)
             | State::Posted(_)
             | State::Burnt(_)
+            | State::Lost(_)
             | State::Released(ReleaseReason::Expired) => return Reservation::Taken(record),
         }
         if record.late {
             return Reservation::Refused(Refusal::NonceAlreadyUsed);
         }
     }
-    let owed = unsettled_atomic.checked_add(hold.authorization.amount_atomic);
-    if owed.is_none_or(|owed| owed > balance_atomic) {
+    let owed = funds.unsettled_atomic.checked_add(hold.authorization.amount_atomic);
+    if funds.balance_atomic.is_some_and(|balance| owed.is_none_or(|owed| owed > balance)) {
         return Reservation::Refused(Refusal::InsufficientBalance);
+    }
+    if hold.rail == Rail::Tab && !funds.exposed.has_room(hold.exposure_micros, &funds.caps) {
+        hold.rail = Rail::Direct;
     }
     Reservation::Won(Change { record: Record::new(hold), entries: Vec::new() })
 }
@@ -83,64 +98,134 @@ pub fn reserve(latest: Option<Record>, hold: Hold, balance_atomic: u128, unsettl
 /// # Errors
 /// [`Violation`] when the state does not allow the step; a submitted hold is never released but as expired.
 pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
+    match step {
+        Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::LoseAnswer => advance_answer(record, step),
+        Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire => {
+            advance_money(record, step)
+        }
+    }
+}
+
+/// The steps that move money, or say that none will.
+fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
     let violation = Err(Violation { state: record.state, step });
+    let (before, tab) = (record.state, record.hold.rail == Rail::Tab);
     let mut next = record.clone();
     let mut entries = Vec::new();
-    match (step, record.state) {
-        (Step::Submit(chain_tx), State::Open | State::Submitted(_)) => next.state = State::Submitted(chain_tx),
-        (Step::Post(settled), State::Open | State::Submitted(_)) => {
+    match (step, before) {
+        // What is on the tab is settled once it was answered, never while its run goes on.
+        (Step::Submit(_), State::Open) if tab => return violation,
+        (Step::Submit(chain_tx), State::Open | State::Answered | State::Submitted(_)) => {
+            next.state = State::Submitted(chain_tx);
+        }
+        (Step::Post(settled), State::Open | State::Answered | State::Submitted(_)) => {
             next.state = State::Posted(settled);
             entries.push(posted(record));
             if record.answer == AnswerState::Lost {
                 entries.push(refund(&mut next));
             }
         }
-        (Step::Post(settled), State::Posted(before)) => {
-            return if settled.chain_tx == before.chain_tx { Ok(None) } else { violation };
+        (Step::Post(settled), State::Posted(earlier)) => {
+            return if settled.chain_tx == earlier.chain_tx { Ok(None) } else { violation };
         }
+        (Step::Post(_), State::Released(_) | State::Burnt(_) | State::Lost(_)) if record.late => return Ok(None),
         (Step::Post(_), State::Released(_) | State::Burnt(_)) => {
-            if record.late {
-                return Ok(None);
-            }
             next.late = true;
             entries.push(late(record));
+        }
+        (Step::Post(_), State::Lost(_)) => {
+            next.late = true;
+            entries.push(recovered(record));
         }
         (Step::Release(reason), State::Open) if reason != ReleaseReason::Expired => {
             next.state = State::Released(reason)
         }
-        (Step::Release(ReleaseReason::Expired), State::Submitted(_)) => {
-            next.state = State::Released(ReleaseReason::Expired)
-        }
         (Step::Burn(reason), State::Open) if reason != BurnReason::ForeignTransfer => next.state = State::Burnt(reason),
-        (Step::Burn(reason), State::Submitted(_)) if reason == BurnReason::SettlementRefused => {
+        // A meter says at the end of the body that less is due than was held.
+        (Step::Burn(reason), State::Answered)
+            if record.answer == AnswerState::Live && reason != BurnReason::ForeignTransfer =>
+        {
             next.state = State::Burnt(reason);
         }
-        (Step::Burn(BurnReason::ForeignTransfer), State::Open | State::Submitted(_)) => {
+        (Step::Burn(BurnReason::ForeignTransfer), State::Open | State::Answered | State::Submitted(_)) => {
             next.state = State::Burnt(BurnReason::ForeignTransfer);
             next.late = true;
             entries.push(late(record));
         }
-        (Step::Pend, _) => match record.answer {
-            AnswerState::Live => next.answer = AnswerState::Pending,
-            AnswerState::Pending | AnswerState::Kept | AnswerState::Lost => return Ok(None),
-        },
-        (Step::KeepAnswer, _) => match record.answer {
-            AnswerState::Live | AnswerState::Pending => next.answer = AnswerState::Kept,
-            AnswerState::Kept => return Ok(None),
-            AnswerState::Lost => return violation,
-        },
-        (Step::LoseAnswer, state) => {
-            if record.answer == AnswerState::Lost {
-                return Ok(None);
-            }
+        (Step::Refuse(reason), State::Answered | State::Submitted(_)) if tab => {
+            next.state = State::Lost(reason);
+            entries.push(uncollected(record));
+        }
+        (Step::Refuse(_), State::Open | State::Submitted(_)) => {
+            next.state = State::Burnt(BurnReason::SettlementRefused);
+        }
+        (Step::Expire, State::Answered | State::Submitted(_)) if tab => {
+            next.state = State::Lost(LossReason::Expired);
+            entries.push(uncollected(record));
+        }
+        (Step::Expire, State::Submitted(_)) => next.state = State::Released(ReleaseReason::Expired),
+        (Step::Release(before), State::Released(after)) if before == after => return Ok(None),
+        (Step::Burn(before), State::Burnt(after)) if before == after => return Ok(None),
+        (Step::Refuse(_), State::Burnt(BurnReason::SettlementRefused) | State::Lost(_)) => return Ok(None),
+        (Step::Expire, State::Released(ReleaseReason::Expired) | State::Lost(_)) => return Ok(None),
+        (Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _)
+        | (Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::LoseAnswer, _) => return violation,
+    }
+    Ok(Some(Change { record: next, entries }))
+}
+
+/// The steps of the answer.
+fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
+    let violation = Err(Violation { state: record.state, step });
+    let on_tab = record.hold.rail == Rail::Tab && matches!(record.state, State::Open | State::Answered);
+    let mut next = record.clone();
+    let mut entries = Vec::new();
+    match (step, record.answer) {
+        (Step::Answer, _) if on_tab && record.state == State::Open => next.state = State::Answered,
+        // It may have been landed by its payer meanwhile.
+        (Step::Answer, _)
+            if record.hold.rail == Rail::Tab
+                && matches!(
+                    record.state,
+                    State::Answered | State::Submitted(_) | State::Posted(_) | State::Lost(_)
+                ) =>
+        {
+            return Ok(None);
+        }
+        (Step::Deliver, AnswerState::Live) if on_tab => {
+            next.answer = AnswerState::Delivered;
+            next.state = State::Answered;
+        }
+        // Its payer landed it before the answer had ended.
+        (Step::Deliver, AnswerState::Live)
+            if record.hold.rail == Rail::Tab && matches!(record.state, State::Submitted(_) | State::Posted(_)) =>
+        {
+            next.answer = AnswerState::Delivered;
+        }
+        (Step::Deliver, AnswerState::Kept) if on_tab && record.state == State::Open => next.state = State::Answered,
+        (Step::Deliver, AnswerState::Delivered | AnswerState::Kept | AnswerState::Lost) => return Ok(None),
+        (Step::Pend, AnswerState::Live) => next.answer = AnswerState::Pending,
+        (Step::Pend, _) => return Ok(None),
+        (Step::KeepAnswer, AnswerState::Live | AnswerState::Pending | AnswerState::Delivered) => {
+            next.answer = AnswerState::Kept;
+        }
+        (Step::KeepAnswer, AnswerState::Kept) | (Step::LoseAnswer, AnswerState::Lost) => return Ok(None),
+        // What was given out to its end cannot break any more, and what is not charged is not owed back.
+        (Step::LoseAnswer, AnswerState::Delivered) => return Ok(None),
+        (Step::LoseAnswer, _) if on_tab => {
             next.answer = AnswerState::Lost;
-            if let State::Posted(_) = state {
+            next.state = State::Burnt(BurnReason::Broken);
+        }
+        (Step::LoseAnswer, _) => {
+            next.answer = AnswerState::Lost;
+            if let State::Posted(_) = record.state {
                 entries.push(refund(&mut next));
             }
         }
-        (Step::Release(before), State::Released(after)) if before == after => return Ok(None),
-        (Step::Burn(before), State::Burnt(after)) if before == after => return Ok(None),
-        (Step::Submit(_) | Step::Release(_) | Step::Burn(_), _) => return violation,
+        (Step::Answer | Step::Deliver | Step::KeepAnswer, _)
+        | (Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _) => {
+            return violation;
+        }
     }
     Ok(Some(Change { record: next, entries }))
 }
@@ -148,20 +233,35 @@ pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation>
 fn posted(record: &Record) -> Entry {
     let authorization = &record.hold.authorization;
     let (from, to) = (Account::External(authorization.key.payer), Account::Revenue(authorization.payee));
-    Entry::transfer(record.hold.id, EntryKind::Posted, from, to, authorization.amount())
+    transfer(record, EntryKind::Posted, from, to)
 }
 
 fn late(record: &Record) -> Entry {
     let authorization = &record.hold.authorization;
     let (from, to) = (Account::External(authorization.key.payer), Account::Suspense(authorization.payee));
-    Entry::transfer(record.hold.id, EntryKind::Late, from, to, authorization.amount())
+    transfer(record, EntryKind::Late, from, to)
+}
+
+fn uncollected(record: &Record) -> Entry {
+    let payee = record.hold.authorization.payee;
+    transfer(record, EntryKind::Uncollected, Account::Loss(payee), Account::Revenue(payee))
+}
+
+fn recovered(record: &Record) -> Entry {
+    let authorization = &record.hold.authorization;
+    let (from, to) = (Account::External(authorization.key.payer), Account::Loss(authorization.payee));
+    transfer(record, EntryKind::Recovered, from, to)
 }
 
 fn refund(record: &mut Record) -> Entry {
     record.refund_due = true;
     let authorization = &record.hold.authorization;
     let (from, to) = (Account::Revenue(authorization.payee), Account::RefundDue(authorization.key.payer));
-    Entry::transfer(record.hold.id, EntryKind::RefundDue, from, to, authorization.amount())
+    transfer(record, EntryKind::RefundDue, from, to)
+}
+
+fn transfer(record: &Record, kind: EntryKind, from: Account, to: Account) -> Entry {
+    Entry::transfer(About::Hold(record.hold.id), kind, from, to, record.hold.authorization.amount())
 }
 
 #[cfg(test)]

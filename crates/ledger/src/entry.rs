@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use alloy_primitives::{Address, B256};
 use protocol::{Amount, Payee, Payer};
 
 use crate::HoldId;
@@ -17,6 +18,12 @@ pub enum Account {
     RefundDue(Payer),
     /// Money that came without a claim to it. Refundable.
     Suspense(Payee),
+    /// What the payee has earned and will not get: below zero by as much.
+    Loss(Payee),
+    /// The native coin of a settlement key: below zero by what it has spent since the journal began.
+    Key(Address),
+    /// What settling has cost, in native coin, by the key that paid it.
+    Gas(Address),
 }
 
 impl fmt::Display for Account {
@@ -26,6 +33,9 @@ impl fmt::Display for Account {
             Self::Revenue(payee) => write!(f, "revenue:{payee}"),
             Self::RefundDue(payer) => write!(f, "refund_due:{payer}"),
             Self::Suspense(payee) => write!(f, "suspense:{payee}"),
+            Self::Loss(payee) => write!(f, "loss:{payee}"),
+            Self::Key(signer) => write!(f, "key:{signer}"),
+            Self::Gas(signer) => write!(f, "gas:{signer}"),
         }
     }
 }
@@ -59,6 +69,12 @@ pub enum EntryKind {
     RefundDue,
     /// Money arrived for a hold that had ended, or was landed by a stranger.
     Late,
+    /// A call was served on the tab and could not be collected.
+    Uncollected,
+    /// The money of such a call arrived after all.
+    Recovered,
+    /// A chain_tx of ours was mined and its gas paid.
+    Gas,
 }
 
 impl EntryKind {
@@ -69,15 +85,27 @@ impl EntryKind {
             Self::Posted => "posted",
             Self::RefundDue => "refund_due",
             Self::Late => "late",
+            Self::Uncollected => "uncollected",
+            Self::Recovered => "recovered",
+            Self::Gas => "gas",
         }
     }
+}
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A payment.
+    Hold(HoldId),
+    /// A chain_tx of ours.
+    ChainTx(B256),
 }
 
 /// An entry of the journal: two lines over one amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The hold that it belongs to.
-    pub hold: HoldId,
+    /// What it belongs to.
+    pub about: About,
     /// Why.
     pub kind: EntryKind,
     /// What leaves and what comes.
@@ -87,9 +115,15 @@ pub struct Entry {
 impl Entry {
     /// Moves `amount` from one account to another. Balanced by construction.
     #[must_use]
-    pub const fn transfer(hold: HoldId, kind: EntryKind, from: Account, to: Account, amount: Amount) -> Self {
+    pub const fn transfer(about: About, kind: EntryKind, from: Account, to: Account, amount: Amount) -> Self {
         let debit = Line { account: from, side: Side::Debit, amount };
         let credit = Line { account: to, side: Side::Credit, amount };
-        Self { hold, kind, lines: [debit, credit] }
+        Self { about, kind, lines: [debit, credit] }
+    }
+
+    /// The gas of a chain_tx of ours, in native coin.
+    #[must_use]
+    pub const fn gas(chain_tx: B256, signer: Address, wei: Amount) -> Self {
+        Self::transfer(About::ChainTx(chain_tx), EntryKind::Gas, Account::Key(signer), Account::Gas(signer), wei)
     }
 }

@@ -21,6 +21,19 @@ impl fmt::Debug for HoldId {
     }
 }
 
+/// When the money of a hold moves: the `settlement` of its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rail {
+    /// On chain, before the body of the answer is released.
+    Direct,
+    /// Served now, settled later together with others.
+    Tab,
+}
+
+/// Where a call came from, as far as exposure is counted: an IPv4 address (mapped), or the /64 of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source(pub [u8; 16]);
+
 /// A block that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRef {
@@ -47,6 +60,12 @@ pub struct Hold {
     pub seen: BlockRef,
     /// When it was won.
     pub opened_at_ms: u64,
+    /// When its money moves.
+    pub rail: Rail,
+    /// Who called, for the cap on a source's exposure.
+    pub source: Source,
+    /// The price in millionths of a dollar, rounded up: what it adds to the exposure while it is on the tab.
+    pub exposure_micros: u64,
 }
 
 /// Why a hold was let go: the authorization may be claimed again.
@@ -67,10 +86,25 @@ pub enum BurnReason {
     Unanswered,
     /// The process ended between the claim and the submission: the upstream may have run.
     Interrupted,
-    /// The chain refused the transfer after the run (payer emptied, authorization cancelled).
+    /// The chain refused the transfer after the run (payer emptied, authorization cancelled); the answer was discarded.
     SettlementRefused,
+    /// On the tab: the answer broke off, or could not be released.
+    Broken,
     /// Someone else than the payer and us landed it: the money is in suspense.
     ForeignTransfer,
+}
+
+/// Why a call that was served on the tab was never paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReason {
+    /// The payer's wallet had less than was owed when it was settled.
+    Emptied,
+    /// The authorization was cancelled, or used for another transfer.
+    Gone,
+    /// The asset refused the transfer for another reason, such as a blocked payer.
+    Failed,
+    /// It was still unsettled when its validity ended.
+    Expired,
 }
 
 /// Where a hold stands.
@@ -78,6 +112,8 @@ pub enum BurnReason {
 pub enum State {
     /// Won; the upstream may be running.
     Open,
+    /// On the tab: the upstream has answered, and the price is due once the answer is delivered.
+    Answered,
     /// This signed chain_tx, the newest for the hold, is in the journal and may be on its way.
     Submitted(B256),
     /// The money moved, and the entries are written.
@@ -86,6 +122,8 @@ pub enum State {
     Released(ReleaseReason),
     /// Not charged, never run again.
     Burnt(BurnReason),
+    /// Served on the tab and never paid.
+    Lost(LossReason),
 }
 
 impl State {
@@ -93,8 +131,8 @@ impl State {
     #[must_use]
     pub const fn ended(self) -> bool {
         match self {
-            Self::Open | Self::Submitted(_) => false,
-            Self::Posted(_) | Self::Released(_) | Self::Burnt(_) => true,
+            Self::Open | Self::Answered | Self::Submitted(_) => false,
+            Self::Posted(_) | Self::Released(_) | Self::Burnt(_) | Self::Lost(_) => true,
         }
     }
 }
@@ -108,6 +146,8 @@ pub enum AnswerState {
     Pending,
     /// In the store.
     Kept,
+    /// Given out to its end, or until the caller left. Only the tab notes it: what is delivered may be settled.
+    Delivered,
     /// Lost before the caller had it: if the money moves, it is owed back.
     Lost,
 }
@@ -132,5 +172,14 @@ impl Record {
     #[must_use]
     pub const fn new(hold: Hold) -> Self {
         Self { hold, state: State::Open, answer: AnswerState::Live, refund_due: false, late: false }
+    }
+
+    /// What it adds to the exposure now, in millionths of a dollar.
+    #[must_use]
+    pub const fn exposed_micros(&self) -> u64 {
+        match self.hold.rail {
+            Rail::Tab if !self.state.ended() => self.hold.exposure_micros,
+            Rail::Tab | Rail::Direct => 0,
+        }
     }
 }

@@ -14,8 +14,12 @@
 
 mod decide;
 mod entry;
+mod exposure;
 mod hold;
 
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
-pub use entry::{Account, Entry, EntryKind, Line, Side};
-pub use hold::{AnswerState, BlockRef, BurnReason, Hold, HoldId, Record, ReleaseReason, State};
+pub use entry::{About, Account, Entry, EntryKind, Line, Side};
+pub use exposure::{Exposure, Funds};
+pub use hold::{
+    AnswerState, BlockRef, BurnReason, Hold, HoldId, LossReason, Rail, Record, ReleaseReason, Source, State,
+};

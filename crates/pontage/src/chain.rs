@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, anyhow, bail};
-use facilitator::engine::{self, BlockAt, Engine, Lane, Live, Node, Pace, Submitter};
+use facilitator::engine::{self, BlockAt, Engine, Head, Lane, Live, Node, Pace, Submitter, TabTerms};
 use facilitator::rpc::HttpNode;
-use gate::{Check, Facilitator, Fault, FaultKind, Settlement};
+use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Key, MoneyState, Network, Proven, Signer};
 use store::Store;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::config::NetworkConfig;
+use crate::config::{NetworkConfig, TabConfig};
+use crate::host::now_ms;
 use crate::run::Lifeline;
 use crate::snapshot::SETTLE_BUDGET_MS;
 
@@ -23,14 +24,18 @@ use crate::snapshot::SETTLE_BUDGET_MS;
 const NODE_TIMEOUT_MS: u64 = 5_000;
 /// How many payments a worker may check against a node at once; further ones are told to come back.
 const CHECKS_MAX: usize = 512;
-/// How many holds may wait for a lane.
+/// How many groups of holds may wait for a lane.
 const LANE_QUEUE_MAX: usize = 1_024;
-/// How many holds one journal step and one request to the node may carry.
+/// How many groups one journal step and one request to the node may carry.
 const LANE_BATCH_MAX: usize = 64;
 /// How often chain_txs that the chain does not have yet are sent again.
 const REBROADCAST_MS: u64 = 2_000;
 /// How often unfinished holds are looked at.
 const RECONCILE_MS: u64 = 1_000;
+/// How often it is looked whether the tab is to be settled.
+const TAB_MS: u64 = 500;
+/// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
+const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
 
 /// One network, checked at start: where its node is, who signs, and the way to its lane.
 #[derive(Clone, Debug)]
@@ -40,10 +45,12 @@ pub(crate) struct ChainLink {
     lane: LaneLink,
     signer: Address,
     live: Live,
+    head: Head,
+    tab: TabTerms,
 }
 
-/// A hold on its way to the lane, and where the answer goes.
-type Order = (Hold, oneshot::Sender<Result<B256, Fault>>);
+/// A group of holds on its way to the lane, and where the answer goes.
+type Order = (Vec<Hold>, oneshot::Sender<Result<B256, Fault>>);
 
 /// The way to a lane's thread.
 #[derive(Clone, Debug)]
@@ -73,11 +80,11 @@ impl Pace for Watch {
 }
 
 impl Submitter for LaneLink {
-    async fn submit(&self, hold: &Hold) -> Result<B256, Fault> {
+    async fn submit(&self, holds: &[Hold]) -> Result<B256, Fault> {
         let fault = Fault { kind: FaultKind::Settlement, money: MoneyState::Held };
         let (reply, answer) = oneshot::channel();
         let submitted = async {
-            self.queue.send((hold.clone(), reply)).await.map_err(|_| fault)?;
+            self.queue.send((holds.to_vec(), reply)).await.map_err(|_| fault)?;
             answer.await.map_err(|_| fault)?
         };
         // A lane that is late may still submit it; the reconciler will find the chain_tx in the journal.
@@ -86,13 +93,13 @@ impl Submitter for LaneLink {
 }
 
 impl Facilitator for Chains {
-    async fn check(&self, proven: &Proven) -> Check {
+    async fn check(&self, proven: &Proven, depth: Depth) -> Check {
         // Fresh keys with empty wallets cost their owner nothing: what they may ask of a node at once is bounded.
         let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
         match self.engines.get(&proven.offer().network()) {
             // A lane that takes no more work would leave the run unpaid.
             Some(engine) if engine.submitter.queue.capacity() > 0 && !engine.submitter.queue.is_closed() => {
-                engine.check(proven).await
+                engine.check(proven, depth).await
             }
             Some(_) | None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
         }
@@ -122,6 +129,7 @@ impl ChainLink {
             pace: Watch(Instant::now()),
             signer: self.signer,
             live: self.live.clone(),
+            head: self.head.clone(),
             budget_ms: SETTLE_BUDGET_MS,
         }
     }
@@ -129,6 +137,7 @@ impl ChainLink {
     /// Checks a network against its node, ends what a crash left open, and starts the lane and the reconciler.
     pub(crate) async fn start(
         config: &NetworkConfig,
+        tab: &TabConfig,
         key: &Key,
         store: &Store,
         lifeline: &Lifeline,
@@ -145,9 +154,32 @@ impl ChainLink {
         info!(%network, %signer, gas_wei = %gas, "settlement key");
         engine::recover(&store.handle()?, network).await?;
         let lane = start_lane(network, node.clone(), key.clone(), store.clone(), lifeline).await?;
-        let link = Self { network, node, lane, signer, live: Live::default() };
+        let multicall = engine::has_multicall(&node).await.with_context(|| out_of_reach(network))?;
+        if !multicall {
+            warn!(%network, "there is no Multicall3: every payment on the tab takes a transaction of its own");
+        }
+        let tab = TabTerms {
+            batch_max: if multicall { tab.batch_max } else { 1 },
+            settle_age_ms: tab.settle_age_s.saturating_mul(1_000),
+            caps: tab.caps,
+            margin_ms: TAB_MARGIN_MS,
+        };
+        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab };
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
+    }
+
+    /// Submits everything that is on the tab, and waits for no receipt.
+    pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<usize> {
+        let journal = store.handle()?;
+        let mut all = 0;
+        loop {
+            let moved = self.engine().settle_tab(&journal, self.network, &self.tab, now_ms(), true).await?;
+            all += moved;
+            if moved == 0 {
+                return Ok(all);
+            }
+        }
     }
 
     fn start_reconciler(&self, store: Store, lifeline: &Lifeline) -> anyhow::Result<()> {
@@ -156,18 +188,35 @@ impl ChainLink {
             let journal = store.handle()?;
             let engine = link.engine();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async move {
-                loop {
-                    match engine.reconcile(&journal, link.network).await {
-                        Ok(0) => {}
-                        Ok(resolved) => info!(network = %link.network, resolved, "reconciled with the chain"),
-                        Err(fault) => error!(network = %link.network, %fault, "reconciliation stopped; it will go on"),
-                    }
-                    tokio::time::sleep(Duration::from_millis(RECONCILE_MS)).await;
-                }
-            })
+            runtime
+                .block_on(async { tokio::join!(link.reconcile(&engine, &journal), link.collect(&engine, &journal)) });
+            Ok(())
         };
         lifeline.spawn("reconciler", reconcile).map(drop)
+    }
+}
+
+impl ChainLink {
+    async fn reconcile(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
+        loop {
+            match engine.reconcile(journal, self.network).await {
+                Ok(0) => {}
+                Ok(resolved) => info!(network = %self.network, resolved, "reconciled with the chain"),
+                Err(fault) => error!(network = %self.network, %fault, "reconciliation stopped; it will go on"),
+            }
+            tokio::time::sleep(Duration::from_millis(RECONCILE_MS)).await;
+        }
+    }
+
+    async fn collect(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
+        loop {
+            match engine.settle_tab(journal, self.network, &self.tab, now_ms(), false).await {
+                Ok(0) => {}
+                Ok(moved) => info!(network = %self.network, payments = moved, "settling the tab"),
+                Err(fault) => error!(network = %self.network, %fault, "the tab was not settled; it will be"),
+            }
+            tokio::time::sleep(Duration::from_millis(TAB_MS)).await;
+        }
     }
 }
 
@@ -238,14 +287,10 @@ async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Re
                 if taken == 0 {
                     return;
                 }
-                let (holds, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-                let ids: Vec<_> = holds.iter().map(|hold: &Hold| hold.id).collect();
-                let mut answers: BTreeMap<_, _> = lane.submit(&holds).await.into_iter().collect();
-                for (id, reply) in ids.into_iter().zip(replies) {
-                    if let Some(answer) = answers.remove(&id) {
-                        // Whoever asked may have gone; the journal has the chain_tx.
-                        reply.send(answer).ok();
-                    }
+                let (groups, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                for (answer, reply) in lane.submit(&groups).await.into_iter().zip(replies) {
+                    // Whoever asked may have gone; the journal has the chain_tx.
+                    reply.send(answer).ok();
                 }
             }
             _ = ticks.tick() => {

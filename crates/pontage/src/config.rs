@@ -9,6 +9,7 @@ mod network;
 mod reader;
 mod route;
 mod secret;
+mod tab;
 mod template;
 mod yaml;
 
@@ -24,6 +25,7 @@ pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use route::{PriceConfig, RouteConfig};
 pub(crate) use secret::SecretSource;
+pub(crate) use tab::TabConfig;
 pub(crate) use template::TEMPLATE;
 
 use reader::{Fields, Node, Reader};
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) store_path: PathBuf,
     /// How replays are answered.
     pub(crate) replay: ReplayConfig,
+    /// What may be served before it is settled.
+    pub(crate) tab: TabConfig,
 }
 
 /// How a credential that was used before is answered.
@@ -138,9 +142,10 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
     let mut tokens = Vec::new();
     let networks =
         optional(reader, &fields, "networks", Vec::new(), |reader, node| network::networks(reader, node, &mut tokens));
+    let tab = tab::tab(reader, &fields);
     let routes = reader
         .required(&fields, "routes", "write a list of routes, each with a path and a price or `free: true`.")
-        .and_then(|node| route::routes(reader, &node, &tokens));
+        .and_then(|node| route::routes(reader, &node, &tokens, &tab.unwrap_or_default()));
     check_networks(reader, &fields, networks.as_deref());
     let signer = optional(reader, &fields, "facilitator", None, |reader, node| signer(reader, node, folder));
     let default_store = folder.join(DEFAULT_STORE);
@@ -159,6 +164,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
         signer: signer?,
         store_path: store_path?,
         replay: replay?,
+        tab: tab?,
     })
 }
 

@@ -1,38 +1,37 @@
 //! The HTTP front: a request becomes a `Call`, the flow decides, and its answer becomes a response. It knows no money.
 
 mod answer;
+mod own;
 mod request;
 mod upload;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::hex;
 use bytes::Bytes;
-use gate::{
-    Call, Closed, FreePass, FreeReason, Journal, Opened, Outcome, Permit, Progress, Replay, Snapshot, secret_digest,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use gate::{Call, Closed, FreePass, FreeReason, Journal, Opened, Outcome, Permit, Progress, Replay, Snapshot};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use ledger::{AnswerState, HoldId, Record, State};
+use ledger::{HoldId, Rail};
+use protocol::MoneyState;
 use protocol::x402::{Challenge, Receipt};
-use protocol::{MoneyState, Settled};
 use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::host::{Tasks, WorkerFlow, WorkerHost};
-use crate::problem::Problem;
+use crate::problem::{Problem, money_of};
 
 use answer::{Body, Keeper, full};
+use own::PICKUP;
 use request::{Arrived, Forward, resource_url};
 use upload::{Digest, Upload};
 
 /// What is never forwarded.
 const OWN: &str = "/__pay";
-/// Where an answer that was not delivered can be fetched; the code follows.
-const PICKUP: &str = "/__pay/answers/";
 
 /// How long the body of a repeated request may take, until it is known to be the same.
 const BODY_WAIT: Duration = Duration::from_secs(30);
@@ -40,7 +39,7 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// What every worker's front shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) answer_max_bytes: u64,
 }
 
@@ -51,7 +50,9 @@ pub(crate) struct Front(Rc<Inner>);
 struct Inner {
     flow: Rc<WorkerFlow>,
     upstream: Upstream,
-    shared: Shared,
+    /// The newest; calls under way go on with theirs.
+    snapshot: RefCell<Arc<Snapshot>>,
+    answer_max_bytes: u64,
     tasks: Tasks,
 }
 
@@ -69,27 +70,38 @@ enum Ended {
 
 impl Front {
     pub(crate) fn new(flow: Rc<WorkerFlow>, upstream: Upstream, shared: Shared, tasks: Tasks) -> Self {
-        Self(Rc::new(Inner { flow, upstream, shared, tasks }))
+        let Shared { mut snapshot, answer_max_bytes } = shared;
+        let newest = RefCell::new(Arc::clone(&snapshot.borrow_and_update()));
+        let front = Self(Rc::new(Inner { flow, upstream, snapshot: newest, answer_max_bytes, tasks }));
+        let follower = front.clone();
+        tokio::task::spawn_local(async move {
+            while snapshot.changed().await.is_ok() {
+                *follower.0.snapshot.borrow_mut() = Arc::clone(&snapshot.borrow_and_update());
+            }
+        });
+        front
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.snapshot.borrow())
     }
 
     /// Answers one request.
-    pub(crate) async fn call(self, request: Request<Incoming>, _peer: Peer) -> Response<Body> {
+    pub(crate) async fn call(self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let path = match CleanPath::parse(request.uri()) {
             Ok(path) => path,
             Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
-        // In any case of letters, as routes are matched.
-        let ours = path.path().split_at_checked(OWN.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OWN));
-        if let Some((_, rest)) = ours.filter(|(_, rest)| rest.is_empty() || rest.starts_with('/')) {
-            return self.own(request.method(), rest, &path).await;
+        if own::is_own(&path) {
+            return self.own(request.method(), &path).await;
         }
         let (arrived, body) = Arrived::take(request, &path);
         let url = resource_url(&arrived.parts, &path);
-        let call = arrived.call(&path, &url);
-        let opened = self.0.flow.open(&self.0.shared.snapshot, &call).await;
-        match opened {
+        let call = arrived.call(&path, &url, peer.address.ip());
+        let snapshot = self.snapshot();
+        match self.0.flow.open(&snapshot, &call).await {
             Opened::Free(pass) => self.free(pass, arrived.forward, body).await,
-            Opened::Permit(permit) => self.paid(&call, body, arrived.forward.clone(), permit).await,
+            Opened::Permit(permit) => self.paid(&snapshot, &call, body, arrived.forward.clone(), permit).await,
             Opened::Blocked => full(Problem::blocked().into_response()),
             Opened::Challenge { challenge, refusal } => {
                 if let Some(refusal) = refusal {
@@ -97,7 +109,7 @@ impl Front {
                 }
                 full(Problem::challenge(challenge, refusal).into_response())
             }
-            Opened::Replay(Replay::Stored { hold, settled }) => self.stored(body, hold, settled).await,
+            Opened::Replay(Replay::Stored { hold, receipt }) => self.stored(body, hold, receipt).await,
             Opened::Replay(replay) => full(Problem::replay(replay).into_response()),
             Opened::Fault(fault) => {
                 warn!(path = short(call.path), %fault, "a payment could not be taken");
@@ -127,6 +139,7 @@ impl Front {
     /// Runs the upstream for a permit. Whatever happens to this future, the permit closes its hold.
     async fn paid(
         &self,
+        snapshot: &Snapshot,
         call: &Call<'_>,
         body: Incoming,
         forward: Forward,
@@ -139,15 +152,14 @@ impl Front {
         };
         if response.status().as_u16() >= 400 {
             return match self.close_detached(permit, Outcome::Free(FreeReason::Status)).await {
-                Some(Closed::Fault(fault)) => full(Problem::fault(fault).into_response()),
-                Some(Closed::NothingDue | Closed::Settled(_) | Closed::Refused { .. } | Closed::Pending { .. })
-                | None => answer::pass(response),
+                Err(fault) => full(Problem::fault(fault).into_response()),
+                Ok(()) => answer::pass(response),
             };
         }
         permit.reached(Progress::Head);
         // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
         let (tell, told) = oneshot::channel();
-        let challenge = self.0.flow.challenge(&self.0.shared.snapshot, call, None);
+        let challenge = self.0.flow.challenge(snapshot, call, None);
         let end = End { front: self.clone(), digest, idempotent: call.idempotency.is_some(), challenge };
         self.0.tasks.spawn(end.of_call(permit, response, tell));
         match told.await {
@@ -169,95 +181,36 @@ impl Front {
             (Outcome::NotSent, "Nothing was charged. The same payment may be sent again.")
         };
         match self.close_detached(permit, outcome).await {
-            Some(Closed::Fault(fault)) => full(Problem::fault(fault).into_response()),
-            Some(Closed::NothingDue | Closed::Settled(_) | Closed::Refused { .. } | Closed::Pending { .. }) | None => {
-                full(upstream_problem(fault, money).into_response())
-            }
+            Err(fault) => full(Problem::fault(fault).into_response()),
+            Ok(()) => full(upstream_problem(fault, money).into_response()),
         }
     }
 
-    /// Closes in a task of its own and waits for it. `None` when the worker is going down.
-    async fn close_detached(&self, permit: Permit<WorkerHost>, outcome: Outcome) -> Option<Closed> {
+    /// Closes a run that costs nothing, in a task of its own, and waits for it.
+    async fn close_detached(&self, permit: Permit<WorkerHost>, outcome: Outcome) -> Result<(), gate::Fault> {
         let flow = Rc::clone(&self.0.flow);
-        self.0.tasks.spawn(async move { flow.close(permit, outcome).await }).await.ok()
+        match self.0.tasks.spawn(async move { flow.close(permit, outcome).await }).await {
+            Ok(Closed::Fault(fault)) => Err(fault),
+            // The other case is a worker that is going down, with nobody left to be told.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
-    async fn stored(&self, body: Incoming, hold: HoldId, settled: Settled) -> Response<Body> {
+    async fn stored(&self, body: Incoming, hold: HoldId, receipt: Receipt) -> Response<Body> {
         // Whoever dawdles with his body is not waited for: his answer stays where it is.
         let digest = tokio::time::timeout(BODY_WAIT, Upload::drain(body)).await.ok().flatten();
+        let money = money_of(&receipt);
         match self.0.flow.journal.answer(hold).await {
-            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }).into_response()),
-            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
-                answer::stored(answer, &Receipt::Settled(settled))
-            }
+            Err(fault) => full(Problem::fault(gate::Fault { money, ..fault }).into_response()),
+            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => answer::stored(answer, &receipt),
             // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.
             Ok(Some(answer)) if digest.is_none() || answer.request_digest.is_none() => {
-                full(Problem::replay(Replay::AlreadyServed(settled)).into_response())
+                full(Problem::replay(Replay::AlreadyServed(receipt)).into_response())
             }
-            Ok(Some(_)) => full(Problem::replay(Replay::Conflict(MoneyState::Moved)).into_response()),
-            Ok(None) => full(Problem::replay(Replay::AlreadyServed(settled)).into_response()),
+            Ok(Some(_)) => full(Problem::replay(Replay::Conflict(money)).into_response()),
+            Ok(None) => full(Problem::replay(Replay::AlreadyServed(receipt)).into_response()),
         }
-    }
-
-    /// Our own endpoints. They are never forwarded.
-    async fn own(&self, method: &Method, rest: &str, path: &CleanPath) -> Response<Body> {
-        let code = path.path().strip_prefix(PICKUP).and_then(|code| hex::decode_to_array::<_, 16>(code).ok());
-        let not_found =
-            || Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.", MoneyState::Untouched);
-        let Some(code) = code.filter(|_| rest.starts_with("/answers/")) else {
-            return full(not_found().into_response());
-        };
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let message = "An answer is picked up with GET.";
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            return full(Problem::new(status, "method_not_allowed", message, MoneyState::Untouched).into_response());
-        }
-        match self.0.flow.journal.picked(secret_digest(&code)).await {
-            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
-            Ok(None) => full(not_found().into_response()),
-            Ok(Some(record)) => self.pick_up(&record).await,
-        }
-    }
-
-    async fn pick_up(&self, record: &Record) -> Response<Body> {
-        let key = &record.hold.authorization.key;
-        let pending = |chain_tx| Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx };
-        let gone = |error, message: &str, money| Problem::new(StatusCode::GONE, error, message, money);
-        let problem = match record.state {
-            _ if record.late => gone(
-                "in_suspense",
-                "The money arrived after the call had ended. It is kept apart and refundable.",
-                MoneyState::Moved,
-            ),
-            State::Open => Problem::pending(pending(None), None),
-            State::Submitted(chain_tx) => Problem::pending(pending(Some(chain_tx)), None),
-            State::Released(_) | State::Burnt(_) => gone(
-                "not_charged",
-                "The payment did not move, so there is no answer. Sign a new one.",
-                MoneyState::Untouched,
-            ),
-            State::Posted(settled) => match (record.answer, self.0.flow.journal.answer(record.hold.id).await) {
-                (_, Err(fault)) => Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }),
-                (AnswerState::Kept, Ok(Some(answer))) => return answer::stored(answer, &Receipt::Settled(settled)),
-                (AnswerState::Pending, Ok(_)) => {
-                    let message = "The payment moved and the answer is being stored. Ask again.";
-                    let status = StatusCode::SERVICE_UNAVAILABLE;
-                    Problem::new(status, "answer_pending", message, MoneyState::Moved).retry_after(1)
-                }
-                (AnswerState::Lost, Ok(_)) => gone(
-                    "answer_lost",
-                    "The payment moved, the answer was lost: the payment is owed back.",
-                    MoneyState::Moved,
-                )
-                .with_receipt(Receipt::Settled(settled)),
-                (AnswerState::Kept | AnswerState::Live, Ok(_)) => {
-                    let message = "The payment moved; the answer is no longer kept.";
-                    gone("answer_expired", message, MoneyState::Moved).with_receipt(Receipt::Settled(settled))
-                }
-            },
-        };
-        full(problem.into_response())
     }
 }
 
@@ -270,32 +223,64 @@ struct End {
 }
 
 impl End {
-    /// Settles, and then releases the answer, keeps it, or discards it. Whether anybody is still there to be told makes no
-    /// difference to the money; an answer that is released to nobody ends as one whose caller left.
+    /// Settles, or puts it on the tab, and then releases the answer, keeps it, or discards it. Whether anybody is still there to
+    /// be told makes no difference to the money; an answer that is released to nobody ends as one whose caller left.
     async fn of_call(self, permit: Permit<WorkerHost>, response: Response<UpstreamBody>, tell: oneshot::Sender<Ended>) {
+        let Some(hold) = permit.hold() else { return };
+        let ended = match hold.rail {
+            Rail::Tab => self.on_tab(permit, response).await,
+            Rail::Direct => {
+                let (id, route) = (hold.id, hold.route.clone());
+                match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
+                    Closed::Pending { hold, pickup, receipt } => {
+                        warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
+                        let url = format!("{PICKUP}{}", hex::encode(pickup));
+                        tell.send(Ended::Problem(Problem::pending(receipt, Some(url)))).ok();
+                        return answer::keep_whole(&self.front, hold, response, &self.digest).await;
+                    }
+                    closed => self.settled(id, &route, closed, response),
+                }
+            }
+        };
+        tell.send(ended).ok();
+    }
+
+    /// The body follows once the journal has it that the call is answered.
+    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Ended {
         let flow = &self.front.0.flow;
-        let Some((id, route)) = permit.hold().map(|hold| (hold.id, hold.route.clone())) else { return };
-        let ended = match flow.close(permit, Outcome::Served { reading: None }).await {
+        match flow.answer(&mut permit).await {
+            Ok(receipt) => {
+                if let Some(hold) = permit.hold() {
+                    info!(hold = %hold.id, route = hold.route, payer = %hold.authorization.key.payer,
+                        amount_atomic = hold.authorization.amount_atomic, "served on the tab");
+                }
+                let keeper = Keeper::on_tab(self.front.clone(), permit, self.idempotent, self.digest);
+                Ended::Released(answer::release(response, &receipt, keeper))
+            }
+            Err(fault) => {
+                flow.close(permit, Outcome::Broken { reading: None }).await;
+                Ended::Problem(Problem::fault(fault))
+            }
+        }
+    }
+
+    /// What a `direct` settlement means for the answer.
+    fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<UpstreamBody>) -> Ended {
+        match closed {
             Closed::Settled(settled) => {
-                info!(hold = %id, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
+                info!(%hold, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
                     chain_tx = %settled.chain_tx, block = settled.block, "paid and served");
-                let keeper = Keeper::new(self.front.clone(), id, self.idempotent, self.digest);
+                let keeper = Keeper::settled(self.front, hold, self.idempotent, self.digest);
                 Ended::Released(answer::release(response, &Receipt::Settled(settled), keeper))
             }
-            Closed::Pending { hold, pickup, receipt } => {
-                warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
-                let url = format!("{PICKUP}{}", hex::encode(pickup));
-                tell.send(Ended::Problem(Problem::pending(receipt, Some(url)))).ok();
-                return answer::keep_whole(&self.front, hold, response, &self.digest).await;
-            }
             Closed::Refused { receipt, refusal } => {
-                warn!(hold = %id, route, reason = refusal.code(), "the chain refused after the run");
+                warn!(%hold, route, reason = refusal.code(), "the chain refused after the run");
                 Ended::Problem(Problem::settlement_refused(self.challenge, refusal, receipt))
             }
             Closed::Fault(fault) => Ended::Problem(Problem::fault(fault)),
-            Closed::NothingDue => Ended::Problem(Problem::replay(Replay::Burnt)),
-        };
-        tell.send(ended).ok();
+            Closed::Pending { receipt, .. } => Ended::Problem(Problem::pending(receipt, None)),
+            Closed::NothingDue | Closed::Held(_) => Ended::Problem(Problem::replay(Replay::Burnt)),
+        }
     }
 }
 

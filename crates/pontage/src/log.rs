@@ -1,4 +1,4 @@
-//! Logs go to standard error: JSON lines for `start`, text for `dev`.
+//! Logs go to standard error: JSON lines for `start`, text for `dev`, warnings alone for `sandbox`.
 
 use std::io::IsTerminal as _;
 
@@ -8,7 +8,8 @@ use crate::run::Mode;
 
 /// Starts logging. `PONTAGE_LOG` sets the level (default `info`), in the syntax of `tracing`.
 pub(crate) fn start(mode: Mode) {
-    let filter = EnvFilter::try_from_env("PONTAGE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let default = if mode == Mode::Sandbox { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_env("PONTAGE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -16,6 +17,6 @@ pub(crate) fn start(mode: Mode) {
         .with_ansi(std::io::stderr().is_terminal());
     match mode {
         Mode::Live => builder.json().flatten_event(true).init(),
-        Mode::Dev => builder.init(),
+        Mode::Dev | Mode::Sandbox => builder.init(),
     }
 }

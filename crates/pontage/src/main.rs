@@ -5,10 +5,13 @@ mod config;
 mod front;
 mod host;
 mod init;
+mod ledger;
 mod log;
 mod pay;
 mod problem;
+mod reload;
 mod run;
+mod sandbox;
 mod snapshot;
 
 use std::io::Write as _;
@@ -51,6 +54,12 @@ enum Command {
         #[arg(short, long, default_value = "pontage.yaml")]
         config: PathBuf,
     },
+    /// A chain, a gate, four demo services and a funded wallet in this process, and one paid call. Needs nothing else.
+    Sandbox(sandbox::SandboxArgs),
+    /// Run the sandbox's chain alone: an EVM with test USDC and Multicall3, answering JSON-RPC. Test money only.
+    Devnet(sandbox::DevnetArgs),
+    /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
+    Ledger(ledger::LedgerArgs),
     /// Print the version.
     Version,
     /// Pay for one call and print the exchange as JSON: the payer of the sandbox.
@@ -64,6 +73,9 @@ fn main() -> ExitCode {
         Command::Validate { config } => run::validate(&config),
         Command::Start { config } => run::start(&config, run::Mode::Live),
         Command::Dev { config } => run::start(&config, run::Mode::Dev),
+        Command::Sandbox(args) => sandbox::run(&args),
+        Command::Devnet(args) => sandbox::devnet(&args),
+        Command::Ledger(args) => return ledger::run(&args),
         Command::Version => say(concat!("pontage ", env!("CARGO_PKG_VERSION"))),
         Command::Pay(args) => pay::run(&args),
     };

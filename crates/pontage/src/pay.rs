@@ -28,17 +28,36 @@ pub(crate) struct PayArgs {
 pub(crate) fn run(args: &PayArgs) -> anyhow::Result<()> {
     let secret = std::env::var("PONTAGE_PAYER_KEY").context("PONTAGE_PAYER_KEY holds the payer's key")?;
     let key = Key::from_hex(&secret).context("PONTAGE_PAYER_KEY")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exchange = LocalSet::new().block_on(&runtime, exchange(args, &key))?;
-    crate::say(&serde_json::to_string_pretty(&exchange)?)
+    crate::say(&serde_json::to_string_pretty(&pay_now(&args.url, args.max_atomic, &key)?)?)
 }
 
-async fn exchange(args: &PayArgs, key: &Key) -> anyhow::Result<Value> {
-    let uri: http::Uri = args.url.parse().context("not a URL")?;
+/// Pays for one GET, at most `max_atomic`, and returns the exchange.
+pub(crate) fn pay_now(url: &str, max_atomic: u128, key: &Key) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, exchange(url, max_atomic, key))
+}
+
+/// Reads the JSON beneath a URL.
+pub(crate) fn get_json(url: &str) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (_, body) = LocalSet::new().block_on(&runtime, async {
+        let (upstream, path) = reach(url)?;
+        ask(&upstream, &path, None).await
+    })?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// Where a URL leads.
+fn reach(url: &str) -> anyhow::Result<(Upstream, CleanPath)> {
+    let uri: http::Uri = url.parse().context("not a URL")?;
     let path = CleanPath::parse(&uri)?;
     let authority = uri.authority().context("the URL has no host")?;
     let target = Target::parse(&format!("{}://{authority}", uri.scheme_str().unwrap_or("http")))?;
-    let upstream = Upstream::new(target, UpstreamLimits::default())?;
+    Ok((Upstream::new(target, UpstreamLimits::default())?, path))
+}
+
+async fn exchange(url: &str, max_atomic: u128, key: &Key) -> anyhow::Result<Value> {
+    let (upstream, path) = reach(url)?;
 
     let (first, body) = ask(&upstream, &path, None).await?;
     let header = first.headers().get("payment-required");
@@ -46,7 +65,7 @@ async fn exchange(args: &PayArgs, key: &Key) -> anyhow::Result<Value> {
         bail!("the answer is {} and no challenge: {}", first.status(), String::from_utf8_lossy(&body));
     };
     let challenge = Challenge::parse_v2(header.as_bytes())?;
-    let offer = wallet::choose(&challenge, args.max_atomic)?;
+    let offer = wallet::choose(&challenge, max_atomic)?;
     let nonce = B256::new(host::entropy());
     let payment = wallet::sign(key, &challenge, offer, host::now_ms() / 1_000, nonce).await?;
     let (paid, body) = ask(&upstream, &path, Some(&payment.header)).await?;

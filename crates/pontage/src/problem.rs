@@ -148,10 +148,21 @@ impl Problem {
                 )
             },
             Replay::Pending(receipt) => Self::pending(receipt, None),
-            Replay::AlreadyServed(settled) | Replay::Stored { settled, .. } => Self {
-                receipt: Some(Receipt::Settled(settled)),
-                ..conflict("already_served", "This payment was used: its call was served.", MoneyState::Moved)
-            },
+            Replay::AlreadyServed(receipt) | Replay::Stored { receipt, .. } => {
+                let money = money_of(&receipt);
+                let problem = conflict("already_served", "This payment was used: its call was served.", money);
+                problem.with_receipt(receipt)
+            }
+            Replay::Recovered => conflict(
+                "already_served",
+                "The call for this payment was served, and the payment arrived late.",
+                MoneyState::Moved,
+            ),
+            Replay::Uncollected => conflict(
+                "payment_failed",
+                "The call for this payment was served, and the payment could not be collected. Sign a new payment.",
+                MoneyState::Untouched,
+            ),
         }
     }
 
@@ -200,6 +211,16 @@ impl Problem {
         }
         *response.body_mut() = Bytes::from(body.to_string());
         response
+    }
+}
+
+/// Where the money of a call that was served is.
+pub(crate) const fn money_of(receipt: &Receipt) -> MoneyState {
+    match receipt {
+        Receipt::Settled(_) => MoneyState::Moved,
+        Receipt::Held { .. } => MoneyState::Held,
+        Receipt::Pending { .. } => MoneyState::Unknown,
+        Receipt::Refused { .. } => MoneyState::Untouched,
     }
 }
 

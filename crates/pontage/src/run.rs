@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +19,9 @@ use crate::chain::{ChainLink, Chains};
 use crate::config::{self, Config};
 use crate::front::{Front, Shared};
 use crate::host::{self, Tasks, WorkerHost};
-use crate::{log, say, snapshot};
+use crate::ledger::Sealer;
+use crate::reload::Reload;
+use crate::{log, say};
 
 /// How long a stop waits for settlements that no connection owns.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -32,6 +33,8 @@ pub(crate) enum Mode {
     Live,
     /// `dev`.
     Dev,
+    /// `sandbox`, which speaks for itself.
+    Sandbox,
 }
 
 /// `pontage validate`.
@@ -40,12 +43,22 @@ pub(crate) fn validate(path: &Path) -> anyhow::Result<()> {
     say("Config is valid.")
 }
 
-fn load(path: &Path) -> anyhow::Result<Config> {
+pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
     config::load(path, &|name| std::env::var(name).ok()).map_err(|mistakes| anyhow!("{mistakes}"))
 }
 
-/// `pontage start` and `pontage dev`. Returns when the process was told to stop and calls in flight have ended.
+/// `pontage start` and `pontage dev`.
 pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
+    let test = if mode == Mode::Dev { " (TEST MODE)" } else { "" };
+    serve(path, mode, |address| say(&format!("pontage listens on http://{address}{test}")))
+}
+
+/// Runs a gate. Says where it listens once it does, and returns when the process was told to stop and calls in flight have ended.
+pub(crate) fn serve(
+    path: &Path,
+    mode: Mode,
+    listens: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let config = load(path)?;
     log::start(mode);
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
@@ -67,14 +80,21 @@ pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
     }
     let (lifeline, mut ended) = Lifeline::new();
     let links = runtime.block_on(start_chains(&config, &store, &lifeline))?;
+    let sealer = match settlement_key(&config)? {
+        Some(key) => Some(Sealer::new(store.handle()?, key)),
+        None => None,
+    };
     let (stop, stopped) = watch::channel(false);
-    let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped)?;
-    announce(&config, address, mode)?;
+    let reload = Reload::new(path, config.clone());
+    let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
+    info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
+    listens(address)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            told = told_to_stop() => told,
+            told = told_to_stop(reload) => told,
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
+            () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
     info!("stopping: calls in flight may end");
@@ -84,7 +104,30 @@ pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
     if ends.iter().any(Result::is_err) {
         bail!("a worker panicked; see the log");
     }
+    runtime.block_on(settle_tabs(&links, &store));
+    if let Some(sealer) = &sealer {
+        runtime.block_on(sealer.seal());
+    }
     outcome
+}
+
+/// Seals the books from time to time, where there is a key to do it. Does not end.
+async fn keep_sealing(sealer: Option<&Sealer>) {
+    match sealer {
+        Some(sealer) => sealer.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is on the tab is on its way to the chain when the process has stopped; the next start looks after it.
+async fn settle_tabs(links: &[ChainLink], store: &Store) {
+    for link in links {
+        match tokio::time::timeout(STOP_WAIT, link.settle_tab(store)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(payments)) => info!(payments, "the tab was submitted"),
+            Ok(Err(_)) | Err(_) => warn!("stopped with payments on the tab: they are settled after the next start"),
+        }
+    }
 }
 
 /// Starts a worker for each core. Everything that can fail is made before the first of them serves.
@@ -94,11 +137,11 @@ fn start_workers(
     links: &[ChainLink],
     lifeline: &Lifeline,
     stopped: &watch::Receiver<bool>,
+    reload: &Reload,
 ) -> anyhow::Result<(SocketAddr, Vec<thread::JoinHandle<()>>)> {
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
     let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
-    let front =
-        Shared { snapshot: Arc::new(snapshot::compile(config)), answer_max_bytes: config.replay.answer_max_bytes };
+    let front = Shared { snapshot: reload.snapshots(), answer_max_bytes: config.replay.answer_max_bytes };
     let taken = || format!("listen: {} cannot be bound", config.listen);
     // Two processes could share a port and each answer for half of the calls, with a journal of its own.
     proxy::ensure_free(config.listen).with_context(taken)?;
@@ -187,7 +230,10 @@ impl Worker {
         let tasks = Tasks::default();
         let (host, work) = WorkerHost::new(tasks.clone());
         let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
-        let front = Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone());
+        let front = local.block_on(&runtime, async {
+            // It follows the configuration in a task of its own.
+            Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone())
+        });
         local.spawn_local(host::work(flow, work));
         let service = move |request, peer| front.clone().call(request, peer);
         let stop = async move {
@@ -205,9 +251,10 @@ impl Worker {
     }
 }
 
-async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> anyhow::Result<Vec<ChainLink>> {
+/// The key that settles and seals. `None` where there is nothing to be paid for.
+fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     if config.networks.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let Some(source) = &config.signer else {
         bail!(
@@ -218,25 +265,37 @@ async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> an
     };
     let secret = source.read().context("facilitator.signer")?;
     let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
+    Ok(Some(key))
+}
+
+async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> anyhow::Result<Vec<ChainLink>> {
+    let Some(key) = settlement_key(config)? else { return Ok(Vec::new()) };
     let mut links = Vec::new();
     for network in &config.networks {
-        links.push(ChainLink::start(network, &key, store, lifeline).await?);
+        links.push(ChainLink::start(network, &config.tab, &key, store, lifeline).await?);
     }
     Ok(links)
 }
 
-fn announce(config: &Config, address: SocketAddr, mode: Mode) -> anyhow::Result<()> {
-    let test = if mode == Mode::Dev { " (TEST MODE)" } else { "" };
-    info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
-    say(&format!("pontage listens on http://{address}{test}"))
-}
-
-async fn told_to_stop() -> anyhow::Result<()> {
+/// Waits until the process is told to end.
+pub(crate) async fn told_to_end() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
     }
-    Ok(())
+}
+
+/// Reads the configuration again when it is told to, until it is told to stop.
+async fn told_to_stop(mut reload: Reload) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut end = std::pin::pin!(told_to_end());
+    loop {
+        tokio::select! {
+            ended = &mut end => return ended,
+            _ = hangup.recv() => reload.reload(),
+        }
+    }
 }

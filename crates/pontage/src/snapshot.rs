@@ -1,6 +1,9 @@
 //! From a checked configuration to what the gate judges by.
 
-use gate::{Price, Route, Snapshot};
+use std::sync::Arc;
+
+use gate::{Honoured, Price, Route, Snapshot, Terms};
+use ledger::Rail;
 use protocol::{Offer, parse_decimal};
 
 use crate::config::{Config, PriceConfig, RouteConfig};
@@ -15,6 +18,10 @@ const MARGIN_S: u64 = 30;
 const SKEW_S: u64 = 30;
 /// The shortest `maxTimeoutSeconds` of `direct`.
 const DIRECT_MIN_S: u64 = 60;
+/// The `maxTimeoutSeconds` of `tab`.
+const TAB_TIMEOUT_S: u64 = 3_600;
+/// How many earlier snapshots are honoured at most.
+const HONOURED_MAX: usize = 8;
 
 /// Compiles a configuration.
 pub(crate) fn compile(config: &Config) -> Snapshot {
@@ -26,16 +33,35 @@ pub(crate) fn compile(config: &Config) -> Snapshot {
         default_action: config.default_action,
         replay_wait_ms: config.replay.wait_ms,
         remaining_min_s,
+        tab_remaining_min_s: remaining_min_s.saturating_add(config.tab.settle_age_s),
+        caps: config.tab.caps,
+        verify_local: config.tab.verify_local,
+        honoured: Vec::new(),
         skew_s: SKEW_S,
     }
 }
 
-fn compile_route(config: &Config, route: &RouteConfig, max_timeout_s: u64) -> Route {
+/// Puts a new snapshot in the place of another, whose offers stay good for as long as a payer may have signed them.
+pub(crate) fn replace(before: &Arc<Snapshot>, mut next: Snapshot, now_ms: u64) -> Snapshot {
+    let longest_s = before.offers().map(|offer| offer.max_timeout_s).max().unwrap_or_default();
+    let until_ms = now_ms.saturating_add(longest_s.saturating_mul(1_000));
+    let alone = Arc::new(Snapshot { honoured: Vec::new(), ..before.as_ref().clone() });
+    next.honoured = vec![Honoured { snapshot: alone, until_ms }];
+    next.honoured.extend(before.honoured.iter().filter(|earlier| now_ms < earlier.until_ms).cloned());
+    next.honoured.truncate(HONOURED_MAX);
+    next
+}
+
+fn compile_route(config: &Config, route: &RouteConfig, direct_timeout_s: u64) -> Route {
     let method = route.method.as_ref().map(|method| method.as_str().to_owned());
     let price = match &route.price {
         PriceConfig::Free => Price::Free,
-        PriceConfig::Due { dollars } => {
+        PriceConfig::Due { dollars, micros, rail } => {
             let tokens = config.networks.iter().flat_map(|network| &network.tokens);
+            let max_timeout_s = match rail {
+                Rail::Direct => direct_timeout_s,
+                Rail::Tab => TAB_TIMEOUT_S,
+            };
             let offer = |token: &protocol::AssetInfo| Offer {
                 asset_info: token.clone(),
                 amount_atomic: parse_decimal(dollars, token.decimals)
@@ -43,7 +69,7 @@ fn compile_route(config: &Config, route: &RouteConfig, max_timeout_s: u64) -> Ro
                 payee: config.payee,
                 max_timeout_s,
             };
-            Price::Due(tokens.map(offer).collect())
+            Price::Due(Terms { offers: tokens.map(offer).collect(), rail: *rail, exposure_micros: *micros })
         }
     };
     Route {

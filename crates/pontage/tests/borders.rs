@@ -15,7 +15,9 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use xtask::chain::{Anvil, AnvilOptions, USDC};
 
-use kit::{Answer, Gate, GateOptions, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, get, request, root, until};
+use kit::{
+    Answer, Gate, GateOptions, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, get, request, start_chain, until,
+};
 
 /// One request as it is, on a connection of its own.
 fn ask(world: &World, method: &str, target: &str, headers: &str) -> Answer {
@@ -157,6 +159,7 @@ fn methods() {
     let (header, _) = world.payer.payment(offer);
     let paid = ask(&world, "HEAD", "/paid/ok", &format!("payment-signature: {header}\r\n"));
     assert_eq!((paid.status, paid.body.len(), paid.receipt()["success"].as_bool()), (200, 0, Some(true)));
+    world.settled(&paid);
     assert_eq!(paid.headers["content-length"], "6");
     assert_eq!(world.origin.last().line, "HEAD /paid/ok HTTP/1.1");
     assert_eq!((world.origin.runs(""), world.paid()), (1, PRICE));
@@ -168,7 +171,7 @@ fn methods() {
 
 #[test]
 fn a_route_for_one_method_and_what_no_route_covers() {
-    let routes = "  - { path: /one, method: GET, price: \"0.01\" }\n  - { path: /free/*, method: POST, free: true }\n";
+    let routes = "  - { path: /one, method: GET, price: \"0.01\", settlement: direct }\n  - { path: /free/*, method: POST, free: true }\n";
     for (action, status, error) in [("block", 403, "forbidden"), ("passthrough", 200, "")] {
         let more = format!("default_action: {action}");
         let world = World::with(AnvilOptions::default(), &GateOptions { routes, more, ..GateOptions::default() });
@@ -181,7 +184,7 @@ fn a_route_for_one_method_and_what_no_route_covers() {
         for (method, target) in [("GET", "/one"), ("HEAD", "/one"), ("GET", "/x/../ONE/"), ("get", "/one")] {
             assert_eq!(ask(&world, method, target, "").status, 402, "{action}: {method} {target}");
         }
-        assert_eq!(world.payer.buy(&world.url("/one")).status, 200);
+        world.settled(&world.payer.buy(&world.url("/one")));
         assert_eq!(world.paid(), PRICE, "{action}");
     }
 }
@@ -212,6 +215,7 @@ fn what_the_upstream_never_sees() {
         let host = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| format!("http://{value}"));
         assert_eq!(host, Some(world.origin.url()), "the upstream is called by its own name");
     }
+    world.rest();
     assert_eq!((world.paid(), world.books().holds("posted")), (PRICE, 1), "the free call cost nothing");
     // A payment that belongs to the connection is none for us, and does not pass either.
     let (header, nonce) = world.payer.payment(&offer);
@@ -260,7 +264,7 @@ fn what_the_caller_never_sees() {
         assert!(answer.headers.values().all(|value| value != "forged"), "{what}");
     }
     assert!(!free.headers.contains_key("payment-response"));
-    assert_eq!(paid.receipt()["transaction"], world.chain.transfers_to(PAYEE).unwrap()[0].chain_tx.as_str());
+    assert_eq!(world.settled(&paid), world.chain.transfers_to(PAYEE).unwrap()[0].chain_tx);
     assert_eq!(paid.headers["cache-control"], "private");
     assert_eq!(get(&world.url("/paid/ok"), &[]).headers["cache-control"], "no-store");
 }
@@ -287,6 +291,7 @@ fn forgeries_before_within_and_after_the_answer() {
             if path == "/paid/x" { "cache-control: private, max-age=60" } else { "cache-control: public, max-age=60" };
         assert!(text.to_lowercase().contains(cache), "{text}");
     }
+    gate.rest();
     assert_eq!(world.paid(), PRICE);
 }
 
@@ -363,6 +368,7 @@ fn an_upstream_that_is_down_and_comes_back() {
     serve_canned(held.into(), "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nup");
     let answer = get(&paid, &[("payment-signature", &header)]);
     assert_eq!((answer.status, answer.text().as_str()), (200, "up"), "the payment that was let go is good");
+    gate.settled(&answer.receipt());
     assert_eq!((world.paid(), books.holds("posted"), books.holds("released")), (PRICE, 1, 2));
 }
 
@@ -501,7 +507,7 @@ fn no_start_without_a_signer() {
 
 #[test]
 fn no_start_against_what_the_chain_says() {
-    let chain = Anvil::start(&root(), &AnvilOptions::default()).unwrap();
+    let chain = start_chain(AnvilOptions::default());
     chain.plant_token().unwrap();
     let asset = |address: &str, name: &str, version: &str, decimals: u8| {
         let network = format!(
@@ -518,7 +524,7 @@ fn no_start_against_what_the_chain_says() {
         let said = refuses(&text, Some(SETTLER.secret));
         assert!(said.contains(&format!("networks.eip155:84532.{field}")), "{field}\n{said}");
     }
-    let other = Anvil::start(&root(), &AnvilOptions { chain_id: 31337, ..AnvilOptions::default() }).unwrap();
+    let other = start_chain(AnvilOptions { chain_id: 31337, ..AnvilOptions::default() });
     let said = refuses(&config(other.rpc_url(), "", SIGNER), Some(SETTLER.secret));
     assert!(said.contains("networks.eip155:84532.rpc_urls[0]") && said.contains("eip155:31337"), "{said}");
 }
@@ -569,7 +575,7 @@ fn one_process_and_one_chain_for_a_journal() {
     let first = |chain: &Anvil| chain.rpc("eth_getBlockByNumber", json!(["0x0", false])).unwrap()["hash"].take();
     let mut fresh = None;
     until("a chain with another first block", || {
-        let chain = Anvil::start(&root(), &AnvilOptions::default()).unwrap();
+        let chain = start_chain(AnvilOptions::default());
         let differs = first(&chain) != first(&world.chain);
         fresh = Some(chain);
         differs
@@ -586,5 +592,6 @@ fn one_process_and_one_chain_for_a_journal() {
     std::fs::write(&path, text).unwrap();
     world.gate.restart();
     assert_eq!(world.payer.buy(&world.url("/paid/ok")).status, 200);
+    world.agree();
     assert_eq!(world.paid(), 2 * PRICE);
 }

@@ -31,14 +31,16 @@ fn buys(program: &std::path::Path, script: &str, receipt: &str, network: &str) {
     assert_eq!((&receipt["success"], &receipt["network"]), (&true.into(), &network.into()));
     assert_eq!(receipt["payer"].as_str().map(str::to_lowercase), Some(PAYER.address.to_lowercase()));
 
+    let chain_tx = world.gate.settled(&receipt);
     let transfers = world.chain.transfers_to(kit::PAYEE).expect("the chain answers");
     assert_eq!(transfers.len(), 1);
-    assert_eq!(receipt["transaction"], transfers[0].chain_tx.as_str());
+    assert_eq!(chain_tx, transfers[0].chain_tx);
     assert_eq!((world.paid(), world.chain.balance(PAYER.address).expect("the chain answers")), (PRICE, FUNDS - PRICE));
     assert_eq!(world.origin.runs("/paid/ok?x=1"), 1);
     let books = world.books();
     assert_eq!((books.holds("posted"), books.unfinished(), books.unbalanced()), (1, 0, 0));
     assert_eq!(books.balance("revenue:"), 10_000);
+    world.agree();
 }
 
 fn node() -> std::path::PathBuf {

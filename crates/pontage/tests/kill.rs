@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::keccak256;
 use protocol::Offer;
-use serde_json::json;
+use serde_json::{Value, json};
 use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey, USDC};
 
-use kit::{Answer, Claim, FUNDS, GateOptions, PAYEE, PRICE, Payer, SETTLER, World, try_request, until};
+use kit::{Answer, Claim, FUNDS, GateOptions, PAYEE, PRICE, Payer, Raw, SETTLER, World, get, try_request, until};
 
 /// Who pays, and from how many threads each.
 const PAYERS: &[TestKey] = KEYS.split_at(2).1.split_at(4).0;
@@ -114,8 +114,54 @@ fn the_same_while_settlements_wait_for_their_block() {
     killed(15, &AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() });
 }
 
+/// One kill at three moments of a call: before its answer, within, and after.
+#[test]
+fn what_runs_when_the_process_dies_is_not_charged_and_what_was_answered_is() {
+    let mut world = World::new();
+    let offer = Payer::offer(&world.url("/paid/ok"));
+    let [running, begun, ended] =
+        ["/paid/gate", "/paid/slow", "/paid/ok"].map(|path| (path, world.payer.payment(&offer)));
+    let send = |(path, (header, _)): &(&str, (String, _))| {
+        Raw::get(world.gate.url(), path, &[("payment-signature", header.as_str())])
+    };
+    let mut first = send(&running);
+    until("the upstream runs", || world.origin.runs(running.0) == 1);
+    let mut second = send(&begun);
+    assert!(second.read_until("first").ends_with("first"));
+    assert!(send(&ended).read_all().ends_with("served"));
+    world.gate.kill();
+    assert_eq!((first.read_all().as_str(), second.read_all().as_str()), ("", ""));
+    // Nobody waits for them any more; what the upstream says now comes too late.
+    world.origin.let_go();
+    world.gate.restart();
+
+    let again = |(path, (header, _)): &(&str, (String, _))| {
+        get(&world.url(path), &[("host", "localhost"), ("payment-signature", header.as_str())])
+    };
+    let state = |nonce: &str| {
+        let claim = world.books().claims().into_iter().find(|claim| claim.nonce == nonce).unwrap();
+        (claim.state, claim.reason)
+    };
+    let answer = again(&running);
+    assert_eq!((answer.status, answer.error().as_str(), answer.money().as_str()), (409, "not_charged", "untouched"));
+    assert_eq!(state(&running.1.1.to_string()), ("burnt".to_owned(), Some("interrupted".to_owned())));
+    for call in [&begun, &ended] {
+        let answer = again(call);
+        assert_eq!((answer.status, answer.error().as_str()), (409, "already_served"), "{}: {}", call.0, answer.text());
+        world.settled_before(&answer);
+        assert_eq!(state(&call.1.1.to_string()), ("posted".to_owned(), None));
+    }
+    for (path, _) in [&running, &begun, &ended] {
+        assert_eq!(world.origin.runs(path), 1, "{path}");
+    }
+    assert_eq!((world.paid(), world.books().balance("revenue:")), (2 * PRICE, i128::try_from(2 * PRICE).unwrap()));
+    world.agree();
+}
+
 fn killed(kills: usize, chain: &AnvilOptions) {
-    let World { mut gate, origin, chain, payer } = World::with(chain.clone(), &GateOptions::default());
+    // On the tab some go by age and some by number, so that kills find both.
+    let options = GateOptions { tab: "settle_age_s: 1, batch_max: 8", ..GateOptions::uncapped() };
+    let World { mut gate, origin, chain, payer } = World::with(chain.clone(), &options);
     for key in PAYERS.iter().skip(1) {
         chain.mint(key.address, FUNDS).unwrap();
     }
@@ -151,6 +197,19 @@ fn killed(kills: usize, chain: &AnvilOptions) {
     let world = World { gate, origin, chain, payer };
     until("every hold ends", || world.books().unfinished() == 0);
     audit(&world, &told);
+}
+
+/// The receipt names the chain_tx of its claim, or the claim, where it was on the tab then.
+fn names(world: &World, receipt: &Value, claim: &Claim) {
+    assert_eq!(receipt["success"], true, "{receipt}");
+    if world.on_tab() && receipt["transaction"] == "" {
+        assert_eq!(
+            (&receipt["extra"]["state"], &receipt["extra"]["payment"]),
+            (&"held".into(), &claim.id.as_str().into())
+        );
+    } else {
+        assert_eq!(receipt["transaction"], claim.chain_tx.as_deref().unwrap());
+    }
 }
 
 fn audit(world: &World, told: &[Told]) {
@@ -192,12 +251,12 @@ fn audit(world: &World, told: &[Told]) {
         let what = match (last.status, last.error().as_str(), claim) {
             (200, _, Some(claim)) => {
                 assert_eq!((text.as_str(), runs), ("served", 1));
-                assert_eq!(last.receipt()["transaction"], claim.chain_tx.as_deref().unwrap());
+                names(world, &last.receipt(), claim);
                 if claim.refund_due { "served and owed back" } else { "served" }
             }
             (409, "already_served" | "answer_lost", Some(claim)) => {
                 assert_eq!(runs, 1, "{}", told.line);
-                assert_eq!(last.receipt()["transaction"], claim.chain_tx.as_deref().unwrap());
+                names(world, &last.receipt(), claim);
                 assert_eq!(claim.refund_due, last.error() == "answer_lost");
                 if claim.refund_due { "owed back" } else { "charged, answer not delivered" }
             }
@@ -208,6 +267,12 @@ fn audit(world: &World, told: &[Told]) {
             _ => panic!("{} got {} {text} after {} attempts, claim {claim:?}", told.line, last.status, told.attempts),
         };
         *tally.entry((last.status, last.error(), what)).or_default() += 1;
+    }
+    if world.on_tab() {
+        // What was answered is charged and what was not is burnt: nothing is lost or owed, and most go together.
+        assert!(claims.iter().all(|claim| matches!(claim.state.as_str(), "posted" | "burnt") && !claim.refund_due));
+        assert!(claims.iter().all(|claim| claim.state == "posted" || claim.reason.as_deref() == Some("interrupted")));
+        assert!(sequences.len() < posted.len(), "{} chain_txs for {} payments", sequences.len(), posted.len());
     }
     let known: BTreeSet<_> = told.iter().map(|told| told.nonce.as_str()).collect();
     assert!(claims.iter().all(|claim| known.contains(claim.nonce.as_str())));

@@ -7,7 +7,7 @@ mod kit;
 use std::net::TcpListener;
 use std::thread;
 
-use kit::{Gate, GateOptions, PAYEE, Payer, Raw, World, get, until};
+use kit::{Gate, GateOptions, PAYEE, PRICE, Payer, Raw, World, get, until};
 use xtask::chain::AnvilOptions;
 
 /// What went wrong would stand in the log.
@@ -23,7 +23,9 @@ fn an_idle_gate_stops_at_once_and_starts_again() {
     assert!(world.gate.stop().success());
     clean(&world.gate);
     world.gate.restart();
-    assert_eq!(world.payer.buy(&world.url("/paid/ok")).status, 200);
+    world.settled(&world.payer.buy(&world.url("/paid/ok")));
+    world.agree();
+    assert_eq!((world.paid(), world.books().holds("posted")), (2 * PRICE, 2));
 }
 
 #[test]
@@ -39,13 +41,21 @@ fn a_call_in_flight_is_served() {
     assert_eq!(call.join().unwrap().status, 200);
     assert!(world.gate.ended().success());
     clean(&world.gate);
-    assert_eq!((world.paid(), world.books().unfinished()), (kit::PRICE, 0));
+    if world.on_tab() {
+        // It was served on the tab, which is submitted at the end and not waited for: the next start posts it.
+        assert_eq!((world.books().holds("open"), world.books().holds("answered")), (0, 0));
+        world.gate.restart();
+        world.rest();
+    }
+    assert_eq!((world.paid(), world.books().unfinished()), (PRICE, 0));
+    world.agree();
 }
 
-/// Its caller has left, so no connection waits for it: the settlement is still waited for.
+/// Its caller has left, so no connection waits for it: the settlement is still waited for. `direct` alone: nobody waits for the
+/// tab, and `tab::batches` has what a stop does with it.
 #[test]
 fn a_settlement_that_no_connection_owns_is_waited_for() {
-    let mut world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &GateOptions::default());
+    let mut world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &GateOptions::direct());
     let (header, _) = world.payer.payment(&Payer::offer(&world.url("/paid/ok")));
     let caller = Raw::get(world.gate.url(), "/paid/ok", &[("payment-signature", &header)]);
     until("the settlement is on its way", || world.books().holds("submitted") == 1);
@@ -55,7 +65,7 @@ fn a_settlement_that_no_connection_owns_is_waited_for() {
     world.chain.mine().unwrap();
     assert!(world.gate.ended().success());
     clean(&world.gate);
-    assert_eq!((world.paid(), world.books().holds("posted"), world.books().unfinished()), (kit::PRICE, 1, 0));
+    assert_eq!((world.paid(), world.books().holds("posted"), world.books().unfinished()), (PRICE, 1, 0));
 }
 
 #[test]
@@ -85,6 +95,10 @@ fn an_address_on_which_somebody_listens_is_refused() {
 #[test]
 fn nothing_paid_is_served_on_a_journal_that_is_gone() {
     let world = World::new();
+    // Each worker opens the journal before it answers, and the listener gives each of them some of these.
+    for _ in 0..32 {
+        assert_eq!(get(&world.url("/free/ok"), &[]).status, 200);
+    }
     let journal = world.gate.journal();
     let kept = journal.with_extension("kept");
     std::fs::rename(&journal, &kept).unwrap();
@@ -93,5 +107,7 @@ fn nothing_paid_is_served_on_a_journal_that_is_gone() {
     assert_eq!((world.paid(), world.origin.runs("/paid/ok")), (0, 0));
     assert_eq!(get(&world.url("/free/ok"), &[]).status, 200);
     std::fs::rename(&kept, &journal).unwrap();
-    assert_eq!(world.payer.buy(&world.url("/paid/ok")).status, 200);
+    world.settled(&world.payer.buy(&world.url("/paid/ok")));
+    assert_eq!((world.paid(), world.origin.runs("/paid/ok")), (PRICE, 1));
+    world.agree();
 }

@@ -11,6 +11,14 @@ pub struct Asset {
     pub address: AssetAddress,
 }
 
+impl Asset {
+    /// The native coin of a network, in wei. It has no contract: its address is zero, which no configured asset may have.
+    #[must_use]
+    pub const fn native(network: Network) -> Self {
+        Self { network, address: AssetAddress(alloy_primitives::Address::ZERO) }
+    }
+}
+
 /// A token as a payer must know it: its EIP-712 domain and its decimal places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssetInfo {

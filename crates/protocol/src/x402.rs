@@ -9,4 +9,4 @@ mod receipt;
 pub use challenge::{Challenge, ChallengeFault, Resource};
 pub use credential::{Accepted, Credential, Terms, Version};
 pub use header::{HEADER_MAX_BYTES, decode_header, encode_header};
-pub use receipt::Receipt;
+pub use receipt::{PAYMENTS, Receipt};

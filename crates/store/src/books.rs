@@ -1,11 +1,12 @@
 //! The journal as lanes and the reconciler see it.
 
 use alloy_primitives::{Address, B256, Bytes};
-use facilitator::engine::{BooksJournal, ChainTx, LaneJournal, Rejected, Unfinished};
+use facilitator::engine::{Bid, BooksJournal, ChainTx, LaneJournal, Mined, Rejected, Unfinished};
 use gate::Fault;
-use ledger::{HoldId, Record, State, Step};
-use protocol::Network;
+use ledger::{Entry, HoldId, Record, State, Step};
+use protocol::{Amount, Asset, Network};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use tracing::error;
 
 use crate::handle::{Handle, advance};
 use crate::rows;
@@ -19,11 +20,12 @@ impl LaneJournal for Handle {
     async fn chain_txs_from(&self, network: Network, signer: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
         let query = |db: &Connection| {
             let mut statement = db.prepare_cached(
-                "SELECT network, signer, sequence, hash, raw, hold, max(rowid) FROM chain_txs
+                "SELECT network, signer, sequence, hash, raw, max(rowid) FROM chain_txs
                  WHERE network = ?1 AND signer = ?2 AND sequence >= ?3 GROUP BY sequence ORDER BY sequence",
             )?;
             let key = params![rows::signed(network.chain_id)?, signer.0.0, rows::signed(sequence)?];
-            statement.query_map(key, chain_tx)?.collect()
+            let chain_txs = statement.query_map(key, chain_tx)?;
+            chain_txs.map(|tx| tx.and_then(|tx| Ok(ChainTx { holds: members(db, tx.hash)?, ..tx }))).collect()
         };
         self.read(query)
     }
@@ -41,20 +43,49 @@ impl BooksJournal for Handle {
                     .unwrap_or(i64::MAX),
             };
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {} FROM holds WHERE network = ?1 AND (state IN ('open', 'submitted') OR answer = 'pending') AND turn > ?2 ORDER BY turn LIMIT 1000",
+                "SELECT {} FROM holds WHERE network = ?1 AND turn > ?2
+                     AND (state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live'))
+                     ORDER BY turn LIMIT 1000",
                 rows::COLUMNS
             ))?;
             let records = statement.query_map(params![rows::signed(network.chain_id)?, turn], rows::record)?;
-            records.map(|record| with_chain_txs(db, record?)).collect()
+            records.map(|record| with_bids(db, record?)).collect()
         };
         self.read(query)
+    }
+
+    async fn due(&self, network: Network) -> Result<Vec<Record>, Fault> {
+        let query = |db: &Connection| {
+            let mut statement = db.prepare_cached(&format!(
+                "SELECT {} FROM holds WHERE network = ?1 AND state = 'answered' AND answer IN ('delivered', 'kept')
+                     ORDER BY turn LIMIT 1000",
+                rows::COLUMNS
+            ))?;
+            statement.query_map([rows::signed(network.chain_id)?], rows::record)?.collect()
+        };
+        self.read(query)
+    }
+
+    async fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> Result<(), Fault> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let all = move |batch: &mut Batch<'_>| {
+            for (hold, step) in &steps {
+                if let Err(violation) = advance(batch, *hold, *step)? {
+                    error!(%hold, %violation, "a step that must not happen was asked for");
+                }
+            }
+            Ok(())
+        };
+        self.writer.run(all).await
     }
 
     async fn watched(&self, network: Network, time_s: u64) -> Result<Vec<Record>, Fault> {
         let query = |db: &Connection| {
             let mut statement = db.prepare_cached(&format!(
                 "SELECT {} FROM holds WHERE network = ?1 AND valid_before_s < ?2 AND watched = 0
-                     AND state IN ('released', 'burnt') ORDER BY valid_before_s LIMIT 100",
+                     AND state IN ('released', 'burnt', 'lost') ORDER BY valid_before_s LIMIT 100",
                 rows::COLUMNS
             ))?;
             statement
@@ -80,65 +111,138 @@ impl BooksJournal for Handle {
         };
         self.writer.run(unwatch).await
     }
+
+    async fn unmined(&self, network: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
+        let query = |db: &Connection| {
+            // The newest first: what a node no longer has receipts of must not stand in the way of the others.
+            let mut statement = db.prepare_cached(
+                "SELECT hash FROM chain_txs WHERE network = ?1 AND signer = ?2 AND sequence < ?3 AND fate IS NULL
+                 ORDER BY sequence DESC LIMIT 100",
+            )?;
+            let key = params![rows::signed(network.chain_id)?, signer.0.0, rows::signed(below)?];
+            statement.query_map(key, |row| rows::fixed(row, 0).map(B256::new))?.collect()
+        };
+        self.read(query)
+    }
+
+    async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
+        self.writer.run(move |batch| mined.iter().try_for_each(|mined| write_mined(batch, mined))).await
+    }
+}
+
+/// Notes a mined chain_tx and its gas, once, and that others with its sequence never will be.
+fn write_mined(batch: &mut Batch<'_>, mined: &Mined) -> rusqlite::Result<()> {
+    let mut note = batch.db.prepare_cached(
+        "UPDATE chain_txs SET fate = 'mined', block = ?2, fee = ?3 WHERE hash = ?1 AND fate IS NULL RETURNING network, signer, sequence",
+    )?;
+    let values = params![mined.chain_tx.0, rows::signed(mined.block)?, mined.fee_wei.to_be_bytes()];
+    let found = note
+        .query_row(values, |row| {
+            Ok((rows::unsigned(row, 0)?, Address::new(rows::fixed(row, 1)?), rows::unsigned(row, 2)?))
+        })
+        .optional()?;
+    let Some((chain_id, signer, sequence)) = found else { return Ok(()) };
+    batch
+        .db
+        .prepare_cached(
+            "UPDATE chain_txs SET fate = 'outbid' WHERE network = ?1 AND signer = ?2 AND sequence = ?3 AND fate IS NULL",
+        )?
+        .execute(params![rows::signed(chain_id)?, signer.0.0, rows::signed(sequence)?])?;
+    let wei = Amount::new(mined.fee_wei, Asset::native(Network { chain_id }));
+    rows::append(batch.db, &Entry::gas(mined.chain_tx, signer, wei), batch.now_ms)
 }
 
 fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Result<(), Rejected>> {
     let mut rejected = Vec::new();
     let mut steps = Vec::new();
     for tx in chain_txs {
-        let state = rows::by_id(batch.db, tx.hold)?.map(|record| record.state);
-        let goes_on = matches!(state, Some(State::Open | State::Submitted(_)));
-        match sequence_of(batch.db, tx)? {
-            Some(hold) if hold != tx.hold => rejected.push(tx.hold),
-            Some(_) => {}
-            None if goes_on => {}
-            None => rejected.push(tx.hold),
-        }
-        if goes_on {
-            steps.push((tx.hold, Step::Submit(tx.hash)));
+        let earlier = members_at(batch.db, tx)?;
+        let same = earlier.as_ref().map(|earlier| sorted(earlier) == sorted(&tx.holds));
+        for hold in &tx.holds {
+            let state = rows::by_id(batch.db, *hold)?.map(|record| record.state);
+            let goes_on = matches!(state, Some(State::Open | State::Answered | State::Submitted(_)));
+            match same {
+                Some(true) => {}
+                None if goes_on => {}
+                // Its sequence belongs to other holds, or it has ended.
+                Some(false) | None => rejected.push(*hold),
+            }
+            if goes_on {
+                steps.push((*hold, Step::Submit(tx.hash)));
+            }
         }
     }
     if !rejected.is_empty() {
         return Ok(Err(Rejected(rejected)));
+    }
+    for tx in chain_txs {
+        insert(batch, tx)?;
     }
     for (hold, step) in steps {
         // The state was looked at above; a violation now would be a fault of this function, and undoes the whole batch.
         let outcome = advance(batch, hold, step)?;
         outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
     }
-    for tx in chain_txs {
-        batch
-            .db
-            .prepare_cached(
-                "INSERT INTO chain_txs (hash, network, signer, sequence, raw, hold, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                tx.hash.0,
-                rows::signed(tx.network.chain_id)?,
-                tx.signer.0.0,
-                rows::signed(tx.sequence)?,
-                tx.raw.as_ref(),
-                tx.hold.0,
-                rows::signed(batch.now_ms)?
-            ])?;
-    }
     Ok(Ok(()))
 }
 
-/// Which hold has a chain_tx's sequence already.
-fn sequence_of(db: &Connection, tx: &ChainTx) -> rusqlite::Result<Option<HoldId>> {
-    let mut statement =
-        db.prepare_cached("SELECT hold FROM chain_txs WHERE network = ?1 AND signer = ?2 AND sequence = ?3 LIMIT 1")?;
-    let key = params![rows::signed(tx.network.chain_id)?, tx.signer.0.0, rows::signed(tx.sequence)?];
-    statement.query_row(key, |row| rows::fixed(row, 0).map(HoldId)).optional()
+fn insert(batch: &Batch<'_>, tx: &ChainTx) -> rusqlite::Result<()> {
+    batch
+        .db
+        .prepare_cached(
+            "INSERT INTO chain_txs (hash, network, signer, sequence, raw, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            tx.hash.0,
+            rows::signed(tx.network.chain_id)?,
+            tx.signer.0.0,
+            rows::signed(tx.sequence)?,
+            tx.raw.as_ref(),
+            rows::signed(batch.now_ms)?
+        ])?;
+    let mut bid = batch.db.prepare_cached("INSERT INTO bids (hold, chain_tx) VALUES (?1, ?2)")?;
+    for hold in &tx.holds {
+        bid.execute(params![hold.0, tx.hash.0])?;
+    }
+    Ok(())
 }
 
-fn with_chain_txs(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {
-    let mut statement = db.prepare_cached("SELECT hash, sequence FROM chain_txs WHERE hold = ?1 ORDER BY rowid")?;
-    let pairs = statement
-        .query_map([record.hold.id.0], |row| Ok((B256::new(rows::fixed(row, 0)?), rows::unsigned(row, 1)?)))?;
-    let chain_txs = pairs.collect::<rusqlite::Result<_>>()?;
-    Ok(Unfinished { record, chain_txs })
+fn sorted(holds: &[HoldId]) -> Vec<HoldId> {
+    let mut sorted = holds.to_vec();
+    sorted.sort_unstable();
+    sorted
+}
+
+/// Which holds have a chain_tx's sequence already.
+fn members_at(db: &Connection, tx: &ChainTx) -> rusqlite::Result<Option<Vec<HoldId>>> {
+    let mut statement =
+        db.prepare_cached("SELECT hash FROM chain_txs WHERE network = ?1 AND signer = ?2 AND sequence = ?3 LIMIT 1")?;
+    let key = params![rows::signed(tx.network.chain_id)?, tx.signer.0.0, rows::signed(tx.sequence)?];
+    let hash = statement.query_row(key, |row| rows::fixed(row, 0).map(B256::new)).optional()?;
+    hash.map(|hash| members(db, hash)).transpose()
+}
+
+/// For which holds a chain_tx was signed, in the order of their claims.
+fn members(db: &Connection, chain_tx: B256) -> rusqlite::Result<Vec<HoldId>> {
+    let mut statement =
+        db.prepare_cached("SELECT hold FROM bids JOIN holds ON id = hold WHERE bids.chain_tx = ?1 ORDER BY turn")?;
+    statement.query_map([chain_tx.0], |row| rows::fixed(row, 0).map(HoldId))?.collect()
+}
+
+fn with_bids(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {
+    let mut statement = db.prepare_cached(
+        "SELECT hash, sequence, (SELECT count(*) FROM bids AS others WHERE others.chain_tx = hash)
+         FROM bids JOIN chain_txs ON hash = chain_tx WHERE hold = ?1 ORDER BY chain_txs.rowid",
+    )?;
+    let bids = statement.query_map([record.hold.id.0], |row| {
+        Ok(Bid {
+            chain_tx: B256::new(rows::fixed(row, 0)?),
+            sequence: rows::unsigned(row, 1)?,
+            members: row.get::<_, u32>(2)? as usize,
+        })
+    })?;
+    let bids = bids.collect::<rusqlite::Result<_>>()?;
+    Ok(Unfinished { record, bids })
 }
 
 fn chain_tx(row: &Row<'_>) -> rusqlite::Result<ChainTx> {
@@ -148,6 +252,6 @@ fn chain_tx(row: &Row<'_>) -> rusqlite::Result<ChainTx> {
         sequence: rows::unsigned(row, 2)?,
         hash: B256::new(rows::fixed(row, 3)?),
         raw: Bytes::from(row.get::<_, Vec<u8>>(4)?),
-        hold: HoldId(rows::fixed(row, 5)?),
+        holds: Vec::new(),
     })
 }

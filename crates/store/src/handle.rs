@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use gate::{Answer, Fault, FaultKind, Journal, Until};
-use ledger::{Change, Hold, HoldId, Record, Reservation, Step, Violation};
-use protocol::ClaimKey;
+use gate::{Answer, Fault, FaultKind, Journal, Standing, Until};
+use ledger::{Change, Exposure, Funds, Hold, HoldId, Record, Reservation, Step, Violation};
+use protocol::{ClaimKey, Payer};
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::error;
 
@@ -64,12 +64,17 @@ impl Journal for Handle {
         self.read(|db| rows::latest(db, key))
     }
 
-    async fn reserve(&self, hold: Hold, balance_atomic: u128) -> Result<Reservation, Fault> {
+    async fn reserve(&self, hold: Hold, balance_atomic: Option<u128>, caps: Exposure) -> Result<Reservation, Fault> {
         let reserve = move |batch: &mut Batch<'_>| {
             let key = hold.authorization.key;
             let latest = rows::latest(batch.db, &key)?;
-            let unsettled = rows::unsettled(batch.db, &key, hold.seen.number)?;
-            let reservation = ledger::reserve(latest, hold, balance_atomic, unsettled);
+            let funds = Funds {
+                balance_atomic,
+                unsettled_atomic: rows::unsettled(batch.db, &key, hold.seen.number)?,
+                exposed: rows::exposed(batch.db, &hold)?,
+                caps,
+            };
+            let reservation = ledger::reserve(latest, hold, &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
                 rows::insert(batch.db, record)?;
             }
@@ -107,6 +112,20 @@ impl Journal for Handle {
         allowed(hold, self.writer.run(move |batch| keep(batch, hold, &answer)).await?)
     }
 
+    async fn standing(&self, payer: Payer) -> Result<Standing, Fault> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND state = 'posted'),
+                          EXISTS (SELECT 1 FROM holds WHERE payer = ?1 
+                              AND ((state = 'lost' AND reason <> 'expired') OR reason = 'settlement_refused'))";
+        self.read(|db| {
+            db.prepare_cached(sql)?
+                .query_row([payer.0.0.0], |row| Ok(Standing { settled: row.get(0)?, risky: row.get(1)? }))
+        })
+    }
+
+    async fn payment(&self, hold: HoldId) -> Result<Option<Record>, Fault> {
+        self.read(|db| rows::by_id(db, hold))
+    }
+
     async fn answer(&self, hold: HoldId) -> Result<Option<Answer>, Fault> {
         let sql = "SELECT status, headers, body, request_digest FROM answers WHERE hold = ?1";
         self.read(|db| db.prepare_cached(sql)?.query_row([hold.0], answer_row).optional())
@@ -127,10 +146,11 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
     })
 }
 
-/// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer whose payment may still move is
-/// never put out: where nothing else makes room, the new one is not kept.
+/// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer that its
+/// caller has not had, and whose payment may still move, is never put out: where nothing else makes room, the new one is not kept.
 fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<bool, Violation>> {
-    const ENDED: &str = "hold IN (SELECT id FROM holds WHERE state IN ('posted', 'released', 'burnt'))";
+    const ENDED: &str =
+        "hold IN (SELECT id FROM holds WHERE rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost'))";
     let headers = print_headers(&answer.headers);
     let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
     let room = rows::signed(batch.limits.answers_max_bytes)?.saturating_sub(bytes);

@@ -4,7 +4,9 @@
 
 mod books;
 mod handle;
+mod ledger;
 mod rows;
+mod seal;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,6 +18,10 @@ use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 pub use handle::Handle;
+pub use ledger::{
+    Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
+};
+pub use seal::{SEAL_MAX, SealDigest, Unsealed};
 use writer::{Home, Writer};
 
 /// Bounds of what is kept for callers.
@@ -56,7 +62,7 @@ pub enum OpenFault {
     Thread(#[source] std::io::Error),
 }
 
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// `pont` in ASCII: what SQLite files of this program carry.
 const APPLICATION: i64 = 0x706f_6e74;
 
@@ -122,8 +128,8 @@ impl Store {
     pub fn unfinished_networks(&self) -> Result<Vec<Network>, OpenFault> {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         configure(&connection)?;
-        let mut statement =
-            connection.prepare("SELECT DISTINCT network FROM holds WHERE state IN ('open', 'submitted')")?;
+        let mut statement = connection
+            .prepare("SELECT DISTINCT network FROM holds WHERE state IN ('open', 'answered', 'submitted')")?;
         let networks = statement.query_map([], |row| rows::unsigned(row, 0).map(|chain_id| Network { chain_id }))?;
         Ok(networks.collect::<rusqlite::Result<_>>()?)
     }

@@ -1,14 +1,18 @@
 //! Rows of the journal as records, and back.
 
 use alloy_primitives::{Address, B256};
-use ledger::{AnswerState, BlockRef, BurnReason, Entry, Hold, HoldId, Record, ReleaseReason, Side, State};
+use ledger::{
+    About, AnswerState, BlockRef, BurnReason, Entry, Exposure, Hold, HoldId, LossReason, Rail, Record, ReleaseReason,
+    Side, Source, State,
+};
 use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Payee, Payer, Settled, Signature};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Every column of a hold, in the order that [`record`] reads.
 pub(crate) const COLUMNS: &str = "id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route, \
-     fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, reason, chain_tx, settled_block, answer, refund_due, late";
+     fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, reason, chain_tx, settled_block, answer, refund_due, late, \
+     rail, source, exposure";
 
 /// Reads a hold.
 pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -32,10 +36,14 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         idempotency: optional(row, 12)?,
         seen: BlockRef { number: unsigned(row, 13)?, hash: B256::new(fixed(row, 14)?) },
         opened_at_ms: unsigned(row, 15)?,
+        rail: if row.get::<_, String>(23)? == "tab" { Rail::Tab } else { Rail::Direct },
+        source: Source(fixed(row, 24)?),
+        exposure_micros: unsigned(row, 25)?,
     };
     let reason: Option<String> = row.get(17)?;
     let state = match row.get::<_, String>(16)?.as_str() {
         "open" => State::Open,
+        "answered" => State::Answered,
         "submitted" => State::Submitted(B256::new(fixed(row, 18)?)),
         "posted" => State::Posted(Settled {
             chain_tx: B256::new(fixed(row, 18)?),
@@ -43,14 +51,16 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             amount: Amount::new(amount_atomic, asset),
             payer,
         }),
-        "released" => State::Released(reason.as_deref().and_then(release_reason).ok_or_else(|| corrupt(17))?),
-        "burnt" => State::Burnt(reason.as_deref().and_then(burn_reason).ok_or_else(|| corrupt(17))?),
+        "released" => State::Released(known(&RELEASES, reason)?),
+        "burnt" => State::Burnt(known(&BURNS, reason)?),
+        "lost" => State::Lost(known(&LOSSES, reason)?),
         _ => return Err(corrupt(16)),
     };
     let answer = match row.get::<_, String>(20)?.as_str() {
         "live" => AnswerState::Live,
         "pending" => AnswerState::Pending,
         "kept" => AnswerState::Kept,
+        "delivered" => AnswerState::Delivered,
         "lost" => AnswerState::Lost,
         _ => return Err(corrupt(20)),
     };
@@ -76,7 +86,7 @@ pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Reco
 pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite::Result<u128> {
     let who = params![key.payer.0.0.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?, signed(seen)?];
     let mut held = db.prepare_cached(
-        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state IN ('open', 'submitted') AND ?4 >= 0
+        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state IN ('open', 'answered', 'submitted') AND ?4 >= 0
          UNION ALL
          SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state = 'posted' AND settled_block > ?4",
     )?;
@@ -87,13 +97,28 @@ pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite:
     Ok(sum)
 }
 
+/// What is on the tab: of a hold's payer, of its source, and of everyone.
+pub(crate) fn exposed(db: &Connection, hold: &Hold) -> rusqlite::Result<Exposure> {
+    let mut statement = db.prepare_cached("SELECT micros FROM tabs WHERE scope = ?1 AND who = ?2")?;
+    let mut micros = |scope: &str, who: &[u8]| -> rusqlite::Result<u64> {
+        let found = statement.query_row(params![scope, who], |row| unsigned(row, 0)).optional()?;
+        Ok(found.unwrap_or_default())
+    };
+    Ok(Exposure {
+        payer_micros: micros("payer", hold.authorization.key.payer.0.as_slice())?,
+        source_micros: micros("source", &hold.source.0)?,
+        gate_micros: micros("gate", &[])?,
+    })
+}
+
 /// Writes a new hold.
 pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (hold, authorization) = (&record.hold, &record.hold.authorization);
     db.prepare_cached(
         "INSERT INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
-             fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, answer, refund_due, late)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'open', 'live', 0, 0)",
+             fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, rail, source, exposure, exposed, state, answer,
+             refund_due, late)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open', 'live', 0, 0)",
     )?
     .execute(params![
         hold.id.0,
@@ -112,6 +137,10 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(hold.seen.number)?,
         hold.seen.hash.0,
         signed(hold.opened_at_ms)?,
+        rail_word(hold.rail),
+        hold.source.0,
+        signed(hold.exposure_micros)?,
+        signed(record.exposed_micros())?,
     ])?;
     Ok(())
 }
@@ -120,20 +149,23 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
 pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (state, reason, chain_tx, block) = match record.state {
         State::Open => ("open", None, None, None),
+        State::Answered => ("answered", None, None, None),
         State::Submitted(chain_tx) => ("submitted", None, Some(chain_tx), None),
         State::Posted(settled) => ("posted", None, Some(settled.chain_tx), Some(signed(settled.block)?)),
-        State::Released(reason) => ("released", Some(release_word(reason)), None, None),
-        State::Burnt(reason) => ("burnt", Some(burn_word(reason)), None, None),
+        State::Released(reason) => ("released", Some(word(&RELEASES, reason)), None, None),
+        State::Burnt(reason) => ("burnt", Some(word(&BURNS, reason)), None, None),
+        State::Lost(reason) => ("lost", Some(word(&LOSSES, reason)), None, None),
     };
     let answer = match record.answer {
         AnswerState::Live => "live",
         AnswerState::Pending => "pending",
         AnswerState::Kept => "kept",
+        AnswerState::Delivered => "delivered",
         AnswerState::Lost => "lost",
     };
     db.prepare_cached(
         "UPDATE holds SET state = ?2, reason = ?3, chain_tx = coalesce(?4, chain_tx), settled_block = ?5, answer = ?6,
-             refund_due = ?7, late = ?8 WHERE id = ?1",
+             refund_due = ?7, late = ?8, exposed = ?9 WHERE id = ?1",
     )?
     .execute(params![
         record.hold.id.0,
@@ -143,18 +175,20 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         block,
         answer,
         record.refund_due,
-        record.late
+        record.late,
+        signed(record.exposed_micros())?
     ])?;
     Ok(())
 }
 
 /// Appends an entry with its lines.
 pub(crate) fn append(db: &Connection, entry: &Entry, at_ms: u64) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO entries (hold, kind, at_ms) VALUES (?1, ?2, ?3)")?.execute(params![
-        entry.hold.0,
-        entry.kind.code(),
-        signed(at_ms)?
-    ])?;
+    let (hold, chain_tx) = match entry.about {
+        About::Hold(hold) => (Some(hold.0), None),
+        About::ChainTx(hash) => (None, Some(hash.0)),
+    };
+    db.prepare_cached("INSERT INTO entries (hold, chain_tx, kind, at_ms) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![hold, chain_tx, entry.kind.code(), signed(at_ms)?])?;
     let id = db.last_insert_rowid();
     for line in entry.lines {
         let side = match line.side {
@@ -181,27 +215,34 @@ const RELEASES: [(&str, ReleaseReason); 3] = [
     ("free_status", ReleaseReason::FreeStatus),
     ("expired", ReleaseReason::Expired),
 ];
-const BURNS: [(&str, BurnReason); 4] = [
+const BURNS: [(&str, BurnReason); 5] = [
     ("unanswered", BurnReason::Unanswered),
     ("interrupted", BurnReason::Interrupted),
     ("settlement_refused", BurnReason::SettlementRefused),
     ("foreign_transfer", BurnReason::ForeignTransfer),
+    ("broken", BurnReason::Broken),
+];
+const LOSSES: [(&str, LossReason); 4] = [
+    ("emptied", LossReason::Emptied),
+    ("gone", LossReason::Gone),
+    ("failed", LossReason::Failed),
+    ("expired", LossReason::Expired),
 ];
 
-fn release_word(reason: ReleaseReason) -> &'static str {
-    RELEASES.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], reason: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
 }
 
-fn release_reason(word: &str) -> Option<ReleaseReason> {
-    RELEASES.iter().find(|(known, _)| *known == word).map(|(_, reason)| *reason)
+fn known<T: Copy>(words: &[(&'static str, T)], word: Option<String>) -> rusqlite::Result<T> {
+    let found = words.iter().find(|(known, _)| Some(*known) == word.as_deref());
+    found.map(|(_, reason)| *reason).ok_or_else(|| corrupt(17))
 }
 
-fn burn_word(reason: BurnReason) -> &'static str {
-    BURNS.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
-}
-
-fn burn_reason(word: &str) -> Option<BurnReason> {
-    BURNS.iter().find(|(known, _)| *known == word).map(|(_, reason)| *reason)
+const fn rail_word(rail: Rail) -> &'static str {
+    match rail {
+        Rail::Direct => "direct",
+        Rail::Tab => "tab",
+    }
 }
 
 /// SQLite integers are signed; what does not fit is no time, block or chain id.

@@ -25,49 +25,84 @@ CREATE TABLE IF NOT EXISTS holds (
     seen_block    INTEGER NOT NULL,           -- block at which the nonce was read unused
     seen_hash     BLOB NOT NULL,              -- its hash
     opened_at_ms  INTEGER NOT NULL,           -- when it was won
-    state         TEXT NOT NULL CHECK (state IN ('open', 'submitted', 'posted', 'released', 'burnt')),
-    reason        TEXT,                       -- why it was released or burnt
+    rail          TEXT NOT NULL CHECK (rail IN ('direct', 'tab')),
+    source        BLOB NOT NULL,              -- who called: 16 bytes, an IPv4 address (mapped) or the /64 of an IPv6 address
+    exposure      INTEGER NOT NULL,           -- the price in millionths of a dollar, rounded up
+    exposed       INTEGER NOT NULL,           -- the same while it is on the tab and unsettled, else 0
+    state         TEXT NOT NULL CHECK (state IN ('open', 'answered', 'submitted', 'posted', 'released', 'burnt', 'lost')),
+    reason        TEXT,                       -- why it was released, burnt or lost
     chain_tx      BLOB,                       -- submitted: the newest; posted: the one that moved the money
     settled_block INTEGER,                    -- posted: its block
-    answer        TEXT NOT NULL CHECK (answer IN ('live', 'pending', 'kept', 'lost')),
+    answer        TEXT NOT NULL CHECK (answer IN ('live', 'pending', 'kept', 'delivered', 'lost')),
     pickup        BLOB UNIQUE,                -- digest of the pick-up code
     refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written
     late          INTEGER NOT NULL,           -- 1: money came after the end and is in suspense
     watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
-CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn) WHERE state IN ('open', 'submitted') OR answer = 'pending';
-CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'submitted');
+CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn)
+    WHERE state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live');
+CREATE INDEX IF NOT EXISTS holds_due ON holds (network, turn) WHERE state = 'answered' AND answer IN ('delivered', 'kept');
+CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'answered', 'submitted');
 CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
-CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt');
+CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer) WHERE state = 'lost' OR reason = 'settlement_refused';
+CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt', 'lost');
 
--- Every chain_tx that was signed, before it was sent. Several with one sequence are bids for the same hold; the newest counts.
+-- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, kept by the triggers below.
+CREATE TABLE IF NOT EXISTS tabs (
+    scope  TEXT NOT NULL CHECK (scope IN ('payer', 'source', 'gate')),
+    who    BLOB NOT NULL,        -- the payer, the source, or nothing
+    micros INTEGER NOT NULL,
+    PRIMARY KEY (scope, who)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS tabs_open AFTER INSERT ON holds WHEN new.exposed <> 0 BEGIN
+    INSERT INTO tabs VALUES ('payer', new.payer, new.exposed), ('source', new.source, new.exposed), ('gate', x'', new.exposed)
+        ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
+END;
+CREATE TRIGGER IF NOT EXISTS tabs_end AFTER UPDATE OF exposed ON holds WHEN new.exposed <> old.exposed BEGIN
+    UPDATE tabs SET micros = micros + new.exposed - old.exposed
+        WHERE (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source), ('gate', x''));
+    DELETE FROM tabs WHERE micros = 0 AND (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source));
+END;
+
+-- Every chain_tx that was signed, before it was sent. Several with one sequence are bids for the same holds; the newest counts.
 CREATE TABLE IF NOT EXISTS chain_txs (
     hash     BLOB PRIMARY KEY,
     network  INTEGER NOT NULL,   -- chain id
     signer   BLOB NOT NULL,      -- who signed it
     sequence INTEGER NOT NULL,   -- the signer's transaction counter
     raw      BLOB NOT NULL,      -- the signed bytes, sent again as they are
-    hold     BLOB NOT NULL REFERENCES holds (id),
-    at_ms    INTEGER NOT NULL
+    at_ms    INTEGER NOT NULL,
+    fate     TEXT CHECK (fate IN ('mined', 'outbid')), -- nothing while it is not known
+    block    INTEGER,            -- mined: its block
+    fee      BLOB                -- mined: what it cost, in wei
 ) STRICT;
 CREATE INDEX IF NOT EXISTS chain_txs_by_sequence ON chain_txs (network, signer, sequence);
-CREATE INDEX IF NOT EXISTS chain_txs_by_hold ON chain_txs (hold);
+CREATE INDEX IF NOT EXISTS chain_txs_unmined ON chain_txs (network, signer, sequence) WHERE fate IS NULL;
+-- For which holds a chain_tx was signed: one, or the members of a batch.
+CREATE TABLE IF NOT EXISTS bids (
+    hold     BLOB NOT NULL REFERENCES holds (id),
+    chain_tx BLOB NOT NULL REFERENCES chain_txs (hash),
+    PRIMARY KEY (hold, chain_tx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bids_by_chain_tx ON bids (chain_tx);
 
 -- The books: double entry, append-only.
 CREATE TABLE IF NOT EXISTS entries (
-    id    INTEGER PRIMARY KEY,
-    hold  BLOB NOT NULL REFERENCES holds (id),
-    kind  TEXT NOT NULL,         -- posted, refund_due, late
-    at_ms INTEGER NOT NULL
+    id       INTEGER PRIMARY KEY,
+    hold     BLOB REFERENCES holds (id),         -- about a payment
+    chain_tx BLOB REFERENCES chain_txs (hash),   -- or about a chain_tx of ours
+    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered; gas
+    at_ms    INTEGER NOT NULL,
+    CHECK ((hold IS NULL) <> (chain_tx IS NULL))
 ) STRICT;
 CREATE INDEX IF NOT EXISTS entries_by_hold ON entries (hold);
 CREATE TABLE IF NOT EXISTS lines (
     entry   INTEGER NOT NULL REFERENCES entries (id),
-    account TEXT NOT NULL,       -- external:, revenue:, refund_due:, suspense: and an address
+    account TEXT NOT NULL,       -- external:, revenue:, refund_due:, suspense:, loss:, key:, gas: and an address
     side    TEXT NOT NULL CHECK (side IN ('debit', 'credit')),
     network INTEGER NOT NULL,    -- chain id of the asset
-    asset   BLOB NOT NULL,       -- token contract
+    asset   BLOB NOT NULL,       -- token contract; zero for the native coin
     amount  BLOB NOT NULL        -- atomic units
 ) STRICT;
 CREATE INDEX IF NOT EXISTS lines_by_entry ON lines (entry);
@@ -75,6 +110,19 @@ CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE UPDATE ON entries BEGIN SELECT 
 CREATE TRIGGER IF NOT EXISTS entries_last BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are only appended'); END;
 CREATE TRIGGER IF NOT EXISTS lines_stay BEFORE UPDATE ON lines BEGIN SELECT RAISE(ABORT, 'lines are only appended'); END;
 CREATE TRIGGER IF NOT EXISTS lines_last BEFORE DELETE ON lines BEGIN SELECT RAISE(ABORT, 'lines are only appended'); END;
+
+-- Checkpoints: each seals the entries since the one before it, so that a change of an old entry shows.
+CREATE TABLE IF NOT EXISTS seals (
+    id          INTEGER PRIMARY KEY,
+    first_entry INTEGER NOT NULL,
+    last_entry  INTEGER NOT NULL,
+    hash        BLOB NOT NULL,   -- digest of the seal before it and of the entries with their lines
+    signer      BLOB NOT NULL,   -- the settlement key's address
+    signature   BLOB NOT NULL,   -- its signature of the hash
+    at_ms       INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS seals_stay BEFORE UPDATE ON seals BEGIN SELECT RAISE(ABORT, 'seals are only appended'); END;
+CREATE TRIGGER IF NOT EXISTS seals_last BEFORE DELETE ON seals BEGIN SELECT RAISE(ABORT, 'seals are only appended'); END;
 
 -- Answers that a caller may still fetch. Bounded in size and time.
 CREATE TABLE IF NOT EXISTS answers (

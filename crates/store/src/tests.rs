@@ -1,15 +1,23 @@
 //! The journal's promises on a real file.
 
+mod seals;
+mod tab;
+
 use super::*;
+use ::ledger::{
+    AnswerState, BlockRef, BurnReason, Exposure, Hold, HoldId, Rail, ReleaseReason, Reservation, Source, State, Step,
+};
 use alloy_primitives::{Address, B256};
-use facilitator::engine::{BooksJournal, ChainTx, LaneJournal, Rejected};
+use facilitator::engine::{Bid, BooksJournal, ChainTx, LaneJournal, Rejected};
 use gate::{Answer, Journal, Until};
-use ledger::{AnswerState, BlockRef, BurnReason, Hold, HoldId, ReleaseReason, Reservation, State, Step};
 use protocol::{Asset, AssetAddress, Authorization, ClaimKey, Payee, Payer, Refusal, Settled, Signature};
 
 const LIMITS: Limits = Limits { answers_max_bytes: 1_000, answers_keep_s: 60 };
 const NETWORK: Network = Network::BASE_SEPOLIA;
 const PRICE: u128 = 10;
+const CAPS: Exposure = Exposure { payer_micros: 50, source_micros: 60, gate_micros: 70 };
+/// The settlement key.
+const SIGNER: Address = Address::repeat_byte(7);
 
 fn hold(id: u8, nonce: u8) -> Hold {
     let asset = Asset { network: NETWORK, address: AssetAddress(Address::repeat_byte(3)) };
@@ -30,7 +38,31 @@ fn hold(id: u8, nonce: u8) -> Hold {
         idempotency: Some(B256::repeat_byte(6)),
         seen: BlockRef { number: 5, hash: B256::repeat_byte(5) },
         opened_at_ms: 77,
+        rail: Rail::Direct,
+        source: Source([9; 16]),
+        exposure_micros: 10,
     }
+}
+
+/// The same on the tab.
+fn tabbed(id: u8) -> Hold {
+    Hold { rail: Rail::Tab, ..hold(id, id) }
+}
+
+/// A chain_tx of ours for these holds.
+fn tx(hash: u8, sequence: u64, holds: &[u8]) -> ChainTx {
+    ChainTx {
+        network: NETWORK,
+        signer: SIGNER,
+        sequence,
+        hash: B256::repeat_byte(hash),
+        raw: vec![2, hash].into(),
+        holds: holds.iter().map(|id| HoldId([*id; 16])).collect(),
+    }
+}
+
+fn bid(hash: u8, sequence: u64, members: usize) -> Bid {
+    Bid { chain_tx: B256::repeat_byte(hash), sequence, members }
 }
 
 fn settled(hold: &Hold, block: u64) -> Settled {
@@ -51,6 +83,12 @@ fn journal() -> Journalled {
     Journalled { _folder: folder, store, handle }
 }
 
+impl Journalled {
+    async fn reserve(&self, hold: Hold, balance_atomic: u128) -> Reservation {
+        self.handle.reserve(hold, Some(balance_atomic), CAPS).await.unwrap()
+    }
+}
+
 fn won(reservation: &Reservation) -> bool {
     matches!(reservation, Reservation::Won(_))
 }
@@ -68,10 +106,10 @@ async fn a_hold_reads_back_as_it_was_written_in_every_state() {
     ];
     for (nonce, steps) in (1u8..).zip(steps) {
         let hold = hold(nonce, nonce);
-        assert!(won(&j.handle.reserve(hold.clone(), 1_000).await.unwrap()));
-        let mut want = ledger::Record::new(hold.clone());
+        assert!(won(&j.reserve(hold.clone(), 1_000).await));
+        let mut want = ::ledger::Record::new(hold.clone());
         for step in steps {
-            want = ledger::advance(&want, *step).unwrap().unwrap().record;
+            want = ::ledger::advance(&want, *step).unwrap().unwrap().record;
             assert_eq!(j.handle.advance(hold.id, *step).await.unwrap(), Some(want.clone()));
         }
         assert_eq!(j.handle.recall(&hold.authorization.key).await.unwrap(), Some(want), "{steps:?}");
@@ -83,7 +121,7 @@ async fn of_many_claims_at_once_one_is_won() {
     let j = journal();
     let claims = (0..64u8).map(|id| {
         let handle = j.handle.clone();
-        async move { handle.reserve(hold(id, 1), 1_000).await.unwrap() }
+        async move { handle.reserve(hold(id, 1), Some(1_000), CAPS).await.unwrap() }
     });
     let local = tokio::task::LocalSet::new();
     let wins = local
@@ -102,24 +140,24 @@ async fn of_many_claims_at_once_one_is_won() {
 #[tokio::test]
 async fn what_is_held_or_settled_after_the_read_counts_against_the_balance() {
     let j = journal();
-    assert!(won(&j.handle.reserve(hold(1, 1), PRICE * 2).await.unwrap()));
-    assert!(won(&j.handle.reserve(hold(2, 2), PRICE * 2).await.unwrap()));
+    assert!(won(&j.reserve(hold(1, 1), PRICE * 2).await));
+    assert!(won(&j.reserve(hold(2, 2), PRICE * 2).await));
     let refused = Reservation::Refused(Refusal::InsufficientBalance);
-    assert_eq!(j.handle.reserve(hold(3, 3), PRICE * 2).await.unwrap(), refused);
+    assert_eq!(j.reserve(hold(3, 3), PRICE * 2).await, refused);
     // Settled in block 6, after block 5 that the balance was read at: still not in it.
     j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 6))).await.unwrap();
-    assert_eq!(j.handle.reserve(hold(3, 3), PRICE * 2).await.unwrap(), refused);
+    assert_eq!(j.reserve(hold(3, 3), PRICE * 2).await, refused);
     let mut later = hold(3, 3);
     later.seen.number = 6;
-    assert!(won(&j.handle.reserve(later, PRICE * 2).await.unwrap()));
+    assert!(won(&j.reserve(later, PRICE * 2).await));
 }
 
 #[tokio::test]
 async fn a_released_claim_is_won_again_and_the_newest_counts() {
     let j = journal();
-    assert!(won(&j.handle.reserve(hold(1, 1), 1_000).await.unwrap()));
+    assert!(won(&j.reserve(hold(1, 1), 1_000).await));
     j.handle.advance(HoldId([1; 16]), Step::Release(ReleaseReason::NotSent)).await.unwrap();
-    assert!(won(&j.handle.reserve(hold(2, 1), 1_000).await.unwrap()));
+    assert!(won(&j.reserve(hold(2, 1), 1_000).await));
     let newest = j.handle.recall(&hold(1, 1).authorization.key).await.unwrap().unwrap();
     assert_eq!((newest.hold.id, newest.state), (HoldId([2; 16]), State::Open));
     assert_eq!(j.handle.watched(NETWORK, 2_000).await.unwrap(), []);
@@ -130,7 +168,7 @@ async fn waiting_ends_with_the_hold_or_the_time() {
     let j = journal();
     let key = hold(1, 1).authorization.key;
     assert_eq!(j.handle.wait(&key, Until::Ended, 10).await.unwrap(), None);
-    assert!(won(&j.handle.reserve(hold(1, 1), 1_000).await.unwrap()));
+    assert!(won(&j.reserve(hold(1, 1), 1_000).await));
     assert_eq!(j.handle.wait(&key, Until::Ended, 10).await.unwrap().unwrap().state, State::Open);
     let (ended, _) = tokio::join!(
         j.handle.wait(&key, Until::Ended, 60_000),
@@ -142,25 +180,17 @@ async fn waiting_ends_with_the_hold_or_the_time() {
 #[tokio::test]
 async fn a_batch_is_submitted_whole_or_not_at_all() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
-    j.handle.reserve(hold(2, 2), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
+    j.reserve(hold(2, 2), 1_000).await;
     j.handle.advance(HoldId([2; 16]), Step::Burn(BurnReason::Unanswered)).await.unwrap();
-    let tx = |id: u8, sequence| ChainTx {
-        network: NETWORK,
-        signer: Address::repeat_byte(7),
-        sequence,
-        hash: B256::repeat_byte(id),
-        raw: vec![2, id].into(),
-        hold: HoldId([id; 16]),
-    };
-    let rejected = j.handle.submit(vec![tx(1, 0), tx(2, 1)]).await.unwrap();
+    let rejected = j.handle.submit(vec![tx(1, 0, &[1]), tx(2, 1, &[2])]).await.unwrap();
     assert_eq!(rejected, Err(Rejected(vec![HoldId([2; 16])])));
-    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), []);
-    assert_eq!(j.handle.submit(vec![tx(1, 0)]).await.unwrap(), Ok(()));
-    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 0)]);
+    assert_eq!(j.handle.chain_txs_from(NETWORK, SIGNER, 0).await.unwrap(), []);
+    assert_eq!(j.handle.submit(vec![tx(1, 0, &[1])]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, SIGNER, 0).await.unwrap(), [tx(1, 0, &[1])]);
     let unfinished = j.handle.unfinished(NETWORK, None).await.unwrap();
     assert_eq!(unfinished.len(), 1);
-    assert_eq!(unfinished[0].chain_txs, [(B256::repeat_byte(1), 0)]);
+    assert_eq!(unfinished[0].bids, [bid(1, 0, 1)]);
     assert_eq!(j.handle.unfinished(NETWORK, Some(HoldId([1; 16]))).await.unwrap(), []);
 }
 
@@ -186,7 +216,7 @@ async fn kept(j: &Journalled) -> Vec<bool> {
 async fn answers_are_kept_within_their_bounds() {
     let j = journal();
     for id in 1..=3 {
-        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+        j.reserve(hold(id, id), 1_000).await;
         j.handle.advance(HoldId([id; 16]), Step::Post(settled(&hold(id, id), 9))).await.unwrap();
         assert!(j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap());
     }
@@ -200,7 +230,7 @@ async fn answers_are_kept_within_their_bounds() {
 async fn an_answer_that_is_still_owed_is_never_put_out() {
     let j = journal();
     for id in 1..=3 {
-        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+        j.reserve(hold(id, id), 1_000).await;
         j.handle.advance(HoldId([id; 16]), Step::Submit(B256::repeat_byte(id))).await.unwrap();
         assert_eq!(j.handle.keep_answer(HoldId([id; 16]), answer(400)).await.unwrap(), id < 3, "{id}");
     }
@@ -216,32 +246,24 @@ async fn an_answer_that_is_still_owed_is_never_put_out() {
 async fn a_bid_takes_the_place_of_the_last_one_and_of_no_other_holds() {
     let j = journal();
     for id in [1, 2] {
-        j.handle.reserve(hold(id, id), 1_000).await.unwrap();
+        j.reserve(hold(id, id), 1_000).await;
     }
-    let tx = |id: u8, bid: u8| ChainTx {
-        network: NETWORK,
-        signer: Address::repeat_byte(7),
-        sequence: 0,
-        hash: B256::repeat_byte(bid),
-        raw: vec![2, bid].into(),
-        hold: HoldId([id; 16]),
-    };
-    assert_eq!(j.handle.submit(vec![tx(1, 1)]).await.unwrap(), Ok(()));
-    assert_eq!(j.handle.submit(vec![tx(1, 2)]).await.unwrap(), Ok(()));
-    assert_eq!(j.handle.submit(vec![tx(2, 3)]).await.unwrap(), Err(Rejected(vec![HoldId([2; 16])])));
-    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 2)]);
+    assert_eq!(j.handle.submit(vec![tx(1, 0, &[1])]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.submit(vec![tx(2, 0, &[1])]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.submit(vec![tx(3, 0, &[2])]).await.unwrap(), Err(Rejected(vec![HoldId([2; 16])])));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, SIGNER, 0).await.unwrap(), [tx(2, 0, &[1])]);
     let unfinished = j.handle.unfinished(NETWORK, None).await.unwrap();
-    assert_eq!(unfinished[0].chain_txs, [(B256::repeat_byte(1), 0), (B256::repeat_byte(2), 0)]);
+    assert_eq!(unfinished[0].bids, [bid(1, 0, 1), bid(2, 0, 1)]);
     // Also for a hold that has ended meanwhile: its sequence must not block those behind it.
     j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
-    assert_eq!(j.handle.submit(vec![tx(1, 4)]).await.unwrap(), Ok(()));
-    assert_eq!(j.handle.chain_txs_from(NETWORK, Address::repeat_byte(7), 0).await.unwrap(), [tx(1, 4)]);
+    assert_eq!(j.handle.submit(vec![tx(4, 0, &[1])]).await.unwrap(), Ok(()));
+    assert_eq!(j.handle.chain_txs_from(NETWORK, SIGNER, 0).await.unwrap(), [tx(4, 0, &[1])]);
 }
 
 #[tokio::test]
 async fn an_answer_that_died_half_stored_is_found_after_the_money_moved() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
     j.handle.pend(HoldId([1; 16]), B256::repeat_byte(9)).await.unwrap();
     j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
     facilitator::engine::recover(&j.handle, NETWORK).await.unwrap();
@@ -254,7 +276,7 @@ async fn an_answer_that_died_half_stored_is_found_after_the_money_moved() {
 #[tokio::test]
 async fn a_pick_up_code_finds_its_hold() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
     j.handle.pend(HoldId([1; 16]), B256::repeat_byte(9)).await.unwrap();
     let record = j.handle.picked(B256::repeat_byte(9)).await.unwrap().unwrap();
     assert_eq!((record.hold.id, record.answer), (HoldId([1; 16]), AnswerState::Pending));
@@ -264,7 +286,7 @@ async fn a_pick_up_code_finds_its_hold() {
 #[tokio::test]
 async fn ended_holds_without_money_are_watched_once_after_their_time() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
     j.handle.advance(HoldId([1; 16]), Step::Burn(BurnReason::Unanswered)).await.unwrap();
     assert_eq!(j.handle.watched(NETWORK, 1_000).await.unwrap(), []);
     assert_eq!(j.handle.watched(NETWORK, 1_001).await.unwrap().len(), 1);
@@ -275,7 +297,7 @@ async fn ended_holds_without_money_are_watched_once_after_their_time() {
 #[tokio::test]
 async fn entries_cannot_be_changed() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
     j.handle.advance(HoldId([1; 16]), Step::Post(settled(&hold(1, 1), 9))).await.unwrap();
     for sql in [
         "UPDATE entries SET kind = 'late'",
@@ -291,7 +313,7 @@ async fn entries_cannot_be_changed() {
 #[tokio::test]
 async fn a_violation_writes_nothing() {
     let j = journal();
-    j.handle.reserve(hold(1, 1), 1_000).await.unwrap();
+    j.reserve(hold(1, 1), 1_000).await;
     j.handle.advance(HoldId([1; 16]), Step::Submit(B256::repeat_byte(8))).await.unwrap();
     assert!(j.handle.advance(HoldId([1; 16]), Step::Release(ReleaseReason::NotSent)).await.is_err());
     let record = j.handle.recall(&hold(1, 1).authorization.key).await.unwrap().unwrap();

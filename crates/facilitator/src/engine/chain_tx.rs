@@ -1,4 +1,4 @@
-//! A signed EIP-1559 chain_tx that carries one transfer.
+//! A signed EIP-1559 chain_tx that carries one transfer, or many in one call of Multicall3.
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_rlp::{Decodable, Encodable, Header};
@@ -8,7 +8,9 @@ use protocol::{Network, SignFault, Signer};
 use super::node::Fees;
 
 /// More than any EIP-3009 transfer of a proxied USDC needs (about 90,000), less than a mistake could burn.
-const GAS_LIMIT: u64 = 200_000;
+const TRANSFER_GAS_MAX: u64 = 200_000;
+/// The same for each transfer of a batch, which shares the chain_tx's own 21,000 with the others.
+const MEMBER_GAS_MAX: u64 = 120_000;
 
 /// A chain_tx as the journal keeps it, before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub struct ChainTx {
     pub hash: B256,
     /// The signed bytes, sent again as they are.
     pub raw: Bytes,
-    /// For which hold.
-    pub hold: HoldId,
+    /// For which holds: one, or the members of a batch.
+    pub holds: Vec<HoldId>,
 }
 
 /// What is signed, in the order of EIP-1559.
@@ -33,6 +35,7 @@ struct Unsigned {
     sequence: u64,
     tip: u128,
     fee_max: u128,
+    gas_max: u64,
     to: Address,
     data: Bytes,
 }
@@ -43,7 +46,7 @@ impl Unsigned {
         self.sequence.encode(out);
         self.tip.encode(out);
         self.fee_max.encode(out);
-        GAS_LIMIT.encode(out);
+        self.gas_max.encode(out);
         self.to.encode(out);
         0u8.encode(out);
         self.data.encode(out);
@@ -59,9 +62,9 @@ impl Unsigned {
         }
         let (chain_id, sequence) = (u64::decode(&mut rest).ok()?, u64::decode(&mut rest).ok()?);
         let (tip, fee_max) = (u128::decode(&mut rest).ok()?, u128::decode(&mut rest).ok()?);
-        let (_gas, to) = (u64::decode(&mut rest).ok()?, Address::decode(&mut rest).ok()?);
+        let (gas_max, to) = (u64::decode(&mut rest).ok()?, Address::decode(&mut rest).ok()?);
         let (_value, data) = (u8::decode(&mut rest).ok()?, Bytes::decode(&mut rest).ok()?);
-        Some(Self { chain_id, sequence, tip, fee_max, to, data })
+        Some(Self { chain_id, sequence, tip, fee_max, gas_max, to, data })
     }
 
     /// `0x02 ‖ rlp([fields…])`, with what `more` appends.
@@ -87,12 +90,16 @@ impl ChainTx {
         sequence: u64,
         fees: Fees,
         (to, data): (Address, Bytes),
-        hold: HoldId,
+        holds: Vec<HoldId>,
     ) -> Result<Self, SignFault> {
         // Twice the base fee outlasts six full blocks in a row; only the base fee of the block that takes it is paid.
         let fee_max = fees.base.saturating_mul(2).saturating_add(fees.tip);
-        let unsigned = Unsigned { chain_id: network.chain_id, sequence, tip: fees.tip, fee_max, to, data };
-        Self::signed(signer, network, &unsigned, hold).await
+        let gas_max = match u64::try_from(holds.len()) {
+            Ok(members @ 2..) => TRANSFER_GAS_MAX.saturating_add(MEMBER_GAS_MAX.saturating_mul(members)),
+            Ok(0 | 1) | Err(_) => TRANSFER_GAS_MAX,
+        };
+        let unsigned = Unsigned { chain_id: network.chain_id, sequence, tip: fees.tip, fee_max, gas_max, to, data };
+        Self::signed(signer, network, &unsigned, holds).await
     }
 
     /// The same call at the same sequence for an eighth more than it bid, or for what gas costs now where that is more. Nodes ask
@@ -105,7 +112,7 @@ impl ChainTx {
         let more = |bid: u128| bid.saturating_add(bid.div_ceil(8));
         unsigned.tip = more(unsigned.tip).max(fees.tip);
         unsigned.fee_max = more(unsigned.fee_max).max(fees.base.saturating_mul(2).saturating_add(unsigned.tip));
-        Self::signed(signer, self.network, &unsigned, self.hold).await
+        Self::signed(signer, self.network, &unsigned, self.holds.clone()).await
     }
 
     /// Tip and highest fee that it bids, in wei.
@@ -117,7 +124,7 @@ impl ChainTx {
         signer: &S,
         network: Network,
         unsigned: &Unsigned,
-        hold: HoldId,
+        holds: Vec<HoldId>,
     ) -> Result<Self, SignFault> {
         let signature = signer.sign(keccak256(unsigned.envelope(|_| {}))).await?;
         let (v, r, s) = signature.parts();
@@ -132,7 +139,7 @@ impl ChainTx {
             sequence: unsigned.sequence,
             hash: keccak256(&raw),
             raw: raw.into(),
-            hold,
+            holds,
         })
     }
 }

@@ -7,7 +7,7 @@ use protocol::{MoneyState, Network, Signer};
 
 use super::chain_tx::ChainTx;
 use super::node::{Fees, Node, NodeFault};
-use super::token::transfer_data;
+use super::token::{MULTICALL3, batch_data, transfer_data};
 
 /// Holds that may not be submitted: they have ended. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Rejected(pub Vec<HoldId>);
 /// What a lane needs of the journal.
 pub trait LaneJournal {
     /// Marks holds submitted and keeps their signed bytes, in one step: all or nothing. Durable when it returns. A chain_tx with
-    /// the sequence of an earlier one for the same hold takes its place, also when the hold has ended.
+    /// the sequence of an earlier one for the same holds takes its place, also when they have ended.
     fn submit(&self, batch: Vec<ChainTx>) -> impl Future<Output = Result<Result<(), Rejected>, Fault>>;
 
     /// The chain_txs of a signer from a sequence on, in order; of several with one sequence the newest.
@@ -77,36 +77,30 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         Ok(lane)
     }
 
-    /// Signs, journals and sends a transfer for each hold. Does not wait for receipts. Whatever the node says after the journal
-    /// has taken it, the chain_tx counts as on its way: the hash is returned.
-    pub async fn submit(&mut self, holds: &[Hold]) -> Vec<(HoldId, Result<B256, Fault>)> {
+    /// Signs, journals and sends a chain_tx for each group of holds, and answers in the same order. Does not wait for receipts.
+    /// A hold that has ended is left out of its group. Whatever the node says after the journal has taken it, the chain_tx
+    /// counts as on its way: the hash is returned.
+    pub async fn submit(&mut self, groups: &[Vec<Hold>]) -> Vec<Result<B256, Fault>> {
         if let Ok(fees) = self.node.fees().await {
             self.fees = fees;
         }
-        let mut holds: Vec<&Hold> = holds.iter().collect();
-        let mut answers = Vec::new();
-        let refused = |hold: &Hold, kind| (hold.id, Err(Fault { kind, money: MoneyState::Held }));
+        let fault = |kind| Fault { kind, money: MoneyState::Held };
+        let mut groups: Vec<Vec<&Hold>> = groups.iter().map(|group| group.iter().collect()).collect();
         let batch = loop {
-            let Some(batch) = self.sign(&holds).await else {
-                answers.extend(holds.iter().map(|hold| refused(hold, FaultKind::Settlement)));
-                return answers;
+            let Some(batch) = self.sign(&groups).await else {
+                return groups.iter().map(|_| Err(fault(FaultKind::Settlement))).collect();
             };
             match self.journal.submit(batch.clone()).await {
                 Ok(Ok(())) => break batch,
                 Ok(Err(Rejected(rejected))) => {
-                    let (out, left) = holds.into_iter().partition::<Vec<_>, _>(|hold| rejected.contains(&hold.id));
-                    answers.extend(out.iter().map(|hold| refused(hold, FaultKind::Settlement)));
+                    let before: usize = groups.iter().map(Vec::len).sum();
+                    groups.iter_mut().for_each(|group| group.retain(|hold| !rejected.contains(&hold.id)));
                     // A journal that rejects nothing that we sent would keep us here for ever.
-                    if out.is_empty() {
-                        answers.extend(left.iter().map(|hold| refused(hold, FaultKind::Journal)));
-                        return answers;
+                    if groups.iter().map(Vec::len).sum::<usize>() == before {
+                        return groups.iter().map(|_| Err(fault(FaultKind::Journal))).collect();
                     }
-                    holds = left;
                 }
-                Err(fault) => {
-                    answers.extend(holds.iter().map(|hold| refused(hold, fault.kind)));
-                    return answers;
-                }
+                Err(error) => return groups.iter().map(|_| Err(fault(error.kind))).collect(),
             }
         };
         if let Some(last) = batch.last() {
@@ -114,8 +108,12 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
             // Not taken or not heard: `rebroadcast` repeats the same bytes until the chain has them.
             self.send_all(&batch).await.ok();
         }
-        answers.extend(batch.into_iter().map(|tx| (tx.hold, Ok(tx.hash))));
-        answers
+        let mut sent = batch.into_iter();
+        let hash = |group: &Vec<&Hold>| match group.is_empty() {
+            true => Err(fault(FaultKind::Settlement)),
+            false => sent.next().map(|tx| tx.hash).ok_or(fault(FaultKind::Invariant)),
+        };
+        groups.iter().map(hash).collect()
     }
 
     /// Sends again what the journal holds beyond the chain, and outbids the oldest when it has been stuck for a while. To be called
@@ -177,12 +175,18 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
         Ok(())
     }
 
-    async fn sign(&self, holds: &[&Hold]) -> Option<Vec<ChainTx>> {
+    /// A chain_tx for each group that is not empty.
+    async fn sign(&self, groups: &[Vec<&Hold>]) -> Option<Vec<ChainTx>> {
         let mut batch = Vec::new();
         let mut sequence = self.next;
-        for hold in holds {
-            let call = (hold.authorization.key.asset.address.0, transfer_data(&hold.authorization));
-            let tx = ChainTx::sign(&self.signer, self.network, sequence, self.fees, call, hold.id).await;
+        for group in groups {
+            let call = match group.as_slice() {
+                [] => continue,
+                [hold] => (hold.authorization.key.asset.address.0, transfer_data(&hold.authorization)),
+                members => (MULTICALL3, batch_data(members.iter().map(|hold| &hold.authorization))),
+            };
+            let ids = group.iter().map(|hold| hold.id).collect();
+            let tx = ChainTx::sign(&self.signer, self.network, sequence, self.fees, call, ids).await;
             batch.push(tx.ok()?);
             sequence = sequence.checked_add(1)?;
         }

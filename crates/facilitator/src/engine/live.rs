@@ -1,9 +1,10 @@
-//! Which holds a settlement is working on in this process, so that the reconciler leaves them alone.
+//! What the threads of one process share: which holds a settlement is working on, so that the reconciler leaves them alone, and
+//! the newest block that one of them has read.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ledger::HoldId;
+use ledger::{BlockRef, HoldId};
 
 /// A set of holds, shared by every thread of the process.
 #[derive(Clone, Debug, Default)]
@@ -27,5 +28,25 @@ impl Live {
 impl Drop for Stay {
     fn drop(&mut self) {
         self.live.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hold);
+    }
+}
+
+/// The newest block that was read.
+#[derive(Clone, Debug, Default)]
+pub struct Head(Arc<Mutex<Option<BlockRef>>>);
+
+impl Head {
+    /// The block; `None` before the first was read.
+    #[must_use]
+    pub fn get(&self) -> Option<BlockRef> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a block. It never goes back.
+    pub(super) fn set(&self, block: BlockRef) {
+        let mut head = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.is_none_or(|head| head.number <= block.number) {
+            *head = Some(block);
+        }
     }
 }

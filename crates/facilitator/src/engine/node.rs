@@ -91,6 +91,9 @@ pub struct ChainReceipt {
     pub success: bool,
     /// Who sent it.
     pub from: Address,
+    /// What its sender paid for it, in wei: gas used at the price that was taken, and a rollup's fee for its data. `None` where
+    /// the node does not say.
+    pub fee_wei: Option<u128>,
     /// What it emitted.
     pub logs: Vec<Log>,
 }

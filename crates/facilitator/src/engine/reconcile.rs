@@ -1,40 +1,81 @@
 //! Holds that a settlement left open, and ended ones whose authorization may still be landed by somebody.
 
-use alloy_primitives::B256;
-use gate::{Fault, Journal, Settlement};
-use ledger::{AnswerState, BurnReason, HoldId, Record, ReleaseReason, State, Step};
-use protocol::Network;
+use std::collections::BTreeMap;
 
-use super::node::{BlockAt, Node, NodeFault};
+use alloy_primitives::{Address, B256};
+use gate::{Fault, Journal, Settlement};
+use ledger::{AnswerState, BlockRef, BurnReason, HoldId, LossReason, Rail, Record, State, Step};
+use protocol::{Network, Refusal};
+
+use super::node::{BlockAt, ChainReceipt, Node, NodeFault};
 use super::settle::{Engine, Landed, Pace, Submitter};
+use super::token::moved;
 
 /// Behind how many blocks a block is taken as final, where something is ended for good. (Per network later.)
 const FINALITY_BLOCKS: u64 = 12;
 
-/// A hold that has not ended, with the hash and sequence of every chain_tx that was signed for it.
+/// A chain_tx that was signed for a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bid {
+    /// Its hash.
+    pub chain_tx: B256,
+    /// Its sequence.
+    pub sequence: u64,
+    /// For how many holds it was signed.
+    pub members: usize,
+}
+
+/// A hold that has not ended, with every chain_tx that was signed for it, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// The hold.
     pub record: Record,
-    /// Hash and sequence, oldest first.
-    pub chain_txs: Vec<(B256, u64)>,
+    /// Its chain_txs.
+    pub bids: Vec<Bid>,
+}
+
+/// A chain_tx of ours that is in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mined {
+    /// Which.
+    pub chain_tx: B256,
+    /// Its block.
+    pub block: u64,
+    /// What its signer paid for it, in wei.
+    pub fee_wei: u128,
 }
 
 /// What reconciliation needs of the journal.
 pub trait BooksJournal: Journal {
-    /// Holds on a network that are open or submitted, or whose answer is being stored, oldest first, at most 1,000 behind the hold `after`.
+    /// Holds on a network that are open or submitted, or whose answer is being stored or given out, oldest first, at most 1,000
+    /// behind the hold `after`. What is on the tab with its answer given out is not among them.
     fn unfinished(
         &self,
         network: Network,
         after: Option<HoldId>,
     ) -> impl Future<Output = Result<Vec<Unfinished>, Fault>>;
 
-    /// Released and burnt holds whose `validBefore` is before `time_s` and that were not looked at since, at most 100.
+    /// Holds on the tab whose answer was given out and that were not submitted yet, oldest first, at most 1,000.
+    fn due(&self, network: Network) -> impl Future<Output = Result<Vec<Record>, Fault>>;
+
+    /// Moves many holds on in one durable step. A step that its hold's state does not allow is left out, and logged.
+    fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Ended holds without money whose `validBefore` is before `time_s` and that were not looked at since, at most 100.
     fn watched(&self, network: Network, time_s: u64) -> impl Future<Output = Result<Vec<Record>, Fault>>;
 
     /// Says that a hold needs no more watching.
     fn unwatch(&self, hold: HoldId) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Chain_txs of a signer with a sequence below `below` whose gas is not in the books, at most 100.
+    fn unmined(&self, network: Network, signer: Address, below: u64) -> impl Future<Output = Result<Vec<B256>, Fault>>;
+
+    /// Writes what mined chain_txs have cost. Others with the same sequence can never be mined, and cost nothing.
+    fn mined(&self, mined: Vec<Mined>) -> impl Future<Output = Result<(), Fault>>;
 }
+
+/// Receipts that were read in one pass: the members of a batch share theirs.
+type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
 
 /// What must be done once at start, before anything is served: runs that a crash cut off are burnt (the upstream may have run,
 /// nothing was submitted), and answers that died with the process are lost.
@@ -50,18 +91,29 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
         for Unfinished { record, .. } in page {
             let hold = record.hold.id;
             match (record.state, record.answer) {
-                (State::Open, AnswerState::Live | AnswerState::Pending | AnswerState::Lost) => {
+                (
+                    State::Open,
+                    AnswerState::Live | AnswerState::Pending | AnswerState::Lost | AnswerState::Delivered,
+                ) => {
                     journal.advance(hold, Step::Burn(BurnReason::Interrupted)).await?;
                 }
+                // It may have reached its caller, to the last byte; on the tab what was answered is charged.
+                (State::Answered, AnswerState::Live) => {
+                    journal.advance(hold, Step::Deliver).await?;
+                }
+                (State::Submitted(_), AnswerState::Live) if record.hold.rail == Rail::Tab => {
+                    journal.advance(hold, Step::Deliver).await?;
+                }
                 (State::Submitted(_), AnswerState::Live | AnswerState::Pending)
-                | (State::Posted(_) | State::Released(_) | State::Burnt(_), AnswerState::Pending) => {
+                | (State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_), AnswerState::Pending) => {
                     journal.advance(hold, Step::LoseAnswer).await?;
                 }
-                (State::Submitted(_), AnswerState::Kept | AnswerState::Lost)
+                (State::Answered, _)
+                | (State::Submitted(_), AnswerState::Kept | AnswerState::Lost | AnswerState::Delivered)
                 | (State::Open, AnswerState::Kept)
                 | (
-                    State::Posted(_) | State::Released(_) | State::Burnt(_),
-                    AnswerState::Live | AnswerState::Kept | AnswerState::Lost,
+                    State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_),
+                    AnswerState::Live | AnswerState::Kept | AnswerState::Lost | AnswerState::Delivered,
                 ) => {}
             }
         }
@@ -69,42 +121,70 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
 }
 
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
-    /// Looks at every unfinished hold once, then at those that are watched. Returns how many were resolved.
+    /// Looks at every unfinished hold once, then at those that are watched and at the gas. Returns how many were resolved.
     ///
     /// # Errors
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
     pub async fn reconcile<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
         let mut resolved = 0usize;
         let Ok(final_time_s) = self.final_time_s().await else { return Ok(0) };
+        let Ok(mined) = self.node.sequence(self.signer).await else { return Ok(0) };
+        let mut receipts = Receipts::new();
         let mut after = None;
         loop {
             let page = journal.unfinished(network, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.record.hold.id);
-            for Unfinished { record, chain_txs } in page {
-                if let Ok(Some(step)) = self.resolve(&record, &chain_txs, final_time_s).await {
-                    journal.advance(record.hold.id, step).await?;
-                    resolved = resolved.saturating_add(1);
+            let (mut steps, mut again) = (Vec::new(), Vec::new());
+            for unfinished in page {
+                match self.resolve(&unfinished, final_time_s, mined, &mut receipts).await {
+                    Ok(Next::Step(step)) => steps.push((unfinished.record.hold.id, step)),
+                    Ok(Next::Again) => again.push(unfinished.record.hold),
+                    Ok(Next::Wait) | Err(NodeFault) => {}
                 }
             }
+            steps.extend(self.send_each(again).await);
+            resolved = resolved.saturating_add(steps.len());
+            journal.advance_all(steps).await?;
         }
+        resolved = resolved.saturating_add(self.watch(journal, network, final_time_s).await?);
+        self.count_gas(journal, network, mined).await?;
+        Ok(resolved)
+    }
+
+    /// Looks for money that arrived after its hold had ended.
+    async fn watch<J: BooksJournal>(&self, journal: &J, network: Network, final_time_s: u64) -> Result<usize, Fault> {
+        let mut arrived = 0usize;
         for record in journal.watched(network, final_time_s).await? {
             match self.landed(&record.hold).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
                     journal.advance(record.hold.id, Step::Post(settled)).await?;
-                    resolved = resolved.saturating_add(1);
+                    arrived = arrived.saturating_add(1);
                 }
                 Ok(Landed::Not | Landed::Gone | Landed::Unlogged) => {}
                 Err(NodeFault) => continue,
             }
             journal.unwatch(record.hold.id).await?;
         }
-        Ok(resolved)
+        Ok(arrived)
+    }
+
+    /// Writes what our mined chain_txs have cost.
+    async fn count_gas<J: BooksJournal>(&self, journal: &J, network: Network, below: u64) -> Result<(), Fault> {
+        let mut mined = Vec::new();
+        for chain_tx in journal.unmined(network, self.signer, below).await? {
+            // One without a receipt was outbid; its twin's receipt says so to the journal.
+            if let Ok(Some(ChainReceipt { block, fee_wei: Some(fee_wei), .. })) = self.node.receipt(chain_tx).await {
+                mined.push(Mined { chain_tx, block, fee_wei });
+            }
+        }
+        if mined.is_empty() { Ok(()) } else { journal.mined(mined).await }
     }
 
     /// The time of the newest block that is final; 0 while the chain is younger than that.
-    async fn final_time_s(&self) -> Result<u64, NodeFault> {
+    pub(super) async fn final_time_s(&self) -> Result<u64, NodeFault> {
         let latest = self.node.block(BlockAt::Latest).await?;
+        self.head.set(BlockRef { number: latest.number, hash: latest.hash });
         match latest.number.checked_sub(FINALITY_BLOCKS) {
             Some(number) => Ok(self.node.block(BlockAt::Number(number)).await?.time_s),
             None => Ok(0),
@@ -113,70 +193,107 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
     async fn resolve(
         &self,
-        record: &Record,
-        chain_txs: &[(B256, u64)],
+        unfinished: &Unfinished,
         final_time_s: u64,
-    ) -> Result<Option<Step>, NodeFault> {
+        mined: u64,
+        receipts: &mut Receipts,
+    ) -> Result<Next, NodeFault> {
+        let Unfinished { record, bids } = unfinished;
         let hold = &record.hold;
         match (record.state, record.answer) {
             (State::Submitted(_), _) => {}
             // Never submitted, but the answer is kept for the caller: try to be paid for it.
             (State::Open, AnswerState::Kept) => {
                 if let Some(step) = verdict(self.settle(hold).await) {
-                    return Ok(Some(step));
+                    return Ok(Next::Step(step));
                 }
             }
             // Nothing was submitted and there is nothing to be paid for.
-            (State::Open, AnswerState::Lost) => return Ok(Some(Step::Burn(BurnReason::Interrupted))),
-            // Its permit lives, or its answer is being stored.
-            (State::Open, AnswerState::Live | AnswerState::Pending) => return Ok(None),
-            (State::Posted(_) | State::Released(_) | State::Burnt(_), _) => return Ok(None),
-        }
-        {
-            let Some(_stay) = self.live.enter(hold.id) else { return Ok(None) };
-            for (chain_tx, _) in chain_txs {
-                if let Some(receipt) = self.node.receipt(*chain_tx).await?
-                    && let Some(step) = verdict(self.judge(hold, &receipt).await)
-                {
-                    return Ok(Some(step));
-                }
-            }
-            let expired = final_time_s > hold.authorization.valid_before_s;
-            match self.landed(hold).await? {
-                Landed::Paid(settled) => return Ok(Some(Step::Post(settled))),
-                Landed::Gone => return Ok(Some(Step::Burn(BurnReason::SettlementRefused))),
-                // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
-                Landed::Foreign(_) => return Ok(expired.then_some(Step::Burn(BurnReason::ForeignTransfer))),
-                Landed::Unlogged => return Ok(expired.then_some(Step::Burn(BurnReason::SettlementRefused))),
-                Landed::Not if expired => return Ok(Some(never_moved(record.state))),
-                Landed::Not => {}
+            (State::Open, AnswerState::Lost) => return Ok(Next::Step(Step::Burn(BurnReason::Interrupted))),
+            // Its permit lives, or its answer is being given out or stored.
+            (State::Open, AnswerState::Live | AnswerState::Pending | AnswerState::Delivered)
+            | (State::Answered | State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_), _) => {
+                return Ok(Next::Wait);
             }
         }
-        // Every sequence that was given to it went to another chain_tx of the same key: it can never land. The authorization's
-        // nonce makes a second one safe.
-        let mined = self.node.sequence(self.signer).await?;
-        let dead = !chain_txs.is_empty() && chain_txs.iter().all(|(_, sequence)| *sequence < mined);
-        if dead {
-            return Ok(verdict(self.settle(hold).await));
+        let Some(_stay) = self.live.enter(hold.id) else { return Ok(Next::Wait) };
+        for bid in bids {
+            let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
+            // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
+            // its authorization, and whether it goes through alone, is looked at below.
+            if bid.members > 1 && !moved(&receipt, &hold.authorization) {
+                continue;
+            }
+            if let Some(step) = verdict(self.judge(hold, &receipt).await) {
+                return Ok(Next::Step(step));
+            }
         }
-        Ok(None)
+        // Every sequence that was given to it went to another chain_tx of the same key, or to one that failed: none can land. The
+        // authorization's nonce makes a further one safe.
+        // What a stranger landed has no chain_tx of ours, and a reorg may take his back.
+        let dead = bids.iter().all(|bid| bid.sequence < mined);
+        let expired = final_time_s > hold.authorization.valid_before_s;
+        // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
+        if hold.rail == Rail::Tab && !dead && !expired {
+            return Ok(Next::Wait);
+        }
+        Ok(match self.landed(hold).await? {
+            Landed::Paid(settled) => Next::Step(Step::Post(settled)),
+            Landed::Gone => Next::Step(Step::Refuse(LossReason::Gone)),
+            // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
+            Landed::Foreign(_) if expired => Next::Step(Step::Burn(BurnReason::ForeignTransfer)),
+            Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
+            Landed::Not if expired => Next::Step(never_moved(record.state)),
+            Landed::Not if dead => Next::Again,
+            Landed::Not | Landed::Foreign(_) | Landed::Unlogged => Next::Wait,
+        })
     }
+
+    async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
+        if let Some(receipt) = read.get(&chain_tx) {
+            return Ok(receipt.clone());
+        }
+        let receipt = self.node.receipt(chain_tx).await?;
+        read.insert(chain_tx, receipt.clone());
+        Ok(receipt)
+    }
+}
+
+/// What a look at an unfinished hold comes to.
+enum Next {
+    /// It moves on.
+    Step(Step),
+    /// It is submitted once more, alone.
+    Again,
+    /// Nothing can be said yet.
+    Wait,
 }
 
 /// The authorization has expired unused, and a final block says so.
 const fn never_moved(state: State) -> Step {
     match state {
-        State::Submitted(_) => Step::Release(ReleaseReason::Expired),
-        State::Open | State::Posted(_) | State::Released(_) | State::Burnt(_) => {
-            Step::Burn(BurnReason::SettlementRefused)
+        State::Answered | State::Submitted(_) => Step::Expire,
+        State::Open | State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_) => {
+            Step::Refuse(LossReason::Expired)
         }
     }
 }
 
-fn verdict(settlement: Settlement) -> Option<Step> {
+/// The step that a settlement comes to; `None` while it is unknown.
+pub(super) fn verdict(settlement: Settlement) -> Option<Step> {
     match settlement {
         Settlement::Settled(settled) => Some(Step::Post(settled)),
-        Settlement::Refused(_) => Some(Step::Burn(BurnReason::SettlementRefused)),
+        Settlement::Refused(refusal) => Some(Step::Refuse(reason(refusal))),
         Settlement::Unknown { .. } => None,
+    }
+}
+
+fn reason(refusal: Refusal) -> LossReason {
+    if refusal == Refusal::InsufficientBalance {
+        LossReason::Emptied
+    } else if refusal == Refusal::NonceAlreadyUsed {
+        LossReason::Gone
+    } else {
+        LossReason::Failed
     }
 }

@@ -1,21 +1,23 @@
 //! The checks that need a chain, and the settlement of one hold.
 
 use alloy_primitives::{Address, B256};
-use gate::{Check, Fault, FaultKind, Seen, Settlement};
+use gate::{Check, Depth, Fault, FaultKind, Seen, Settlement};
 use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
-use super::live::Live;
+use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
-use super::token::{CANCELED, USED, balance_data, moved, moved_by_itself, state_data, transfer_data, word};
+use super::token::{
+    CANCELED, MULTICALL3, USED, balance_data, batch_data, moved, moved_by_itself, state_data, transfer_data, word,
+};
 
 /// The longest pause between two looks for a receipt.
 const SLOW_MS: u64 = 500;
 
-/// Hands a hold to its lane.
+/// Hands holds to their lane.
 pub trait Submitter {
-    /// The hash of the chain_tx that is now in the journal and on its way.
-    fn submit(&self, hold: &Hold) -> impl Future<Output = Result<B256, Fault>>;
+    /// The hash of the one chain_tx for all of them that is now in the journal and on its way.
+    fn submit(&self, holds: &[Hold]) -> impl Future<Output = Result<B256, Fault>>;
 }
 
 /// How long a settlement is waited for.
@@ -40,6 +42,8 @@ pub struct Engine<N, L, P> {
     pub signer: Address,
     /// Shared by every engine and reconciler of the process.
     pub live: Live,
+    /// The newest block that was read, for payments that are admitted without a look at the chain.
+    pub head: Head,
     /// After this long without a receipt the settlement is Unknown.
     pub budget_ms: u64,
 }
@@ -60,8 +64,12 @@ pub(super) enum Landed {
 }
 
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
-    /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal.
-    pub async fn check(&self, proven: &Proven) -> Check {
+    /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal. At
+    /// [`Depth::Local`] nothing is read, once any block is known.
+    pub async fn check(&self, proven: &Proven, depth: Depth) -> Check {
+        if let (Depth::Local, Some(block)) = (depth, self.head.get()) {
+            return Check::Payable(Seen { block, balance_atomic: None });
+        }
         match self.read(proven.authorization()).await {
             Ok(check) => check,
             Err(NodeFault) => Check::Fault(Fault::untouched(FaultKind::Node)),
@@ -90,7 +98,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             return Ok(Check::Refused(Refusal::SimulationFailed));
         }
         let block = BlockRef { number: block.number, hash: block.hash };
-        Ok(Check::Payable(Seen { block, balance_atomic }))
+        self.head.set(block);
+        Ok(Check::Payable(Seen { block, balance_atomic: Some(balance_atomic) }))
     }
 
     /// Moves the money of a hold: tries it once more, submits it through the lane, and waits for the receipt.
@@ -103,15 +112,16 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         {
             return self.after_revert(hold, None).await;
         }
-        match self.submitter.submit(hold).await {
+        match self.submitter.submit(std::slice::from_ref(hold)).await {
             Ok(chain_tx) => self.wait(hold, chain_tx).await,
             Err(_) => Settlement::Unknown { chain_tx: None },
         }
     }
 
+    /// Also while the node does not say how old its newest block is.
     async fn too_early_now(&self, authorization: &Authorization) -> bool {
         let block = self.node.block(BlockAt::Latest).await;
-        block.is_ok_and(|block| too_early(&block, authorization))
+        block.map_or(true, |block| too_early(&block, authorization))
     }
 
     async fn wait(&self, hold: &Hold, chain_tx: B256) -> Settlement {
@@ -147,7 +157,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 
     /// The transfer was refused by the asset_info: was the authorization used, is it gone, or is the payer's wallet empty?
-    async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>) -> Settlement {
+    pub(super) async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>) -> Settlement {
         match self.landed(hold).await {
             Ok(Landed::Paid(settled)) => Settlement::Settled(settled),
             Ok(Landed::Foreign(settled)) => Settlement::Unknown { chain_tx: Some(settled.chain_tx) },
@@ -205,8 +215,14 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         self.token_call(authorization, balance_data(authorization.key.payer.0))
     }
 
-    fn transfer_call(&self, authorization: &Authorization) -> EthCall {
+    pub(super) fn transfer_call(&self, authorization: &Authorization) -> EthCall {
         self.token_call(authorization, transfer_data(authorization))
+    }
+
+    /// A call of Multicall3 that moves the money of all of these.
+    pub(super) fn batch_call(&self, holds: &[Hold]) -> EthCall {
+        let data = batch_data(holds.iter().map(|hold| &hold.authorization));
+        EthCall { from: self.signer, to: MULTICALL3, data }
     }
 
     fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
@@ -216,7 +232,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
 /// Whether the newest block is older than the start of validity, which our own clock has passed: a chain that has been idle, or a
 /// payer who signs "from now". The token refuses it in that block and takes it in the next, so trying it proves nothing.
-const fn too_early(block: &Block, authorization: &Authorization) -> bool {
+pub(super) const fn too_early(block: &Block, authorization: &Authorization) -> bool {
     block.time_s <= authorization.valid_after_s
 }
 

@@ -1,10 +1,16 @@
 //! The engine over a chain of a few cells, a journal in memory and a clock that moves only when somebody sleeps. Every port call
 //! goes into one list, so that a test can say in which order they came.
 
+mod batch;
+mod books;
 mod check;
+mod groups;
 mod lane;
+mod multicall;
 mod reconcile;
+mod recover;
 mod settle;
+mod tab;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +20,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use alloy_primitives::{Address, B256, Bytes, U256, address};
-use gate::{Answer, Fault, FaultKind, Journal, Settlement};
+use gate::{Answer, Depth, Fault, FaultKind, Journal, Settlement, Standing};
 use ledger::{
-    AnswerState, BlockRef, BurnReason, Change, Entry, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step,
+    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Hold, HoldId, LossReason, Rail, Record, ReleaseReason,
+    Reservation, Source, State, Step,
 };
 use protocol::exact::Fields;
 use protocol::{AssetInfo, Authorization, ClaimKey, Key, MoneyState, Network, Payee, Settled, Signer};
@@ -25,10 +32,12 @@ use super::token::{CANCELED, USED};
 use super::*;
 
 const PAYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+const SECOND_PAYER: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 const LANE: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const PAYEE: Address = address!("209693Bc6afc0C5328bA36FaF03C514EF312287C");
 const STRANGER: Address = Address::repeat_byte(0x55);
 const AMOUNT: u128 = 10_000;
+const MICROS: u64 = 10_000;
 const VALID_BEFORE_S: u64 = 2_000_000_000;
 const SEEN: u64 = 100;
 const LATEST: u64 = 103;
@@ -41,6 +50,15 @@ const THEIRS: B256 = B256::repeat_byte(0xc2);
 
 /// What happens to a world.
 type Event = fn(&World);
+
+const SUBMITTED: State = State::Submitted(OURS);
+const NOTHING: Event = |_| {};
+const PAID_BY_US: Event = |world| world.pay(OURS, 104, lane_key().address());
+const PAID_BEFORE: Event = |world| world.pay(B256::repeat_byte(0xd0), 104, lane_key().address());
+const PAID_BY_PAYER: Event = |world| world.pay(THEIRS, 104, payer());
+const PAID_BY_STRANGER: Event = |world| world.pay(THEIRS, 104, STRANGER);
+const CANCELLED: Event = |world| world.cancel();
+const REVERTED: Event = |world| world.revert(OURS);
 
 /// Everything outside of the engine. One value plays all the ports; clones share their cells.
 #[derive(Clone, Debug)]
@@ -65,7 +83,12 @@ struct Cells {
     genesis_s: Cell<u64>,
     deployed: Cell<bool>,
     balance: Cell<u128>,
+    /// Of the second payer.
+    second_balance: Cell<u128>,
     token_refuses: Cell<bool>,
+    /// Nonces that the token refuses for a reason of its own.
+    poisoned: RefCell<BTreeSet<B256>>,
+    multicall: Cell<multicall::Multicall>,
     used: RefCell<BTreeSet<B256>>,
     receipts: RefCell<Vec<ChainReceipt>>,
     /// How many chain_txs of the lane's key are in blocks.
@@ -73,6 +96,8 @@ struct Cells {
     sent: RefCell<Vec<Vec<Bytes>>>,
 
     submitted: Cell<Result<B256, Fault>>,
+    /// The numbers of the holds of every chain_tx that the lane took.
+    batches: RefCell<Vec<Vec<u8>>>,
     /// What happens once the lane has sent.
     on_submit: Cell<Event>,
     elapsed_ms: Cell<u64>,
@@ -83,6 +108,9 @@ struct Cells {
     entries: RefCell<Vec<Entry>>,
     unwatched: RefCell<BTreeSet<HoldId>>,
     chain_txs: RefCell<Vec<ChainTx>>,
+    /// Whose gas is not in the books, by sequence.
+    unmined: RefCell<Vec<(u64, B256)>>,
+    gas: RefCell<Vec<Mined>>,
 }
 
 impl World {
@@ -94,6 +122,12 @@ impl World {
             genesis_s: Cell::new(1_900_000_000),
             deployed: Cell::new(true),
             balance: Cell::new(AMOUNT),
+            second_balance: Cell::new(AMOUNT),
+            poisoned: RefCell::default(),
+            multicall: Cell::default(),
+            batches: RefCell::default(),
+            unmined: RefCell::default(),
+            gas: RefCell::default(),
             token_refuses: Cell::default(),
             used: RefCell::default(),
             receipts: RefCell::default(),
@@ -157,7 +191,7 @@ impl World {
             }
         }
         self.latest.set(self.latest.get().max(block));
-        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, success: true, from, logs });
+        self.receipt_of(chain_tx, block, true, from, logs);
     }
 
     /// The transfer of the hold's authorization, landed by `from`.
@@ -170,7 +204,12 @@ impl World {
     fn revert(&self, chain_tx: B256) {
         let (block, from) = (self.latest.get() + 1, lane_key().address());
         self.latest.set(block);
-        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, success: false, from, logs: Vec::new() });
+        self.receipt_of(chain_tx, block, false, from, Vec::new());
+    }
+
+    fn receipt_of(&self, chain_tx: B256, block: u64, success: bool, from: Address, logs: Vec<Log>) {
+        let fee_wei = Some(21_000);
+        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, success, from, fee_wei, logs });
     }
 
     fn cancel(&self) {
@@ -180,37 +219,20 @@ impl World {
 
     /// A record in the books, with the sequences of its chain_txs.
     fn put(&self, number: u8, state: State, answer: AnswerState, sequences: &[u64]) {
-        let record = Record { state, answer, ..Record::new(hold(number)) };
         // The newest for a hold is the one that its state names.
         let hash = |at: usize| if at + 1 == sequences.len() { OURS } else { B256::repeat_byte(0xd0) };
-        let chain_txs = sequences.iter().enumerate().map(|(at, sequence)| (hash(at), *sequence)).collect();
-        self.books.borrow_mut().push(Unfinished { record, chain_txs });
+        let bid = |(at, sequence): (usize, &u64)| Bid { chain_tx: hash(at), sequence: *sequence, members: 1 };
+        self.put_hold(hold(number), state, answer, sequences.iter().enumerate().map(bid).collect());
+    }
+
+    fn put_hold(&self, hold: Hold, state: State, answer: AnswerState, bids: Vec<Bid>) {
+        let record = Record { state, answer, ..Record::new(hold) };
+        self.books.borrow_mut().push(Unfinished { record, bids });
     }
 
     fn record(&self, number: u8) -> Record {
         let books = self.books.borrow();
         books.iter().find(|row| row.record.hold.id == hold(number).id).unwrap().record.clone()
-    }
-
-    fn try_call(&self, call: &EthCall) -> CallResult {
-        let returned = |value: U256| CallResult::Returned(value.to_be_bytes::<32>().into());
-        if !self.deployed.get() || call.to != token() {
-            return CallResult::Returned(Bytes::new());
-        }
-        let word = |at: usize| U256::from_be_slice(&call.data[4 + 32 * at..36 + 32 * at]);
-        // authorizationState, balanceOf and transferWithAuthorization differ in how many words they take.
-        match call.data.len() {
-            68 => returned(U256::from(self.used.borrow().contains(&B256::from(word(1))))),
-            36 => returned(U256::from(self.balance.get())),
-            292 => {
-                let spent = self.used.borrow().contains(&B256::from(word(5)));
-                let short = U256::from(self.balance.get()) < word(2);
-                let late = U256::from(self.genesis_s.get() + self.latest.get()) >= word(4);
-                let refused = self.token_refuses.get() || spent || short || late;
-                if refused { CallResult::Reverted } else { CallResult::Returned(Bytes::new()) }
-            }
-            other => panic!("{other} bytes of calldata"),
-        }
     }
 }
 
@@ -230,7 +252,7 @@ impl Node for World {
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
         self.node("calls", format!("{} calls {}", calls.len(), at_word(at)))?;
-        Ok(calls.iter().map(|call| self.try_call(call)).collect())
+        Ok(calls.iter().map(|call| multicall::try_call(self, call)).collect())
     }
 
     async fn sequence(&self, account: Address) -> Result<u64, NodeFault> {
@@ -268,11 +290,17 @@ impl Node for World {
 }
 
 impl Submitter for World {
-    async fn submit(&self, hold: &Hold) -> Result<B256, Fault> {
-        self.calls.borrow_mut().push("submit".to_owned());
-        let chain_tx = self.submitted.get()?;
-        if let Some(row) = self.books.borrow_mut().iter_mut().find(|row| row.record.hold.id == hold.id) {
-            row.record.state = State::Submitted(chain_tx);
+    async fn submit(&self, holds: &[Hold]) -> Result<B256, Fault> {
+        let count = if holds.len() == 1 { String::new() } else { format!(" {}", holds.len()) };
+        self.calls.borrow_mut().push(format!("submit{count}"));
+        let first = self.submitted.get()?;
+        let before = u8::try_from(self.batches.borrow().len()).unwrap();
+        let chain_tx = if before == 0 { first } else { B256::repeat_byte(0xa0 + before) };
+        self.batches.borrow_mut().push(holds.iter().map(|hold| hold.id.0[0]).collect());
+        for row in self.books.borrow_mut().iter_mut().filter(|row| holds.contains(&row.record.hold)) {
+            let submitted = ledger::advance(&row.record, Step::Submit(chain_tx)).unwrap().unwrap();
+            row.record = submitted.record;
+            row.bids.push(Bid { chain_tx, sequence: self.mined.get() + u64::from(before), members: holds.len() });
         }
         (self.on_submit.get())(self);
         Ok(chain_tx)
@@ -294,79 +322,6 @@ impl Pace for World {
     }
 }
 
-impl Journal for World {
-    async fn recall(&self, _: &ClaimKey) -> Result<Option<Record>, Fault> {
-        unreachable!("the engine looks for no claim")
-    }
-
-    async fn reserve(&self, _: Hold, _: u128) -> Result<Reservation, Fault> {
-        unreachable!("the engine claims nothing")
-    }
-
-    async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
-        self.journal("advance", format!("advance {}", step_word(step)))?;
-        let mut books = self.books.borrow_mut();
-        let Some(row) = books.iter_mut().find(|row| row.record.hold.id == hold) else { return Ok(None) };
-        match ledger::advance(&row.record, step) {
-            Ok(None) => {}
-            Ok(Some(Change { record, entries })) => {
-                row.record = record;
-                self.entries.borrow_mut().extend(entries);
-            }
-            Err(violation) => panic!("{violation}"),
-        }
-        Ok(Some(row.record.clone()))
-    }
-
-    async fn wait(&self, _: &ClaimKey, _: gate::Until, _: u64) -> Result<Option<Record>, Fault> {
-        unreachable!("the engine waits for no claim")
-    }
-
-    async fn pend(&self, _: HoldId, _: B256) -> Result<(), Fault> {
-        unreachable!("the engine pends nothing")
-    }
-
-    async fn keep_answer(&self, _: HoldId, _: Answer) -> Result<bool, Fault> {
-        unreachable!("the engine keeps no answer")
-    }
-
-    async fn answer(&self, _: HoldId) -> Result<Option<Answer>, Fault> {
-        unreachable!("the engine reads no answer")
-    }
-
-    async fn picked(&self, _: B256) -> Result<Option<Record>, Fault> {
-        unreachable!("the engine picks nothing up")
-    }
-}
-
-impl BooksJournal for World {
-    /// Two at a time, so that three holds are two pages.
-    async fn unfinished(&self, _: Network, after: Option<HoldId>) -> Result<Vec<Unfinished>, Fault> {
-        self.journal("unfinished", "unfinished")?;
-        let books = self.books.borrow();
-        let behind = books.iter().position(|row| Some(row.record.hold.id) == after).map_or(0, |at| at + 1);
-        let rows = books[behind..].iter().filter(|row| !row.record.state.ended());
-        Ok(rows.take(2).cloned().collect())
-    }
-
-    async fn watched(&self, _: Network, time_s: u64) -> Result<Vec<Record>, Fault> {
-        self.journal("watched", "watched")?;
-        let books = self.books.borrow();
-        let watched = |record: &&Record| {
-            matches!(record.state, State::Released(_) | State::Burnt(_))
-                && record.hold.authorization.valid_before_s < time_s
-                && !self.unwatched.borrow().contains(&record.hold.id)
-        };
-        Ok(books.iter().map(|row| &row.record).filter(watched).cloned().collect())
-    }
-
-    async fn unwatch(&self, hold: HoldId) -> Result<(), Fault> {
-        self.journal("unwatch", "unwatch")?;
-        self.unwatched.borrow_mut().insert(hold);
-        Ok(())
-    }
-}
-
 fn engine(world: &World) -> Engine<World, World, World> {
     Engine {
         node: world.clone(),
@@ -374,6 +329,7 @@ fn engine(world: &World) -> Engine<World, World, World> {
         pace: world.clone(),
         signer: lane_key().address(),
         live: Live::default(),
+        head: Head::default(),
         budget_ms: 15_000,
     }
 }
@@ -404,9 +360,19 @@ fn nonce(number: u8) -> B256 {
 
 /// Holds that differ in id and nonce.
 fn hold(number: u8) -> Hold {
+    hold_by(PAYER, number)
+}
+
+/// The same on the tab.
+fn tab_hold(number: u8) -> Hold {
+    Hold { rail: Rail::Tab, ..hold(number) }
+}
+
+/// The same by one of the payers.
+fn hold_by(key: &str, number: u8) -> Hold {
     let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
     let fields = Fields {
-        from: payer(),
+        from: Key::from_hex(key).unwrap().address(),
         to: PAYEE,
         value: U256::from(AMOUNT),
         valid_after: U256::ZERO,
@@ -419,7 +385,7 @@ fn hold(number: u8) -> Hold {
         amount_atomic: AMOUNT,
         valid_after_s: 0,
         valid_before_s: VALID_BEFORE_S,
-        signature: Key::from_hex(PAYER).unwrap().sign_now(fields.digest(&token)).unwrap(),
+        signature: Key::from_hex(key).unwrap().sign_now(fields.digest(&token)).unwrap(),
     };
     Hold {
         id: HoldId([number; 16]),
@@ -429,6 +395,9 @@ fn hold(number: u8) -> Hold {
         idempotency: None,
         seen: BlockRef { number: SEEN, hash: B256::ZERO },
         opened_at_ms: 1,
+        rail: Rail::Direct,
+        source: Source([8; 16]),
+        exposure_micros: MICROS,
     }
 }
 
@@ -460,6 +429,10 @@ fn step_word(step: Step) -> String {
         Step::Post(settled) => format!("post {:x}", settled.chain_tx[0]),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),
+        Step::Refuse(reason) => format!("refuse {reason:?}"),
+        Step::Expire => "expire".to_owned(),
+        Step::Answer => "answer".to_owned(),
+        Step::Deliver => "deliver".to_owned(),
         Step::Pend => "pend".to_owned(),
         Step::KeepAnswer => "keep answer".to_owned(),
         Step::LoseAnswer => "lose answer".to_owned(),
@@ -476,4 +449,32 @@ fn settlement_word(settlement: &Settlement) -> String {
         Settlement::Unknown { chain_tx: Some(chain_tx) } => format!("unknown {:x}", chain_tx[0]),
         Settlement::Unknown { chain_tx: None } => "unknown".to_owned(),
     }
+}
+
+/// Puts the newest final block `by` seconds after the end of the authorization.
+fn final_at(world: &World, by: u64) {
+    world.genesis_s.set(VALID_BEFORE_S + by + 12 - world.latest.get());
+}
+
+fn state_word(record: &Record) -> String {
+    let state = match record.state {
+        State::Open => "open".to_owned(),
+        State::Answered => "answered".to_owned(),
+        State::Submitted(_) => "submitted".to_owned(),
+        State::Posted(settled) => format!("posted {:x}", settled.chain_tx[0]),
+        State::Released(reason) => format!("released {reason:?}"),
+        State::Burnt(reason) => format!("burnt {reason:?}"),
+        State::Lost(reason) => format!("lost {reason:?}"),
+    };
+    let late = if record.late { ", late" } else { "" };
+    let refund = if record.refund_due { ", refund" } else { "" };
+    format!("{state}, {:?}{late}{refund}", record.answer)
+}
+
+fn kinds(world: &World) -> String {
+    world.entries.borrow().iter().map(|entry| entry.kind.code()).collect::<Vec<_>>().join(" ")
+}
+
+fn reconcile(world: &World) -> Result<usize, Fault> {
+    now(engine(world).reconcile(world, Network::BASE_SEPOLIA))
 }

@@ -17,6 +17,9 @@ mod abi {
         function version() returns (string);
         function decimals() returns (uint8);
         function DOMAIN_SEPARATOR() returns (bytes32);
+        struct Call3 { address target; bool allowFailure; bytes callData; }
+        struct Result3 { bool success; bytes returnData; }
+        function aggregate3(Call3[] calls) returns (Result3[] returnData);
         event Transfer(address indexed from, address indexed to, uint256 value);
         event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
         event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
@@ -43,6 +46,26 @@ pub(super) fn transfer_data(authorization: &Authorization) -> Bytes {
     }
     .abi_encode()
     .into()
+}
+
+/// Where Multicall3 is on every chain that has it (multicall3.com).
+pub(super) const MULTICALL3: Address = alloy_primitives::address!("cA11bde05977b3631167028862bE2a173976CA11");
+
+/// The calldata for [`MULTICALL3`] that moves the money of many authorizations; one that fails leaves the others alone.
+pub(super) fn batch_data<'a>(authorizations: impl Iterator<Item = &'a Authorization>) -> Bytes {
+    let call = |authorization: &Authorization| abi::Call3 {
+        target: authorization.key.asset.address.0,
+        allowFailure: true,
+        callData: transfer_data(authorization),
+    };
+    abi::aggregate3Call { calls: authorizations.map(call).collect() }.abi_encode().into()
+}
+
+/// Which members of a tried batch went through; `None` where there is no Multicall3 or it failed as a whole.
+pub(super) fn batch_results(result: &CallResult) -> Option<Vec<bool>> {
+    let CallResult::Returned(bytes) = result else { return None };
+    let results = abi::aggregate3Call::abi_decode_returns(bytes).ok()?;
+    Some(results.iter().map(|result| result.success).collect())
 }
 
 pub(super) fn balance_data(account: Address) -> Bytes {
@@ -110,6 +133,16 @@ pub enum AssetFault {
     /// The contract has no EIP-3009.
     #[error("address: the contract has no authorizationState(): it does not take EIP-3009 authorizations")]
     NotEip3009,
+}
+
+/// Whether the network has Multicall3. Without it every payment on the tab takes a chain_tx of its own.
+///
+/// # Errors
+/// [`NodeFault`] when nobody can say now.
+pub async fn has_multicall<N: Node>(node: &N) -> Result<bool, NodeFault> {
+    let call = EthCall { from: Address::ZERO, to: MULTICALL3, data: batch_data(std::iter::empty()) };
+    let results = node.calls(&[call], BlockAt::Latest).await?;
+    Ok(results.first().and_then(batch_results).is_some())
 }
 
 /// Compares a configured token with its contract.

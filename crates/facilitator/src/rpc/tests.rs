@@ -259,3 +259,44 @@ async fn fees() {
         assert_eq!(got.map(|fees| (fees.base, fees.tip)), want, "{body}");
     }
 }
+
+/// Gas used, its price, a rollup's fee for the data; what the sender paid. Without it the receipt counts all the same.
+#[tokio::test]
+async fn what_a_chain_tx_has_cost() {
+    let max = format!("{:#x}", u128::MAX);
+    let null = Value::Null;
+    let not_said = || json!("absent");
+    for (gas, price, data, want) in [
+        (json!("0x5208"), json!("0x3b9aca00"), not_said(), Some(21_000_000_000_000)),
+        (json!("0x5208"), json!("0x0"), not_said(), Some(0)),
+        (json!("0x2"), json!("0x3"), null.clone(), Some(6)),
+        // The OP stack.
+        (json!("0x2"), json!("0x3"), json!("0x0"), Some(6)),
+        (json!("0x2"), json!("0x3"), json!("0x4"), Some(10)),
+        (json!("0x1"), json!(max), not_said(), Some(u128::MAX)),
+        (json!("0x1"), json!(max), json!("0x0"), Some(u128::MAX)),
+        // Not said, or nothing that can be read: it is not guessed.
+        (not_said(), json!("0x3"), not_said(), None),
+        (json!("0x2"), not_said(), not_said(), None),
+        (json!("0x2"), null.clone(), not_said(), None),
+        (null, json!("0x3"), not_said(), None),
+        (json!(2), json!("0x3"), not_said(), None),
+        (json!("0x2"), json!("zz"), not_said(), None),
+        (json!("0x2"), json!("0x3"), json!(4), None),
+        (json!("0x2"), json!("0x3"), json!("zz"), None),
+        // More than any number here holds.
+        (json!("0x2"), json!(max), not_said(), None),
+        (json!("0x1"), json!(max), json!("0x1"), None),
+        (json!("0x1"), json!(format!("{max}0")), not_said(), None),
+    ] {
+        let mut receipt = json!({"blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": []});
+        for (name, value) in [("gasUsed", gas), ("effectiveGasPrice", price), ("l1Fee", data)] {
+            if value != not_said() {
+                receipt[name] = value;
+            }
+        }
+        let body = json!([{"id": 0, "result": receipt}]).to_string();
+        let got = with("200 OK", &body, async |node| node.receipt(B256::ZERO).await).await.0;
+        assert_eq!(got.unwrap().unwrap().fee_wei, want, "{body}");
+    }
+}

@@ -2,9 +2,11 @@
 //! that a test can say in which order they came.
 
 mod close;
+mod honoured;
 mod open;
 mod replay;
 mod runs;
+mod tab;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -14,21 +16,26 @@ use std::task::{Context, Poll, Waker};
 
 use alloy_primitives::{B256, U256, address};
 use ledger::{
-    AnswerState, BlockRef, BurnReason, Change, Entry, Hold, HoldId, Record, ReleaseReason, Reservation, State, Step,
+    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, LossReason, Rail, Record,
+    ReleaseReason, Reservation, Source, State, Step,
 };
 use protocol::exact::Fields;
 use protocol::x402::{Credential, Receipt, Version};
 use protocol::{AssetInfo, ClaimKey, Key, Network, Offer, Payee, Proven, Refusal, Settled, Signature};
 
 use crate::{
-    Answer, Call, Check, Closed, DefaultAction, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened, Outcome,
-    Pattern, Permit, Presented, Price, Progress, Replay, Route, Seen, Settlement, Snapshot, secret_digest,
+    Answer, Call, Check, Closed, DefaultAction, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened,
+    Outcome, Pattern, Permit, Presented, Price, Progress, Replay, Route, Seen, Settlement, Snapshot, Standing, Terms,
+    secret_digest,
 };
 
 const PAYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const STRANGER: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 const NOW_S: u64 = 1_800_000_000;
 const AMOUNT: u128 = 10_000;
+/// The price in millionths of a dollar.
+const MICROS: u64 = 10_000;
+const SOURCE: Source = Source([8; 16]);
 const URL: &str = "http://gate.test/paid?q=1";
 const CHAIN_TX: B256 = B256::repeat_byte(0xc1);
 
@@ -45,11 +52,18 @@ struct World {
     failing: RefCell<BTreeSet<&'static str>>,
     /// `reserve` does its work, but its answer never comes.
     reserve_hangs: Cell<bool>,
+    /// `advance` never comes to an answer, and writes nothing.
+    advance_hangs: Cell<bool>,
+    /// What the store makes of a step that is not allowed; here it is a failed test otherwise.
+    violations_are_faults: Cell<bool>,
     /// How many times `recall` sees nothing, as when another call wins between the look-up and the claim.
     blind_recalls: Cell<usize>,
     /// What ends the claim while a duplicate waits.
     while_waiting: Cell<Option<Step>>,
     check: Cell<Check>,
+    standing: Cell<Standing>,
+    /// What is on the tab already.
+    exposed: Cell<Exposure>,
     settlement: Cell<Settlement>,
     now_s: Cell<u64>,
     drawn: Cell<u8>,
@@ -60,7 +74,8 @@ struct World {
 
 impl World {
     fn new() -> Rc<Self> {
-        let seen = Seen { block: BlockRef { number: 5, hash: B256::repeat_byte(5) }, balance_atomic: 10 * AMOUNT };
+        let block = BlockRef { number: 5, hash: B256::repeat_byte(5) };
+        let seen = Seen { block, balance_atomic: Some(10 * AMOUNT) };
         Rc::new(Self {
             calls: RefCell::default(),
             records: RefCell::default(),
@@ -68,9 +83,13 @@ impl World {
             pended: Cell::default(),
             failing: RefCell::default(),
             reserve_hangs: Cell::default(),
+            advance_hangs: Cell::default(),
+            violations_are_faults: Cell::default(),
             blind_recalls: Cell::default(),
             while_waiting: Cell::default(),
             check: Cell::new(Check::Payable(seen)),
+            standing: Cell::default(),
+            exposed: Cell::default(),
             settlement: Cell::new(Settlement::Settled(settled())),
             now_s: Cell::new(NOW_S),
             drawn: Cell::default(),
@@ -119,6 +138,7 @@ impl World {
                 *record = next;
                 self.entries.borrow_mut().extend(entries);
             }
+            Err(_) if self.violations_are_faults.get() => return Err(Fault::untouched(FaultKind::Invariant)),
             Err(violation) => panic!("{violation}"),
         }
         Ok(Some(record.clone()))
@@ -126,6 +146,10 @@ impl World {
 
     /// A record of the payment, as some earlier call left it.
     fn put(&self, payment: &Payment, state: State, answer: AnswerState) {
+        self.put_on(Rail::Direct, payment, state, answer);
+    }
+
+    fn put_on(&self, rail: Rail, payment: &Payment, state: State, answer: AnswerState) {
         let hold = Hold {
             id: HoldId([0xee; 16]),
             authorization: payment.authorization(),
@@ -134,6 +158,9 @@ impl World {
             idempotency: None,
             seen: BlockRef { number: 3, hash: B256::repeat_byte(3) },
             opened_at_ms: 1,
+            rail,
+            source: SOURCE,
+            exposure_micros: MICROS,
         };
         self.records.borrow_mut().push(Record { state, answer, ..Record::new(hold) });
     }
@@ -148,10 +175,11 @@ impl Journal for Rc<World> {
         Ok(if blind > 0 { None } else { self.latest(key) })
     }
 
-    async fn reserve(&self, hold: Hold, balance_atomic: u128) -> Result<Reservation, Fault> {
+    async fn reserve(&self, hold: Hold, balance_atomic: Option<u128>, caps: Exposure) -> Result<Reservation, Fault> {
         self.note("reserve");
         self.journal("reserve")?;
-        let reservation = ledger::reserve(self.latest(&hold.authorization.key), hold, balance_atomic, 0);
+        let funds = Funds { balance_atomic, unsettled_atomic: 0, exposed: self.exposed.get(), caps };
+        let reservation = ledger::reserve(self.latest(&hold.authorization.key), hold, &funds);
         if let Reservation::Won(Change { record, .. }) = &reservation {
             self.records.borrow_mut().push(record.clone());
         }
@@ -161,8 +189,21 @@ impl Journal for Rc<World> {
         Ok(reservation)
     }
 
+    async fn standing(&self, payer: protocol::Payer) -> Result<Standing, Fault> {
+        assert_eq!(payer, settled().payer);
+        self.note("standing");
+        self.journal("standing").map(|()| self.standing.get())
+    }
+
+    async fn payment(&self, _: HoldId) -> Result<Option<Record>, Fault> {
+        unreachable!("the flow looks for no payment by its name")
+    }
+
     async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
         self.note(format!("advance {}", step_word(step)));
+        if self.advance_hangs.get() {
+            std::future::pending::<()>().await;
+        }
         self.journal("advance")?;
         self.take_step(hold, step)
     }
@@ -198,8 +239,8 @@ impl Journal for Rc<World> {
 }
 
 impl Facilitator for Rc<World> {
-    async fn check(&self, _: &Proven) -> Check {
-        self.note("check");
+    async fn check(&self, _: &Proven, depth: Depth) -> Check {
+        self.note(if depth == Depth::Chain { "check" } else { "check nothing" });
         self.check.get()
     }
 
@@ -260,6 +301,10 @@ fn step_word(step: Step) -> String {
         Step::Post(_) => "post".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),
+        Step::Refuse(reason) => format!("refuse {reason:?}"),
+        Step::Expire => "expire".to_owned(),
+        Step::Answer => "answer".to_owned(),
+        Step::Deliver => "deliver".to_owned(),
         Step::Pend => "pend".to_owned(),
         Step::KeepAnswer => "keep answer".to_owned(),
         Step::LoseAnswer => "lose answer".to_owned(),
@@ -280,8 +325,14 @@ fn settled() -> Settled {
     Settled { chain_tx: CHAIN_TX, block: 6, amount: offer().amount(), payer }
 }
 
-/// `/free` is free, `/paid` and `/other` cost `offer`, the rest is blocked.
+/// `/free` is free, `/paid` and `/other` cost `offer` at once, the rest is blocked.
 fn snapshot_of(offers: Vec<Offer>) -> Snapshot {
+    snapshot_on(Rail::Direct, offers)
+}
+
+/// The same on a rail. On the tab there is room for one call, whoever pays.
+fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
+    let due = |offers| Price::Due(Terms { offers, rail, exposure_micros: MICROS });
     let route = |path: &str, price| Route {
         id: path.trim_start_matches('/').to_owned(),
         pattern: Pattern::parse(path).unwrap(),
@@ -289,14 +340,14 @@ fn snapshot_of(offers: Vec<Offer>) -> Snapshot {
         price,
     };
     Snapshot {
-        routes: vec![
-            route("/free", Price::Free),
-            route("/paid", Price::Due(offers.clone())),
-            route("/other", Price::Due(offers)),
-        ],
+        routes: vec![route("/free", Price::Free), route("/paid", due(offers.clone())), route("/other", due(offers))],
         default_action: DefaultAction::Block,
         replay_wait_ms: 700,
         remaining_min_s: 30,
+        tab_remaining_min_s: 45,
+        caps: Exposure { payer_micros: MICROS, source_micros: MICROS, gate_micros: MICROS },
+        verify_local: false,
+        honoured: Vec::new(),
         skew_s: 5,
     }
 }
@@ -305,10 +356,14 @@ fn snapshot() -> Snapshot {
     snapshot_of(vec![offer()])
 }
 
+fn tab_snapshot() -> Snapshot {
+    snapshot_on(Rail::Tab, vec![offer()])
+}
+
 /// A call of `url`, whose path is what follows the host.
 fn call<'a>(url: &'a str, presented: Presented<'a>) -> Call<'a> {
     let path = url.strip_prefix("http://gate.test").unwrap().split('?').next().unwrap();
-    Call { method: "GET", path, url, presented, idempotency: None }
+    Call { method: "GET", path, url, presented, idempotency: None, source: SOURCE }
 }
 
 /// A payment before it is a header. The signature is made last, over whatever the fields then are.
@@ -358,6 +413,48 @@ impl Payment {
     }
 }
 
+fn state_word(record: &Record) -> String {
+    let state = match record.state {
+        State::Open => "open".to_owned(),
+        State::Answered => "answered".to_owned(),
+        State::Submitted(_) => "submitted".to_owned(),
+        State::Posted(_) => "posted".to_owned(),
+        State::Released(reason) => format!("released {reason:?}"),
+        State::Burnt(reason) => format!("burnt {reason:?}"),
+        State::Lost(reason) => format!("lost {reason:?}"),
+    };
+    let refund = if record.refund_due { ", refund" } else { "" };
+    format!("{state}, {:?}{refund}", record.answer)
+}
+
+fn closed_word(closed: &Closed) -> String {
+    match closed {
+        Closed::Settled(got) => {
+            assert_eq!(*got, settled());
+            "settled".to_owned()
+        }
+        Closed::Refused { refusal, receipt: Receipt::Refused { refusal: told, .. } } => {
+            assert_eq!(refusal, told);
+            format!("refused {}", refusal.code())
+        }
+        Closed::Pending { receipt: Receipt::Pending { chain_tx: Some(_), .. }, .. } => "pending with hash".to_owned(),
+        Closed::Pending { receipt: Receipt::Pending { chain_tx: None, .. }, .. } => "pending".to_owned(),
+        Closed::Refused { receipt, .. } | Closed::Pending { receipt, .. } => panic!("{receipt:?}"),
+        Closed::Held(Receipt::Held { amount, payer, .. }) => {
+            assert_eq!((*amount, *payer), (offer().amount(), settled().payer));
+            "held".to_owned()
+        }
+        Closed::Held(receipt) => panic!("{receipt:?}"),
+        Closed::NothingDue => "nothing due".to_owned(),
+        Closed::Fault(fault) => fault.to_string(),
+    }
+}
+
+/// The kinds of all entries, in order.
+fn kinds(world: &World) -> String {
+    world.entries.borrow().iter().map(|entry| entry.kind.code()).collect::<Vec<_>>().join(" ")
+}
+
 /// Opens a call and says what came of it in words. A permit is dropped after the look.
 fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String {
     let opened = now(rig(world).open(snapshot, call));
@@ -382,24 +479,39 @@ fn replay_word(replay: &Replay) -> String {
         Replay::Pending(receipt) => match receipt {
             Receipt::Pending { chain_tx: None, .. } => "pending".to_owned(),
             Receipt::Pending { chain_tx: Some(_), .. } => "pending with hash".to_owned(),
-            Receipt::Settled(_) | Receipt::Refused { .. } => panic!("{receipt:?}"),
+            Receipt::Settled(_) | Receipt::Refused { .. } | Receipt::Held { .. } => panic!("{receipt:?}"),
         },
         Replay::Released => "released".to_owned(),
         Replay::Expired => "expired".to_owned(),
         Replay::Burnt => "burnt".to_owned(),
         Replay::InSuspense => "in suspense".to_owned(),
         Replay::OwedBack(_) => "owed back".to_owned(),
-        Replay::AlreadyServed(_) => "already served".to_owned(),
-        Replay::Stored { .. } => "stored".to_owned(),
+        Replay::AlreadyServed(receipt) => format!("already served{}", rail_word(receipt)),
+        Replay::Stored { receipt, .. } => format!("stored{}", rail_word(receipt)),
+        Replay::Uncollected => "uncollected".to_owned(),
+        Replay::Recovered => "recovered".to_owned(),
+    }
+}
+
+/// Whether a call that was served is paid or on the tab.
+fn rail_word(receipt: &Receipt) -> &'static str {
+    match receipt {
+        Receipt::Settled(_) => "",
+        Receipt::Held { .. } => " on the tab",
+        Receipt::Refused { .. } | Receipt::Pending { .. } => panic!("{receipt:?}"),
     }
 }
 
 /// A won permit and its world, with the calls that led there forgotten.
 fn won() -> (Rc<World>, Rig, Permit<Rc<World>>) {
+    won_by(&snapshot())
+}
+
+fn won_by(snapshot: &Snapshot) -> (Rc<World>, Rig, Permit<Rc<World>>) {
     let world = World::new();
     let flow = rig(&world);
     let header = payment().header();
-    let opened = now(flow.open(&snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
+    let opened = now(flow.open(snapshot, &call(URL, Presented::Header(header.as_bytes()))));
     let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
     world.calls();
     (world, flow, permit)
@@ -409,6 +521,7 @@ const RELEASED: State = State::Released(ReleaseReason::NotSent);
 const EXPIRED: State = State::Released(ReleaseReason::Expired);
 const BURNT: State = State::Burnt(BurnReason::Unanswered);
 const SUBMITTED: State = State::Submitted(CHAIN_TX);
+const LOST: State = State::Lost(LossReason::Emptied);
 
 fn posted() -> State {
     State::Posted(settled())

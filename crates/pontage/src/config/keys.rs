@@ -28,11 +28,16 @@ pub(super) const KEYS: &[&str] = &[
     "replay.answer_max_bytes",
     "replay.answers_max_bytes",
     "replay.answers_keep_s",
+    "tab.batch_max",
+    "tab.settle_age_s",
+    "tab.verify",
+    "exposure.per_payer",
+    "exposure.per_source",
+    "exposure.per_gate",
 ];
 
 /// Keys of later versions, on the top level and in a route. They are refused, not skipped: who writes `rate_limits` counts on them.
 const LATER: &[&str] = &[
-    "exposure",
     "settle_first",
     "facilitator_url",
     "price_endpoint",

@@ -69,6 +69,15 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("facilitator: { signer: {} }", "facilitator.signer", "neither"),
     ("facilitator: { signer: { file: '' } }", "facilitator.signer.file", "path"),
     ("facilitator: { signer: \"${SIGNER}\" }", "facilitator.signer", "does not belong"),
+    ("tab: { batch_max: 0 }", "tab.batch_max", "out of range"),
+    ("tab: { batch_max: 101 }", "tab.batch_max", "out of range"),
+    ("tab: { settle_age_s: 2701 }", "tab.settle_age_s", "out of range"),
+    ("tab: { settle_age_s: 5m }", "tab.settle_age_s", "not a whole number"),
+    ("tab: { verify: never }", "tab.verify", "not a way to check"),
+    ("exposure: { per_payer: -1 }", "exposure.per_payer", "not an amount"),
+    ("exposure: { per_source: 0.0000001 }", "exposure.per_source", "not an amount"),
+    ("exposure: { per_gate: 1000000001 }", "exposure.per_gate", "not an amount"),
+    ("exposure: { per_key: 1 }", "exposure.per_key", "no key per_key"),
     ("store: { path: ':memory:' }", "store.path", "not the path"),
     ("store: { path: '' }", "store.path", "not the path"),
     ("store: { path: 'dir/' }", "store.path", "not the path"),
@@ -115,8 +124,9 @@ const ROUTES: &[(&str, &str, usize, &str)] = &[
     ("path: /a\n  price: 1\n  price: 2", "routes[0].price", 10, "twice (first on line 9)"),
     ("path: /a\n  free: true\n  method: HEAD", "routes[0].method", 10, "goes with GET"),
     ("path: /a\n  free: true\n  method: GTE", "routes[0].method", 10, "not a method"),
-    ("path: /a\n  free: true\n  settlement: tab", "routes[0].settlement", 10, "tab settlement comes in a later version"),
-    ("path: /a\n  free: true\n  settlement: soon", "routes[0].settlement", 10, "kind of settlement"),
+    ("path: /a\n  free: true\n  settlement: tab", "routes[0].settlement", 10, "nothing is settled"),
+    ("path: /a\n  price: 1\n  settlement: soon", "routes[0].settlement", 10, "kind of settlement"),
+    ("path: /a\n  price: 1.000001\n  settlement: tab", "routes[0].settlement", 10, "above a cap"),
     ("path: /a\n  free: true\n  rpc_urls: []", "routes[0].rpc_urls", 10, "no key rpc_urls"),
     ("path: /a\n  price: 1\n- path: /a\n  price: 2", "routes[1]", 10, "never reached: routes[0] (line 8)"),
     ("path: /a\n  price: 1\n  method: GET\n- path: /a\n  price: 2\n  method: get", "routes[1]", 11, "never reached"),
@@ -150,7 +160,7 @@ const NETWORKS: &[(&str, &str, usize, &str)] = &[
 
 #[rustfmt::skip]
 const LATER: &[&str] = &[
-    "exposure", "settle_first", "facilitator_url", "price_endpoint", "allowlist", "global_allowlist", "rate_limits", "fail_mode",
+    "settle_first", "facilitator_url", "price_endpoint", "allowlist", "global_allowlist", "rate_limits", "fail_mode",
     "discovery", "log", "proxy_rewrite", "proxy_params", "description", "mime_type", "info", "route_template",
 ];
 

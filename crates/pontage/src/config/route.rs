@@ -1,15 +1,21 @@
 //! Routes and their prices.
 
 use http::Method;
+use ledger::Rail;
 use protocol::{AssetInfo, NotAnAmount, parse_decimal};
 
 use super::reader::{At, Fields, Node, Reader};
+use super::tab::TabConfig;
 
 pub(super) const MAX_ROUTES: usize = 1_000;
 const PRICE_FIX: &str = "write a decimal number of dollars, such as price: \"0.01\".";
 const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 /// Wide enough to tell a price from other text; each token's own places are checked afterwards.
 const WIDEST_DECIMALS: u8 = 18;
+/// One millionth of a dollar at [`WIDEST_DECIMALS`].
+const MICRO: u128 = 1_000_000_000_000;
+/// Up to this price a call goes on the tab unless the route says otherwise.
+const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 
 /// One route: which calls, and what they cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +39,20 @@ pub(crate) enum PriceConfig {
     Due {
         /// Decimal, without a dollar sign; it has an exact amount in every configured token.
         dollars: String,
+        /// The price in millionths of a dollar, rounded up.
+        micros: u64,
+        /// When the money moves.
+        rail: Rail,
     },
 }
 
 /// Reads `routes`. Every price must be exact in each of `tokens`.
-pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<Vec<RouteConfig>> {
+pub(super) fn routes<'d>(
+    reader: &mut Reader<'d>,
+    node: &Node<'d>,
+    tokens: &[AssetInfo],
+    tab: &TabConfig,
+) -> Option<Vec<RouteConfig>> {
     let fix = "write at least one route, such as `- path: /health` with `free: true` beneath it.";
     let items = reader.items(node, fix)?;
     if items.is_empty() {
@@ -49,7 +64,7 @@ pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Ass
     }
     let mut routes: Vec<(At, Option<RouteConfig>)> = Vec::new();
     for item in &items {
-        let route = route(reader, item, tokens);
+        let route = route(reader, item, tokens, tab);
         if let Some(route) = &route {
             check_reached(reader, &item.at, route, &routes);
         }
@@ -58,7 +73,7 @@ pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[Ass
     routes.into_iter().map(|(_, route)| route).collect()
 }
 
-fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[AssetInfo]) -> Option<RouteConfig> {
+fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[AssetInfo], tab: &TabConfig) -> Option<RouteConfig> {
     let fields = reader.fields(item, "routes[]")?;
     let path = path(reader, &fields);
     let method = match fields.get("method") {
@@ -67,11 +82,37 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[AssetInfo]) -> 
     };
     let price = price(reader, &fields, tokens);
     let settlement = match fields.get("settlement") {
-        Some(node) => settlement(reader, &node),
-        None => Some(()),
+        Some(node) => settlement(reader, &node).map(|rail| Some((rail, node.at))),
+        None => Some(None),
     };
-    settlement?;
-    Some(RouteConfig { path: path?, method: method?, price: price?, line: item.at.line })
+    let price = on_rail(reader, price?, settlement?, tab)?;
+    Some(RouteConfig { path: path?, method: method?, price, line: item.at.line })
+}
+
+/// Puts a price on its rail: what the route says, or the tab up to a dollar and within the cap on one payer.
+fn on_rail(
+    reader: &mut Reader<'_>,
+    price: PriceConfig,
+    settlement: Option<(Rail, At)>,
+    tab: &TabConfig,
+) -> Option<PriceConfig> {
+    let (PriceConfig::Due { dollars, micros, .. }, settlement) = (price, &settlement) else {
+        return match settlement {
+            Some((_, at)) => reader.mistake(&at, "the route is free: nothing is settled.", "leave `settlement` out."),
+            None => Some(PriceConfig::Free),
+        };
+    };
+    let cap = tab.caps.payer_micros.min(tab.caps.source_micros).min(tab.caps.gate_micros);
+    let rail = match settlement {
+        Some((Rail::Tab, at)) if micros > cap => {
+            let what = "the price is above a cap of `exposure`: no call could go on the tab.";
+            return reader.mistake(at, what, "write direct, or raise exposure.per_payer, per_source and per_gate.");
+        }
+        Some((rail, _)) => *rail,
+        None if micros <= cap.min(TAB_DEFAULT_MAX_MICROS) => Rail::Tab,
+        None => Rail::Direct,
+    };
+    Some(PriceConfig::Due { dollars, micros, rail })
 }
 
 fn path<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<gate::Pattern> {
@@ -131,7 +172,8 @@ fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -
     if dollars.starts_with('-') {
         return reader.mistake(&node.at, refuse("it is negative"), PRICE_FIX);
     }
-    match parse_decimal(&text.value, WIDEST_DECIMALS) {
+    let read = parse_decimal(&text.value, WIDEST_DECIMALS);
+    match read {
         Ok(0) => return reader.mistake(&node.at, refuse("zero is not free"), zero_fix),
         // Too fine for any token; the tokens below say it with their names.
         Ok(_) | Err(NotAnAmount::TooFine) => {}
@@ -146,7 +188,10 @@ fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -
             return reader.mistake(&node.at, what, "write fewer decimal places, or a smaller price.");
         }
     }
-    Some(PriceConfig::Due { dollars: dollars.to_owned() })
+    // Too fine for a millionth, or too dear for the count of them: rounded up either way.
+    let micros = read.map_or(u64::MAX, |atto| u64::try_from(atto.div_ceil(MICRO)).unwrap_or(u64::MAX));
+    let micros = if read == Err(NotAnAmount::TooFine) { u64::MAX } else { micros };
+    Some(PriceConfig::Due { dollars: dollars.to_owned(), micros, rail: Rail::Direct })
 }
 
 fn not_in_token(shown: &str, token: &AssetInfo, why: NotAnAmount) -> String {
@@ -161,12 +206,12 @@ fn not_in_token(shown: &str, token: &AssetInfo, why: NotAnAmount) -> String {
     }
 }
 
-fn settlement<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<()> {
-    let fix = "write direct or leave it out.";
+fn settlement<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Rail> {
+    let fix = "write direct, or tab to serve now and settle later, many payments at once.";
     let text = reader.text(node, fix)?;
     match text.value.as_str() {
-        "direct" => Some(()),
-        "tab" => reader.mistake(&node.at, "tab settlement comes in a later version.", fix),
+        "direct" => Some(Rail::Direct),
+        "tab" => Some(Rail::Tab),
         _ => reader.mistake(&node.at, format!("{} is not a kind of settlement.", text.shown()), fix),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ledger::Rail;
 use protocol::{AssetInfo, Network};
 
 use super::keys::{KEYS, nearest};
@@ -45,7 +46,7 @@ pub(super) fn good(text: &str) -> Config {
 
 fn price_of(text: &str) -> String {
     match &good(&format!("{HEAD}routes:\n- path: /a\n  price: {text}\n")).routes[0].price {
-        PriceConfig::Due { dollars } => dollars.clone(),
+        PriceConfig::Due { dollars, .. } => dollars.clone(),
         PriceConfig::Free => "free".to_owned(),
     }
 }
@@ -70,6 +71,7 @@ fn defaults() {
     assert_eq!(config.signer, None);
     assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
     assert_eq!(config.replay, ReplayConfig::default());
+    assert_eq!(config.tab, TabConfig::default());
     assert_eq!(config.routes[0].line, 7);
     let usdc = AssetInfo::usdc(Network::BASE_SEPOLIA).expect("Base Sepolia has a USDC");
     assert_eq!(config.networks[0].tokens, [usdc]);
@@ -141,6 +143,29 @@ fn values_table() {
         let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
         assert_eq!(config.signer, Some(want));
     }
+}
+
+#[test]
+fn rails_table() {
+    const CENT: &str = "exposure: { per_payer: 0.01 }\n";
+    for (price, more, want) in [
+        ("0.01", "", Rail::Tab),
+        ("1.00", "", Rail::Tab),
+        ("1.000001", "", Rail::Direct),
+        ("0.01\n  settlement: direct", "", Rail::Direct),
+        ("0.02\n  settlement: tab", "", Rail::Tab),
+        ("0.01", CENT, Rail::Tab),
+        ("0.02", CENT, Rail::Direct),
+        ("1.50\n  settlement: tab", "exposure: { per_payer: \"$2\" }\n", Rail::Tab),
+    ] {
+        let config = good(&format!("{HEAD}routes:\n- path: /a\n  price: {price}\n{more}"));
+        let PriceConfig::Due { rail, .. } = config.routes[0].price else { panic!("{price} is free") };
+        assert_eq!(rail, want, "{price} {more}");
+    }
+    let text = "tab: { batch_max: 7, settle_age_s: 60, verify: local }\nexposure: { per_source: 0.5, per_gate: 9 }\n";
+    let tab = good(&format!("{HEAD}{FREE}{text}")).tab;
+    let caps = ledger::Exposure { payer_micros: 1_000_000, source_micros: 500_000, gate_micros: 9_000_000 };
+    assert_eq!(tab, TabConfig { batch_max: 7, settle_age_s: 60, verify_local: true, caps });
 }
 
 #[test]

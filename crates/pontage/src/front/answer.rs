@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate::{Answer, Journal};
+use gate::{Answer, Journal, Outcome, Permit};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -18,12 +18,15 @@ use tracing::warn;
 
 use super::upload::Digest;
 use super::{Front, bytes, strip_payment_words};
+use crate::host::WorkerHost;
 use crate::problem;
 
 /// Words that a cache in between would put above `Cache-Control`.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
+/// The answer was given out to its end.
+const SERVED: Outcome = Outcome::Served { reading: None };
 /// How long an answer that no connection takes is drained.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -73,6 +76,8 @@ pub(crate) struct Keeper {
     hold: HoldId,
     digest: Digest,
     kept: Option<Kept>,
+    /// On the tab the permit lives as long as the answer is being given out.
+    permit: Option<Permit<WorkerHost>>,
 }
 
 struct Kept {
@@ -82,14 +87,21 @@ struct Kept {
 }
 
 impl Keeper {
-    pub(super) fn new(front: Front, hold: HoldId, idempotent: bool, digest: Digest) -> Self {
+    /// For an answer whose money has moved.
+    pub(super) fn settled(front: Front, hold: HoldId, idempotent: bool, digest: Digest) -> Self {
         let kept = idempotent.then(|| Kept { status: StatusCode::OK, headers: Vec::new(), body: Vec::new() });
-        Self { front, hold, digest, kept }
+        Self { front, hold, digest, kept, permit: None }
+    }
+
+    /// For an answer that goes on the tab when it has been given out.
+    pub(super) fn on_tab(front: Front, permit: Permit<WorkerHost>, idempotent: bool, digest: Digest) -> Self {
+        let hold = permit.hold().map_or(HoldId([0; 16]), |hold| hold.id);
+        Self { permit: Some(permit), ..Self::settled(front, hold, idempotent, digest) }
     }
 
     /// Notes a piece of the body; one that is too large is not kept.
     fn note(&mut self, data: &[u8]) {
-        let max = self.front.0.shared.answer_max_bytes;
+        let max = self.front.0.answer_max_bytes;
         if let Some(kept) = &mut self.kept {
             let size = kept.body.len().saturating_add(data.len());
             if u64::try_from(size).is_ok_and(|size| size <= max) {
@@ -100,20 +112,33 @@ impl Keeper {
         }
     }
 
-    /// The answer is whole.
-    fn finish(&mut self) {
-        let Some(kept) = self.kept.take() else { return };
+    /// The answer is whole, or as much of it as its caller will ever take.
+    fn finish(&mut self, outcome: Outcome) {
+        let (kept, permit) = (self.kept.take(), self.permit.take());
+        if kept.is_none() && permit.is_none() {
+            return;
+        }
         let (front, hold) = (self.front.clone(), self.hold);
-        let answer = kept.into_answer(&self.digest);
+        let answer = kept.map(|kept| kept.into_answer(&self.digest));
         let tasks = front.0.tasks.clone();
-        // The caller had it: if it cannot be stored, nothing is owed.
-        tasks.spawn(async move { store(&front, hold, answer).await });
+        tasks.spawn(async move {
+            // The caller had it: if it cannot be stored, nothing is owed.
+            if let Some(answer) = answer {
+                store(&front, hold, answer).await;
+            }
+            if let Some(permit) = permit {
+                front.0.flow.close(permit, outcome).await;
+            }
+        });
     }
 
     /// The upstream broke off.
     fn broke(&mut self, fault: &UpstreamFault) {
         warn!(hold = %self.hold, kind = fault.kind.code(), cause = %fault, "the upstream broke off a paid answer");
         self.kept = None;
+        if self.permit.is_some() {
+            return self.finish(Outcome::Broken { reading: None });
+        }
         let (flow, hold) = (Rc::clone(&self.front.0.flow), self.hold);
         self.front.0.tasks.spawn(async move { flow.answer_broke(hold).await });
     }
@@ -168,7 +193,7 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
 pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<UpstreamBody>, digest: &Digest) {
     let (mut parts, body) = response.into_parts();
     strip_payment_words(&mut parts.headers);
-    let mut keeper = Keeper::new(front.clone(), hold, true, digest.clone());
+    let mut keeper = Keeper::settled(front.clone(), hold, true, digest.clone());
     drain(&mut keeper, body).await;
     let whole =
         keeper.kept.take().map(|kept| Kept { status: parts.status, headers: header_list(&parts.headers), ..kept });
@@ -227,7 +252,7 @@ impl Paid {
     fn end_if_done(&mut self) {
         if self.body.as_ref().is_some_and(|late| late.body.is_end_stream()) {
             self.body = None;
-            self.keeper.finish();
+            self.keeper.finish(SERVED);
         }
     }
 }
@@ -236,16 +261,22 @@ impl Drop for Paid {
     fn drop(&mut self) {
         // The caller left half-way: the fixed price is due, and with an Idempotency-Key he can still have the whole answer.
         if let (Some(body), Some(_)) = (self.body.take(), &self.keeper.kept) {
-            let (front, hold, digest) = (self.keeper.front.clone(), self.keeper.hold, self.keeper.digest.clone());
-            let tasks = front.0.tasks.clone();
-            tasks.spawn(keep_rest(Keeper { front, hold, digest, kept: self.keeper.kept.take() }, body.body));
+            let keeper = Keeper {
+                front: self.keeper.front.clone(),
+                hold: self.keeper.hold,
+                digest: self.keeper.digest.clone(),
+                kept: self.keeper.kept.take(),
+                permit: self.keeper.permit.take(),
+            };
+            let tasks = keeper.front.0.tasks.clone();
+            tasks.spawn(keep_rest(keeper, body.body));
         }
     }
 }
 
 async fn keep_rest(mut keeper: Keeper, body: UpstreamBody) {
     drain(&mut keeper, body).await;
-    keeper.finish();
+    keeper.finish(Outcome::Cut { reading: None });
 }
 
 /// Reads what is left of an answer for its keeper. One that is too large, breaks off or takes too long is not kept: the caller
@@ -313,7 +344,7 @@ impl Paid {
             }
             None => {
                 self.body = None;
-                self.keeper.finish();
+                self.keeper.finish(SERVED);
             }
         }
         Poll::Ready(frame)

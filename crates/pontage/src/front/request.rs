@@ -1,11 +1,14 @@
 //! What arrived, taken apart: the payment, what is forwarded, and the body.
 
+use std::net::IpAddr;
+
 use alloy_primitives::B256;
 use gate::{Call, Presented, secret_digest};
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::Incoming;
+use ledger::Source;
 use protocol::Refusal;
 use proxy::CleanPath;
 
@@ -56,7 +59,7 @@ impl Arrived {
         (Self { parts, forward, payment, idempotency }, body)
     }
 
-    pub(super) fn call<'a>(&'a self, path: &'a CleanPath, url: &'a str) -> Call<'a> {
+    pub(super) fn call<'a>(&'a self, path: &'a CleanPath, url: &'a str, from: IpAddr) -> Call<'a> {
         Call {
             method: self.parts.method.as_str(),
             path: path.path(),
@@ -67,6 +70,18 @@ impl Arrived {
                 Payment::Refused(refusal) => Presented::Refused(*refusal),
             },
             idempotency: self.idempotency,
+            source: source(from),
+        }
+    }
+}
+
+/// Where a call came from, as far as exposure is counted: one who has an IPv6 address has all of its /64.
+fn source(from: IpAddr) -> Source {
+    match from.to_canonical() {
+        IpAddr::V4(v4) => Source(v4.to_ipv6_mapped().octets()),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+            Source([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
         }
     }
 }

@@ -42,6 +42,7 @@ fn odd_but_valid() {
     ];
     let world = World::new();
     let url = world.url("/paid/ok");
+    let mut all = Vec::new();
     for (row, version, name, rewrite) in rows {
         let offer = Payer::offer(&url);
         let fields = world.payer.fields(&offer);
@@ -49,10 +50,22 @@ fn odd_but_valid() {
         let (runs, paid) = (world.origin.runs("/paid/ok"), world.paid());
         let answer = get(&url, &[(name, &header)]);
         served(row, &answer);
-        assert_eq!((world.origin.runs("/paid/ok"), world.paid()), (runs + 1, paid + PRICE), "{row}");
-        assert!(is_used(&world, PAYER.address, fields.nonce), "{row}");
+        assert_eq!(world.origin.runs("/paid/ok"), runs + 1, "{row}");
+        // On the tab they are settled together, so they are looked at together.
+        if !world.on_tab() {
+            assert_eq!(world.paid(), paid + PRICE, "{row}");
+        }
+        all.push((row, fields.nonce, answer));
     }
+    for (row, nonce, answer) in all {
+        let chain_tx = world.settled(&answer);
+        assert!(is_used(&world, PAYER.address, nonce), "{row}");
+        let claim = world.books().claims().into_iter().find(|claim| claim.nonce == nonce.to_string()).unwrap();
+        assert_eq!(claim.chain_tx, Some(chain_tx), "{row}");
+    }
+    world.agree();
     let books = world.books();
+    assert_eq!(world.chain.transfers_to(PAYEE).unwrap().len(), rows.len());
     assert_eq!((books.holds("posted"), books.unfinished(), books.unbalanced()), (rows.len(), 0, 0));
     assert_eq!(books.balance("revenue:"), i128::try_from(world.paid()).unwrap());
 }
@@ -117,7 +130,7 @@ fn one_signature_in_both_envelopes() {
         let fields = world.payer.fields(&offer);
         let answer = get(&url, &[(first.1, &world.payer.sign(first.0, &offer, &fields))]);
         served("first", &answer);
-        let receipt = answer.receipt();
+        let receipt = with(answer.receipt(), &world.settled(&answer));
         let before = ground(&world);
         // Then the other envelope, the same one again, and each in the other's header.
         for at in others {
@@ -144,13 +157,22 @@ fn one_signature_in_both_envelopes() {
     assert_eq!(world.chain.transfers_to(PAYEE).unwrap().len(), 2);
 }
 
+/// The receipt once it is settled: on the tab it names the chain_tx from then on, and no state.
+fn with(mut receipt: Value, chain_tx: &str) -> Value {
+    receipt["transaction"] = chain_tx.into();
+    receipt.as_object_mut().unwrap().remove("extra");
+    receipt
+}
+
 /// The money of a served payment has moved, whatever else its signature is sent for.
 #[test]
 fn a_conflict_says_where_the_money_is() {
     let world = World::new();
     let url = world.url("/paid/ok");
     let (header, _) = world.payer.payment(&Payer::offer(&url));
-    served("first", &get(&url, &[("payment-signature", &header)]));
+    let answer = get(&url, &[("payment-signature", &header)]);
+    served("first", &answer);
+    world.settled(&answer);
     let answer = get(&world.url("/paid/other"), &[("payment-signature", &header)]);
     assert_eq!((answer.status, answer.error().as_str()), (409, "authorization_conflict"));
     assert_eq!(answer.money(), "moved");
@@ -163,7 +185,7 @@ fn a_served_nonce_under_another_signature() {
     let url = world.url("/paid/ok");
     let offer = Payer::offer(&url);
     let fields = world.payer.fields(&offer);
-    assert_eq!(get(&url, &[("payment-signature", &world.payer.sign(Version::V2, &offer, &fields))]).status, 200);
+    world.settled(&get(&url, &[("payment-signature", &world.payer.sign(Version::V2, &offer, &fields))]));
     let before = ground(&world);
     let forged = Payer::new(STRANGER).sign(Version::V2, &offer, &fields);
     let answer = get(&url, &[("payment-signature", &forged)]);

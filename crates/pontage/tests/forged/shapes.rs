@@ -92,7 +92,8 @@ fn a_head_that_is_too_large() {
         assert_eq!((answer.status, answer.text().as_str()), (431, ""), "{name}");
         assert_eq!(ground(&world), before, "{name}");
     }
-    assert_eq!(world.payer.buy(&world.url("/paid/ok")).status, 200);
+    world.settled(&world.payer.buy(&world.url("/paid/ok")));
+    assert_eq!((world.origin.runs(""), world.paid()), (1, PRICE));
 }
 
 const REQUIRED_V2: &[&str] = &[

@@ -32,7 +32,7 @@ impl Books {
 
     /// Whether any hold has not ended.
     pub(crate) fn unfinished(&self) -> usize {
-        self.holds("open") + self.holds("submitted")
+        self.holds("open") + self.holds("answered") + self.holds("submitted")
     }
 
     /// Credits less debits of every account whose name starts so.
@@ -70,8 +70,8 @@ impl Books {
 
     /// Every hold, oldest first.
     pub(crate) fn claims(&self) -> Vec<Claim> {
-        let sql = "SELECT lower(hex(nonce)), state, reason, lower(hex(chain_tx)), answer, refund_due, late FROM holds
-                   ORDER BY turn";
+        let sql = "SELECT lower(hex(nonce)), state, reason, lower(hex(chain_tx)), answer, refund_due, late,
+                   lower(hex(id)), lower(hex(payer)), rail FROM holds ORDER BY turn";
         let mut statement = self.0.prepare(sql).expect("a statement");
         let rows = statement.query_map([], |row| {
             Ok(Claim {
@@ -82,9 +82,43 @@ impl Books {
                 answer: row.get(4)?,
                 refund_due: row.get(5)?,
                 late: row.get(6)?,
+                id: row.get(7)?,
+                payer: format!("0x{}", row.get::<_, String>(8)?),
+                rail: row.get(9)?,
             })
         });
         rows.expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    /// For every chain_tx that was signed on the tab: how many payments it carries, and how long the youngest of them had waited
+    /// when it was signed, in milliseconds; in order.
+    pub(crate) fn batches(&self) -> Vec<(usize, i64)> {
+        let sql =
+            "SELECT count(*), chain_txs.at_ms - max(opened_at_ms) FROM bids JOIN chain_txs ON hash = bids.chain_tx
+                   JOIN holds ON id = hold WHERE rail = 'tab' GROUP BY hash ORDER BY chain_txs.rowid";
+        let mut statement = self.0.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).expect("rows");
+        let counted = |row: rusqlite::Result<(i64, i64)>| row.expect("a row");
+        rows.map(counted).map(|(count, age)| (usize::try_from(count).expect("not negative"), age)).collect()
+    }
+
+    /// What is on the tab of everyone, in millionths of a dollar, as the caps see it.
+    pub(crate) fn exposed(&self) -> i64 {
+        let sql = "SELECT coalesce(sum(micros), 0) FROM tabs WHERE scope = 'gate'";
+        self.0.query_row(sql, [], |row| row.get(0)).expect("a sum")
+    }
+
+    /// What the caps see and what is really on the tab, of every scope, where the two differ.
+    pub(crate) fn exposure_off(&self) -> Vec<String> {
+        let sql = "WITH real AS (
+                SELECT 'payer' AS scope, payer AS who, sum(exposed) AS micros FROM holds GROUP BY payer
+                UNION ALL SELECT 'source', source, sum(exposed) FROM holds GROUP BY source
+                UNION ALL SELECT 'gate', x'', sum(exposed) FROM holds)
+            SELECT real.scope || ' ' || hex(real.who) || ': ' || coalesce(tabs.micros, 0) || ' for ' || real.micros
+            FROM real LEFT JOIN tabs ON tabs.scope = real.scope AND tabs.who = real.who
+            WHERE coalesce(tabs.micros, 0) <> real.micros";
+        let mut statement = self.0.prepare(sql).expect("a statement");
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect()
     }
 
     /// The sequences of every chain_tx that was signed, in order.
@@ -106,4 +140,7 @@ pub(crate) struct Claim {
     pub(crate) answer: String,
     pub(crate) refund_due: bool,
     pub(crate) late: bool,
+    pub(crate) id: String,
+    pub(crate) payer: String,
+    pub(crate) rail: String,
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{PAYEE, SETTLER};
+use super::{PAYEE, SETTLER, on_tab};
 
 /// What a test may want otherwise.
 pub(crate) struct GateOptions {
@@ -17,12 +17,29 @@ pub(crate) struct GateOptions {
     pub(crate) timeout: &'static str,
     /// `routes`, in YAML.
     pub(crate) routes: &'static str,
+    /// Whether `settlement: direct` means that on either run of the suites.
+    pub(crate) pinned: bool,
+    /// `tab`, in YAML, where the run puts the routes there.
+    pub(crate) tab: &'static str,
+}
+
+impl GateOptions {
+    /// Every payment is settled before its answer is released, whatever the run: for what exists on that rail alone.
+    pub(crate) fn direct() -> Self {
+        Self { pinned: true, ..Self::default() }
+    }
+
+    /// Caps that nobody reaches: for many payments at once, which would be settled direct above them.
+    pub(crate) fn uncapped() -> Self {
+        let more = "exposure: { per_payer: 1000, per_source: 1000, per_gate: 1000 }".to_owned();
+        Self { more, ..Self::default() }
+    }
 }
 
 impl Default for GateOptions {
     fn default() -> Self {
-        let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\" }\n";
-        Self { more: String::new(), timeout: "5s", routes }
+        let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
+        Self { more: String::new(), timeout: "5s", routes, pinned: false, tab: "settle_age_s: 1" }
     }
 }
 
@@ -32,26 +49,34 @@ pub(crate) struct Gate {
     url: String,
     folder: tempfile::TempDir,
     log: Arc<Mutex<String>>,
+    on_tab: bool,
 }
 
 impl Gate {
     pub(crate) fn start(rpc_url: &str, upstream: &str, options: &GateOptions) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        // `cargo xtask test` runs some suites once more with every payment on the tab.
+        let on_tab = on_tab() && !options.pinned;
+        let (routes, tab) = if on_tab {
+            (options.routes.replace("settlement: direct", "settlement: tab"), format!("tab: {{ {} }}", options.tab))
+        } else {
+            (options.routes.to_owned(), String::new())
+        };
         let config = format!(
             "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
              proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\
              networks:\n  eip155:84532: {{ rpc_urls: [\"{rpc_url}\"] }}\n\
-             facilitator: {{ signer: {{ env: PONTAGE_SIGNER_KEY }} }}\n{}\n",
-            options.timeout, options.routes, options.more
+             facilitator: {{ signer: {{ env: PONTAGE_SIGNER_KEY }} }}\n{}\n{tab}\n",
+            options.timeout, routes, options.more
         );
         std::fs::write(folder.path().join("pontage.yaml"), config).expect("the configuration is written");
-        Self::in_folder(folder)
+        Self::in_folder(folder, on_tab)
     }
 
-    fn in_folder(folder: tempfile::TempDir) -> Self {
+    fn in_folder(folder: tempfile::TempDir, on_tab: bool) -> Self {
         let log = Arc::new(Mutex::new(String::new()));
-        let (child, url) = spawn(folder.path(), &log).unwrap_or_else(|| panic!("{}", log.lock().unwrap()));
-        Self { child, url, folder, log }
+        let (child, url) = spawn(folder.path(), &log, |_| {}).unwrap_or_else(|| panic!("{}", log.lock().unwrap()));
+        Self { child, url, folder, log, on_tab }
     }
 
     /// Kills the process as a power cut would, and starts it again on the same journal.
@@ -82,8 +107,27 @@ impl Gate {
         self.child.wait().expect("the gate ends")
     }
 
+    /// Puts other words into the configuration. Whoever runs on it has not heard of it yet.
+    pub(crate) fn rewrite(&self, what: &str, with: &str) {
+        let path = self.folder.path().join("pontage.yaml");
+        let text = std::fs::read_to_string(&path).expect("the configuration is read");
+        assert!(text.contains(what), "{what} is not in {text}");
+        std::fs::write(path, text.replace(what, with)).expect("the configuration is written");
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn ask_to_reload(&self) {
+        let asked = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(asked.success());
+    }
+
     pub(crate) fn restart(&mut self) {
-        let started = spawn(self.folder.path(), &self.log);
+        self.restart_while(|_| {});
+    }
+
+    /// Starts a process that has ended, and does something to it, by its id, while it starts.
+    pub(crate) fn restart_while(&mut self, meanwhile: impl FnOnce(u32)) {
+        let started = spawn(self.folder.path(), &self.log, meanwhile);
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
     }
 
@@ -96,6 +140,11 @@ impl Gate {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether the run puts its payments on the tab.
+    pub(crate) fn on_tab(&self) -> bool {
+        self.on_tab
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -116,8 +165,9 @@ fn command(folder: &Path) -> Command {
 }
 
 /// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
-fn spawn(folder: &Path, log: &Arc<Mutex<String>>) -> Option<(Child, String)> {
+fn spawn(folder: &Path, log: &Arc<Mutex<String>>, meanwhile: impl FnOnce(u32)) -> Option<(Child, String)> {
     let mut child = command(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    meanwhile(child.id());
     let mut errors = child.stderr.take().expect("a pipe");
     let log = Arc::clone(log);
     let reader = thread::spawn(move || {

@@ -58,6 +58,16 @@ impl Payer {
         Self { key: Key::from_hex(key.secret).expect("a test key") }
     }
 
+    /// One of as many as a test wants: his key is a number, in 32 bytes. It is worth nothing.
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self { key: Key::from_hex(&format!("0x{number:064x}")).expect("a test key") }
+    }
+
+    /// His address, as the chain knows him.
+    pub(crate) fn address(&self) -> String {
+        self.key.address().to_string()
+    }
+
     /// What the gate asks for.
     pub(crate) fn offer(url: &str) -> Offer {
         let answer = get(url, &[]);

@@ -1,10 +1,11 @@
-//! Settlements that are not confirmed in time.
+//! Settlements that are not confirmed in time. `direct` alone: on the tab nobody waits for them, and `tab::mempool` and
+//! `tab::node` have what becomes of them there.
 
 use super::*;
 
 #[test]
 fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself() {
-    let world = World::with(still(), &GateOptions::default());
+    let world = World::with(still(), &GateOptions::direct());
     let (payment, keyed) = (Paying::new(&world), Paying::new(&world));
     let (large, broken) = (Paying::new(&world), Paying::new(&world));
     let (answer, with_key, large_answer, broken_answer) = thread::scope(|scope| {
@@ -38,7 +39,7 @@ fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself(
     let body = picked(&answer);
     assert_eq!((body.status, body.text().as_str()), (200, "served"));
     assert_eq!((&body.receipt()["success"], &body.receipt()["amount"]), (&true.into(), &PRICE.to_string().into()));
-    already_served(&payment.get(&world, "/paid/ok"));
+    already_served(&world, &payment.get(&world, "/paid/ok"));
     let body = keyed.get_with_key(&world, "/paid/ok?key", "key of the first call");
     assert_eq!((body.status, body.text().as_str()), (200, "served"));
     for lost in [&large_answer, &broken_answer] {
@@ -54,7 +55,7 @@ fn a_settlement_that_is_not_confirmed_in_time_is_pending_and_resolves_by_itself(
 
 #[test]
 fn a_pending_settlement_survives_a_kill() {
-    let mut world = World::with(still(), &GateOptions::default());
+    let mut world = World::with(still(), &GateOptions::direct());
     let (kept, lost) = (Paying::new(&world), Paying::new(&world));
     let answer = kept.get(&world, "/paid/ok");
     pending(&answer);
@@ -74,7 +75,7 @@ fn a_pending_settlement_survives_a_kill() {
     until("both are posted", || world.books().holds("posted") == 2);
     let body = picked(&world);
     assert_eq!((body.status, body.text().as_str(), &body.receipt()["success"]), (200, "served", &true.into()));
-    already_served(&kept.get(&world, "/paid/ok"));
+    already_served(&world, &kept.get(&world, "/paid/ok"));
     owed_back(&lost.get(&world, "/paid/ok?lost"));
     assert_eq!((world.books().balance("revenue:"), world.books().balance("refund_due:")), (money(1), money(1)));
     assert_eq!((world.origin.runs("/paid/ok"), world.origin.most_runs("/paid/ok")), (2, 1));
@@ -83,8 +84,8 @@ fn a_pending_settlement_survives_a_kill() {
 
 #[test]
 fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_moves_nothing() {
-    let world = World::with(still(), &GateOptions::default());
-    let (good, late) = (Paying::for_s(&world, 85), Paying::for_s(&world, 37));
+    let world = World::with(still(), &GateOptions::direct());
+    let (good, late) = (Paying::for_s(&world, 85), Paying::for_s(&world, 42));
     let (answer, late_answer) = thread::scope(|scope| {
         let call = scope.spawn(|| good.get(&world, "/paid/ok"));
         let late = scope.spawn(|| late.get(&world, "/paid/ok?late"));
@@ -116,10 +117,10 @@ fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_mo
 
 #[test]
 fn a_settlement_that_never_lands_is_let_go_when_it_is_final() {
-    let world = World::new();
+    let world = World::with(AnvilOptions::default(), &GateOptions::direct());
     // Without gas no node takes the settlement.
     world.chain.set_native_balance(SETTLER.address, 0).unwrap();
-    let payment = Paying::for_s(&world, 37);
+    let payment = Paying::for_s(&world, 42);
     let answer = payment.get(&world, "/paid/ok");
     pending(&answer);
     world.chain.increase_time(52).unwrap();

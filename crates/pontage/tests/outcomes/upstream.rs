@@ -23,7 +23,7 @@ fn an_upstream_that_refuses_costs_nothing() {
     assert_eq!(payment.get(&world, "/paid/500?other").status, 500);
     let answer = payment.get(&world, "/paid/ok");
     assert_eq!((answer.status, answer.text().as_str()), (200, "served"));
-    already_served(&payment.get(&world, "/paid/ok"));
+    already_served(&world, &payment.get(&world, "/paid/ok"));
     assert_eq!((world.paid(), world.origin.runs("/paid/ok")), (PRICE, 1));
     world.agree();
 }
@@ -51,7 +51,7 @@ fn an_upstream_without_an_answer_is_not_paid_and_not_run_again() {
 
 #[test]
 fn an_upstream_that_is_not_there_is_not_paid() {
-    let chain = Anvil::start(&root(), &AnvilOptions::default()).unwrap();
+    let chain = start_chain(AnvilOptions::default());
     chain.plant_token().unwrap();
     chain.mint(PAYER.address, FUNDS).unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -68,7 +68,7 @@ fn an_upstream_that_is_not_there_is_not_paid() {
 }
 
 #[test]
-fn an_answer_that_breaks_is_owed_back() {
+fn an_answer_that_breaks_is_owed_back_or_not_charged() {
     let world = World::new();
     for (payment, key) in
         [(Paying::new(&world), None), (Paying::new(&world), Some(("idempotency-key", "a key of sixteen bytes")))]
@@ -80,9 +80,16 @@ fn an_answer_that_breaks_is_owed_back() {
         assert!(answer.contains("payment-response: ") && answer.contains("content-length: 10"), "{answer}");
         // Cut off: the caller must see that something is missing.
         assert!(answer.ends_with("half"), "{answer}");
-        until("the charge is owed back", || world.books().balance("refund_due:") == owed + money(1));
-        assert_eq!((world.paid(), world.books().newest().0), (paid + PRICE, "posted".to_owned()));
-        owed_back(&payment.get_with_key(&world, "/paid/half", "k"));
+        let again = || payment.get_with_key(&world, "/paid/half", "k");
+        if world.on_tab() {
+            // Nothing has moved yet, so nothing is owed.
+            until("the hold is burnt", || world.books().newest() == state("burnt", "broken"));
+            not_charged(&again());
+        } else {
+            until("the charge is owed back", || world.books().balance("refund_due:") == owed + money(1));
+            assert_eq!((world.paid(), world.books().newest().0), (paid + PRICE, "posted".to_owned()));
+            owed_back(&again());
+        }
     }
     assert_eq!((world.books().balance("revenue:"), world.origin.runs("/paid/half")), (0, 2));
     world.agree();
@@ -113,6 +120,7 @@ fn a_caller_who_leaves_before_anything_was_sent_has_lost_nothing() {
     until("the hold is let go", || world.books().unfinished() == 0);
     // He may have left before or after the claim; or the call was sent before his leaving was seen.
     let answer = payment.get(&world, "/paid/ok");
+    world.rest();
     match world.origin.runs("/paid/ok") {
         1 if answer.status == 200 => assert_eq!(world.paid(), PRICE),
         1 if answer.error() == "already_served" => assert_eq!(world.paid(), PRICE),
@@ -146,11 +154,11 @@ fn a_caller_who_leaves_before_the_settlement_ends_is_charged_and_can_have_his_an
     let answer = again("key of the first call", b"hello");
     assert_eq!((answer.text().as_str(), &answer.receipt()["success"]), ("hello", &true.into()));
     assert_eq!(answer.headers["x-origin"], "yes");
-    already_served(&again("key of another call", b"hello"));
+    already_served(&world, &again("key of another call", b"hello"));
     let other = again("key of the first call", b"other");
     assert_eq!((other.status, other.error().as_str()), (409, "authorization_conflict"), "{}", other.text());
-    already_served(&plain.get(&world, "/paid/ok"));
-    already_served(&plain.get_with_key(&world, "/paid/ok", "key of the first call"));
+    already_served(&world, &plain.get(&world, "/paid/ok"));
+    already_served(&world, &plain.get_with_key(&world, "/paid/ok", "key of the first call"));
     assert_eq!((world.origin.runs("/paid/echo"), world.origin.runs("/paid/ok")), (1, 1));
     assert_eq!((world.paid(), world.books().balance("revenue:")), (2 * PRICE, money(2)));
     world.agree();
@@ -171,8 +179,8 @@ fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
     until("the answer is stored", || keyed.get_with_key(&world, "/paid/slow", "key of the first call").status == 200);
     let answer = keyed.get_with_key(&world, "/paid/slow", "key of the first call");
     assert_eq!((answer.text().as_str(), &answer.receipt()["success"]), ("firstlater", &true.into()));
-    already_served(&keyed.get(&world, "/paid/slow"));
-    already_served(&plain.get(&world, "/paid/slow?2"));
+    already_served(&world, &keyed.get(&world, "/paid/slow"));
+    already_served(&world, &plain.get(&world, "/paid/slow?2"));
     assert_eq!(world.origin.most_runs("/paid/slow"), 1);
     assert_eq!((world.paid(), world.books().balance("revenue:")), (2 * PRICE, money(2)));
     world.agree();
@@ -190,7 +198,7 @@ fn an_endless_answer_is_not_kept_for_a_caller_who_left() {
         caller.hang_up();
         // Whatever more comes is worth nothing to anybody: it is more than an answer that is kept may have.
         until("the upstream is broken off", || world.origin.runs("broken off") > before);
-        already_served(&payment.get_with_key(&world, "/paid/endless", "k"));
+        already_served(&world, &payment.get_with_key(&world, "/paid/endless", "k"));
     }
     assert_eq!((world.paid(), world.books().balance("revenue:")), (2 * PRICE, money(2)));
     world.agree();

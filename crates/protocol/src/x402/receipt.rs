@@ -1,10 +1,13 @@
 //! The receipt: `PAYMENT-RESPONSE` (v2) and `X-PAYMENT-RESPONSE` (v1).
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, hex};
 use serde_json::{Value, json};
 
 use super::header::encode_header;
-use crate::{Network, Payer, Refusal, Settled};
+use crate::{Amount, Network, Payer, Refusal, Settled};
+
+/// Beneath this path of the gate, the state of a payment on the tab can be asked for by its name.
+pub const PAYMENTS: &str = "/__pay/payments/";
 
 /// What became of a payment, as told to the payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,15 @@ pub enum Receipt {
         payer: Payer,
         /// Why.
         refusal: Refusal,
+    },
+    /// Served on the tab: the authorization is held and will be settled later. Nothing has moved yet.
+    Held {
+        /// What will move.
+        amount: Amount,
+        /// Who pays.
+        payer: Payer,
+        /// The payment's name, by which its state can be asked for.
+        payment: [u8; 16],
     },
     /// Not known yet. Never a reason to pay again.
     Pending {
@@ -67,6 +79,18 @@ impl Receipt {
                 "payer": payer.to_string(),
                 "errorReason": refusal.code(),
                 "errorMessage": refusal.message(),
+            }),
+            Self::Held { amount, payer, payment } => json!({
+                "success": true,
+                "transaction": "",
+                "network": name(amount.asset.network),
+                "payer": payer.to_string(),
+                "amount": amount.atomic.to_string(),
+                "extra": {
+                    "state": "held",
+                    "payment": hex::encode(payment),
+                    "status_url": format!("{PAYMENTS}{}", hex::encode(payment)),
+                },
             }),
             Self::Pending { network, payer, chain_tx } => json!({
                 "success": false,

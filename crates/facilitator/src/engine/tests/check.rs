@@ -18,7 +18,10 @@ fn proven() -> Proven {
 
 fn word(check: Check) -> String {
     match check {
-        Check::Payable(Seen { block, balance_atomic }) => format!("payable at {} with {balance_atomic}", block.number),
+        Check::Payable(Seen { block, balance_atomic: Some(balance) }) => {
+            format!("payable at {} with {balance}", block.number)
+        }
+        Check::Payable(Seen { block, balance_atomic: None }) => format!("payable at {}", block.number),
         Check::Refused(refusal) => format!("refused {refusal:?}"),
         Check::Fault(fault) => fault.to_string(),
     }
@@ -48,7 +51,7 @@ fn refusals_in_their_order() {
     ] {
         let world = World::new();
         events.iter().for_each(|event| event(&world));
-        assert_eq!(word(now(engine(&world).check(&proven()))), want);
+        assert_eq!(word(now(engine(&world).check(&proven(), Depth::Chain))), want);
         assert_eq!(world.said(), "block latest, 3 calls 103", "{want}: all is read at one block");
     }
 }
@@ -61,9 +64,61 @@ fn faults() {
             let world = World::new();
             event(&world);
             world.fail_after(method, 0);
-            let got = word(now(engine(&world).check(&proven())));
+            let got = word(now(engine(&world).check(&proven(), Depth::Chain)));
             assert_eq!(got, "chain_unavailable (money: untouched)", "{method}");
             assert_eq!(world.said(), calls);
         }
+    }
+}
+
+/// The newest block that any engine of the process has read stands in for the look; without one the chain is read.
+#[test]
+fn a_local_check_reads_nothing_once_a_block_is_known() {
+    let world = World::new();
+    let engine = engine(&world);
+    let other = engine.clone();
+    assert_eq!(word(now(engine.check(&proven(), Depth::Local))), "payable at 103 with 10000", "no block is known");
+    assert_eq!(world.said(), "block latest, 3 calls 103");
+    // Whatever is wrong, it is not looked at.
+    for event in [ABSENT, SPENT, SHORT, STUBBORN] {
+        event(&world);
+        world.latest.set(200);
+        assert_eq!(word(now(engine.check(&proven(), Depth::Local))), "payable at 103");
+        assert_eq!(word(now(other.check(&proven(), Depth::Local))), "payable at 103", "clones share the block");
+        assert_eq!(world.said(), "");
+    }
+    assert_eq!(word(now(engine.check(&proven(), Depth::Chain))), "refused AssetNotDeployed");
+}
+
+/// What was refused was not admitted: its block is noted by nobody. Who else reads blocks notes them all.
+#[test]
+fn which_blocks_are_noted() {
+    let world = World::new();
+    let engine = engine(&world);
+    for (event, latest, want) in
+        [(SHORT, 103, None), (RICH, 104, Some(104)), (RICH, 90, Some(104)), (STUBBORN, 105, Some(104))]
+    {
+        event(&world);
+        world.latest.set(latest);
+        now(engine.check(&proven(), Depth::Chain));
+        assert_eq!(engine.head.get().map(|block| block.number), want, "{latest}: it never goes back");
+    }
+    world.latest.set(107);
+    now(engine.reconcile(&world, Network::BASE_SEPOLIA)).unwrap();
+    assert_eq!(engine.head.get(), Some(BlockRef { number: 107, hash: B256::with_last_byte(7) }));
+    world.fail_after("block", 0);
+    world.latest.set(108);
+    now(engine.reconcile(&world, Network::BASE_SEPOLIA)).unwrap();
+    assert_eq!(engine.head.get().map(|block| block.number), Some(107));
+}
+
+/// A reorg puts another block at the same height.
+#[test]
+fn the_newest_block_of_a_height_counts() {
+    let head = Head::default();
+    let block = |number, byte| BlockRef { number, hash: B256::repeat_byte(byte) };
+    for (seen, want) in [(block(5, 1), block(5, 1)), (block(5, 2), block(5, 2)), (block(4, 3), block(5, 2))] {
+        head.set(seen);
+        assert_eq!(head.get(), Some(want));
     }
 }

@@ -25,14 +25,14 @@ impl LaneJournal for World {
     async fn submit(&self, batch: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
         let sequences: Vec<_> = batch.iter().map(|tx| tx.sequence.to_string()).collect();
         self.journal("journal", format!("journal {}", sequences.join("+")))?;
-        let ended = |tx: &&ChainTx| self.unwatched.borrow().contains(&tx.hold);
-        let rejected: Vec<_> = batch.iter().filter(ended).map(|tx| tx.hold).collect();
+        let ended = |hold: &HoldId| self.unwatched.borrow().contains(hold);
+        let rejected: Vec<_> = batch.iter().flat_map(|tx| tx.holds.clone()).filter(ended).collect();
         if !rejected.is_empty() {
             return Ok(Err(Rejected(rejected)));
         }
         for tx in batch {
             let mut chain_txs = self.chain_txs.borrow_mut();
-            let same = |other: &ChainTx| other.sequence == tx.sequence && other.hold != tx.hold;
+            let same = |other: &ChainTx| other.sequence == tx.sequence && other.holds != tx.holds;
             assert!(!chain_txs.iter().any(same), "the store refuses a second hold for a sequence");
             chain_txs.push(tx);
         }
@@ -49,14 +49,14 @@ impl LaneJournal for World {
     }
 }
 
-type TestLane = Lane<World, World, Key>;
+pub(super) type TestLane = Lane<World, World, Key>;
 
 fn start(world: &World) -> Result<TestLane, Fault> {
     now(Lane::start(Network::BASE_SEPOLIA, world.clone(), world.clone(), lane_key()))
 }
 
 /// A lane that starts at a sequence, with the calls of its start forgotten.
-fn lane_at(world: &World, sequence: u64) -> TestLane {
+pub(super) fn lane_at(world: &World, sequence: u64) -> TestLane {
     world.mined.set(sequence);
     let lane = start(world).unwrap();
     world.said();
@@ -67,28 +67,34 @@ fn lane_at(world: &World, sequence: u64) -> TestLane {
 fn left_over(world: &World, sequence: u8) -> Bytes {
     let raw = Bytes::from(vec![2, sequence]);
     let (network, signer) = (Network::BASE_SEPOLIA, lane_key().address());
-    let (hash, hold) = (keccak256(&raw), hold(sequence).id);
+    let (hash, holds) = (keccak256(&raw), vec![hold(sequence).id]);
     world.chain_txs.borrow_mut().push(ChainTx {
         network,
         signer,
         sequence: u64::from(sequence),
         hash,
         raw: raw.clone(),
-        hold,
+        holds,
     });
     raw
 }
 
-fn answer_words(answers: &[(HoldId, Result<B256, Fault>)]) -> String {
-    let word = |(hold, answer): &(HoldId, Result<B256, Fault>)| match answer {
-        Ok(_) => format!("{} sent", hold.0[0]),
-        Err(fault) => format!("{} {fault}", hold.0[0]),
+/// The answers in their order, each with its place.
+pub(super) fn answer_words(answers: &[Result<B256, Fault>]) -> String {
+    let word = |(place, answer): (usize, &Result<B256, Fault>)| match answer {
+        Ok(_) => format!("{place} sent"),
+        Err(fault) => format!("{place} {fault}"),
     };
-    answers.iter().map(word).collect::<Vec<_>>().join(", ")
+    answers.iter().enumerate().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Each hold in a group of its own.
+fn alone<const N: usize>(holds: [Hold; N]) -> Vec<Vec<Hold>> {
+    holds.into_iter().map(|hold| vec![hold]).collect()
 }
 
 /// The chain_tx of sequence 7 with a base fee of 1 gwei and a tip of 1.5 gwei, signed by viem (tests/chain_tx.mjs).
-const RAW_7: [u8; 408] = hex!(
+pub(super) const RAW_7: [u8; 408] = hex!(
     "02f9019483014a34078459682f0084d09dc30083030d4094036cbd53842c5426634e7929541ec2318f3dcf7e80b90124e3ee"
     "160e000000000000000000000000f39fd6e51aad88f6f4ce6ab8827279cfffb92266000000000000000000000000209693bc"
     "6afc0c5328ba36faf03c514ef312287c00000000000000000000000000000000000000000000000000000000000027100000"
@@ -103,9 +109,9 @@ const RAW_7: [u8; 408] = hex!(
 #[test]
 fn the_bytes_are_those_that_viem_signs() {
     let world = World::new();
-    let answers = now(lane_at(&world, 7).submit(&[hold(0)]));
+    let answers = now(lane_at(&world, 7).submit(&alone([hold(0)])));
     assert_eq!(world.sent.borrow().concat(), [Bytes::from(RAW_7)]);
-    assert_eq!(answers, [(hold(0).id, Ok(keccak256(RAW_7)))]);
+    assert_eq!(answers, [Ok(keccak256(RAW_7))]);
 }
 
 /// Sequence, base fee, tip; the hash that viem computes (tests/chain_tx.mjs). 48 and 103: an s and an r that begin with a zero.
@@ -130,7 +136,7 @@ fn hashes_of_viem() {
         let call = (token(), super::super::token::transfer_data(&hold(0).authorization));
         let fees = Fees { base, tip };
         let key = lane_key();
-        let tx = ChainTx::sign(&key, Network::BASE_SEPOLIA, sequence, fees, call, hold(0).id);
+        let tx = ChainTx::sign(&key, Network::BASE_SEPOLIA, sequence, fees, call, vec![hold(0).id]);
         assert_eq!(now(tx).unwrap().hash, want, "{sequence} {base} {tip}");
     }
 }
@@ -139,12 +145,13 @@ fn hashes_of_viem() {
 fn the_journal_has_it_before_the_chain() {
     let world = World::new();
     let mut lane = lane_at(&world, 7);
-    let answers = now(lane.submit(&[hold(0), hold(1), hold(2)]));
+    let answers = now(lane.submit(&alone([hold(0), hold(1), hold(2)])));
     assert_eq!(world.said(), "fees, journal 7+8+9, send 3");
     let journalled: Vec<_> = world.chain_txs.borrow().iter().map(|tx| tx.raw.clone()).collect();
     assert_eq!(world.sent.borrow().concat(), journalled, "what is sent is what was kept, in order");
-    for (tx, (hold, answer)) in world.chain_txs.borrow().iter().zip(answers) {
-        assert_eq!((tx.hold, Ok(tx.hash), tx.hash), (hold, answer, keccak256(&tx.raw)));
+    for ((number, tx), answer) in (0..).zip(world.chain_txs.borrow().iter()).zip(answers) {
+        let held = vec![hold(number).id];
+        assert_eq!((&tx.holds, Ok(tx.hash), tx.hash), (&held, answer, keccak256(&tx.raw)));
     }
 }
 
@@ -158,8 +165,8 @@ fn a_step_that_failed_consumes_no_sequence() {
         ("fees", &[], "0 sent, 1 sent, 2 sent".to_owned(), "fees, journal 7+8+9, send 3", 10),
         ("send", &[], "0 sent, 1 sent, 2 sent".to_owned(), "fees, journal 7+8+9, send 3", 10),
         ("journal", &[], format!("0 {journal}, 1 {journal}, 2 {journal}"), "fees, journal 7+8+9", 7),
-        ("", &[1], format!("1 {held}, 0 sent, 2 sent"), "fees, journal 7+8+9, journal 7+8, send 2", 9),
-        ("", &[0, 2], format!("0 {held}, 2 {held}, 1 sent"), "fees, journal 7+8+9, journal 7, send 1", 8),
+        ("", &[1], format!("0 sent, 1 {held}, 2 sent"), "fees, journal 7+8+9, journal 7+8, send 2", 9),
+        ("", &[0, 2], format!("0 {held}, 1 sent, 2 {held}"), "fees, journal 7+8+9, journal 7, send 1", 8),
         ("", &[0, 1, 2], format!("0 {held}, 1 {held}, 2 {held}"), "fees, journal 7+8+9, journal ", 7),
     ] {
         let world = World::new();
@@ -168,10 +175,10 @@ fn a_step_that_failed_consumes_no_sequence() {
         if !failing.is_empty() {
             world.fail_after(failing, 0);
         }
-        assert_eq!(answer_words(&now(lane.submit(&[hold(0), hold(1), hold(2)]))), want, "{failing} {ended:?}");
+        assert_eq!(answer_words(&now(lane.submit(&alone([hold(0), hold(1), hold(2)])))), want, "{failing} {ended:?}");
         assert_eq!(world.said(), calls, "{failing} {ended:?}");
         world.works.borrow_mut().clear();
-        now(lane.submit(&[hold(9)]));
+        now(lane.submit(&alone([hold(9)])));
         assert_eq!(world.chain_txs.borrow().last().unwrap().sequence, next, "{failing} {ended:?}");
     }
 }
@@ -183,8 +190,8 @@ fn a_fault_after_a_rejection_answers_everybody() {
     let mut lane = lane_at(&world, 7);
     world.unwatched.borrow_mut().insert(hold(1).id);
     world.fail_after("journal", 1);
-    let want = "1 settlement_unavailable (money: held), 0 journal_unavailable (money: held)";
-    assert_eq!(answer_words(&now(lane.submit(&[hold(0), hold(1)]))), want);
+    let want = "0 journal_unavailable (money: held), 1 journal_unavailable (money: held)";
+    assert_eq!(answer_words(&now(lane.submit(&alone([hold(0), hold(1)])))), want);
     assert!(world.sent.borrow().is_empty());
 }
 
@@ -196,10 +203,10 @@ fn a_signer_out_of_reach_sends_nothing() {
     let mut lane = now(lane).unwrap();
     world.said();
     let want = "0 settlement_unavailable (money: held), 1 settlement_unavailable (money: held)";
-    assert_eq!(answer_words(&now(lane.submit(&[hold(0), hold(1)]))), want);
+    assert_eq!(answer_words(&now(lane.submit(&alone([hold(0), hold(1)])))), want);
     assert_eq!(world.said(), "fees");
     works.set(true);
-    assert_eq!(answer_words(&now(lane.submit(&[hold(0)]))), "0 sent");
+    assert_eq!(answer_words(&now(lane.submit(&alone([hold(0)])))), "0 sent");
     assert_eq!(world.said(), "fees, journal 7, send 1");
 }
 
@@ -220,11 +227,10 @@ fn a_hundred_submits_leave_no_gap() {
         if round % 5 == 1 {
             world.unwatched.borrow_mut().insert(holds[0].id);
         }
-        let answers = now(lane.submit(&holds));
-        let mut answered: Vec<_> = answers.iter().map(|(hold, _)| *hold).collect();
-        answered.sort_unstable();
-        assert_eq!(answered, holds.iter().map(|hold| hold.id).collect::<Vec<_>>(), "each hold has one answer");
-        accepted += answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+        let groups: Vec<_> = holds.into_iter().map(|hold| vec![hold]).collect();
+        let answers = now(lane.submit(&groups));
+        assert_eq!(answers.len(), groups.len(), "each group has one answer");
+        accepted += answers.iter().filter(|answer| answer.is_ok()).count();
     }
     let chain_txs = world.chain_txs.borrow();
     assert!(accepted > 60 && chain_txs.len() == accepted, "{accepted}");
@@ -249,7 +255,7 @@ fn at_start_the_same_bytes_go_out_before_a_new_sequence() {
         assert_eq!(world.said(), calls, "{mined} {left:?}");
         let again: Vec<_> = raw.into_iter().filter(|raw| sent.contains(&raw[1])).collect();
         assert_eq!(world.sent.borrow().concat(), again, "{mined} {left:?}");
-        now(lane.submit(&[hold(0)]));
+        now(lane.submit(&alone([hold(0)])));
         assert_eq!(world.chain_txs.borrow().last().unwrap().sequence, next, "{mined} {left:?}");
     }
 }
@@ -274,7 +280,7 @@ fn a_rebroadcast_repeats_what_the_chain_does_not_have() {
     let world = World::new();
     let mut lane = lane_at(&world, 7);
     world.fail_after("send", 0);
-    now(lane.submit(&[hold(0), hold(1)]));
+    now(lane.submit(&alone([hold(0), hold(1)])));
     world.works.borrow_mut().clear();
     for (mined, calls) in [(7, "sequence, from 7, send 2"), (8, "sequence, from 8, send 1"), (9, "sequence, from 9")] {
         world.mined.set(mined);
@@ -298,7 +304,7 @@ fn a_rebroadcast_repeats_what_the_chain_does_not_have() {
 fn a_head_that_is_stuck_is_outbid() {
     let world = World::new();
     let mut lane = lane_at(&world, 7);
-    now(lane.submit(&[hold(0), hold(1)]));
+    now(lane.submit(&alone([hold(0), hold(1)])));
     world.said();
     let mut looks_of_bids = Vec::new();
     for look in 1..100 {
@@ -311,7 +317,7 @@ fn a_head_that_is_stuck_is_outbid() {
     let chain_txs = world.chain_txs.borrow();
     let bids: Vec<_> = chain_txs.iter().filter(|tx| tx.sequence == 7).collect();
     let (first, second) = (bids[0].fees().unwrap(), bids[1].fees().unwrap());
-    assert!(bids.iter().all(|bid| bid.hold == hold(0).id && bid.signer == lane_key().address()));
+    assert!(bids.iter().all(|bid| bid.holds == [hold(0).id] && bid.signer == lane_key().address()));
     for (before, after) in [(first.0, second.0), (first.1, second.1)] {
         assert!(after >= before + before / 10, "a node wants a tenth more");
         assert!(after <= before + before / 4, "and no more than it takes");
@@ -326,7 +332,7 @@ fn a_step_that_was_durable_although_it_failed_keeps_its_sequence() {
     let mut lane = lane_at(&world, 7);
     let raw = left_over(&world, 7);
     now(lane.rebroadcast()).unwrap();
-    now(lane.submit(&[hold(0)]));
+    now(lane.submit(&alone([hold(0)])));
     assert_eq!(world.sent.borrow()[0], [raw]);
     assert_eq!(world.chain_txs.borrow().last().unwrap().sequence, 8);
 }
@@ -338,11 +344,11 @@ fn a_sequence_that_the_chain_has_is_not_given_again() {
     let mut lane = lane_at(&world, 7);
     world.mined.set(20);
     now(lane.rebroadcast()).unwrap();
-    now(lane.submit(&[hold(0)]));
+    now(lane.submit(&alone([hold(0)])));
     assert_eq!(world.chain_txs.borrow().last().unwrap().sequence, 20);
     // A node that lags behind does not take it back.
     world.mined.set(3);
     now(lane.rebroadcast()).unwrap();
-    now(lane.submit(&[hold(1)]));
+    now(lane.submit(&alone([hold(1)])));
     assert_eq!(world.chain_txs.borrow().last().unwrap().sequence, 21);
 }

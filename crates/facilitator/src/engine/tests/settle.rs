@@ -5,14 +5,8 @@ use super::*;
 /// What happened before the settlement, and what once the lane had sent; the settlement; the calls.
 type Row = (&'static str, Event, Event, &'static str, &'static str);
 
-const NOTHING: Event = |_| {};
-const PAID_BY_US: Event = |world| world.pay(OURS, 104, lane_key().address());
-const PAID_BY_PAYER: Event = |world| world.pay(THEIRS, 104, payer());
-const PAID_BY_STRANGER: Event = |world| world.pay(THEIRS, 104, STRANGER);
-const CANCELLED: Event = |world| world.cancel();
 const EMPTIED: Event = |world| world.balance.set(AMOUNT - 1);
 const STUBBORN: Event = |world| world.token_refuses.set(true);
-const REVERTED: Event = |world| world.revert(OURS);
 
 const SENT: &str = "1 calls latest, submit, receipt c1";
 const SENT_THEN_LOOKED: &str = "1 calls latest, submit, receipt c1, 1 calls latest, logs 101, receipt c2";

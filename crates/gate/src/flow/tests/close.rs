@@ -9,36 +9,6 @@ const UNKNOWN: fn() -> Settlement = || Settlement::Unknown { chain_tx: Some(CHAI
 /// The lane did not take it.
 const UNSENT: fn() -> Settlement = || Settlement::Unknown { chain_tx: None };
 
-fn closed_word(closed: &Closed) -> String {
-    match closed {
-        Closed::Settled(got) => {
-            assert_eq!(*got, settled());
-            "settled".to_owned()
-        }
-        Closed::Refused { refusal, receipt: Receipt::Refused { refusal: told, .. } } => {
-            assert_eq!(refusal, told);
-            format!("refused {}", refusal.code())
-        }
-        Closed::Pending { receipt: Receipt::Pending { chain_tx: Some(_), .. }, .. } => "pending with hash".to_owned(),
-        Closed::Pending { receipt: Receipt::Pending { chain_tx: None, .. }, .. } => "pending".to_owned(),
-        Closed::Refused { receipt, .. } | Closed::Pending { receipt, .. } => panic!("{receipt:?}"),
-        Closed::NothingDue => "nothing due".to_owned(),
-        Closed::Fault(fault) => fault.to_string(),
-    }
-}
-
-fn state_word(record: &Record) -> String {
-    let state = match record.state {
-        State::Open => "open".to_owned(),
-        State::Submitted(_) => "submitted".to_owned(),
-        State::Posted(_) => "posted".to_owned(),
-        State::Released(reason) => format!("released {reason:?}"),
-        State::Burnt(reason) => format!("burnt {reason:?}"),
-    };
-    let refund = if record.refund_due { ", refund" } else { "" };
-    format!("{state}, {:?}{refund}", record.answer)
-}
-
 /// Outcome and settlement; what is said, the calls, the record and the entries after.
 type Row = (Outcome, fn() -> Settlement, &'static str, &'static str, &'static str, &'static str);
 
@@ -54,8 +24,7 @@ fn table(failing: &[&'static str], rows: &[Row]) {
         assert_eq!(closed_word(&closed), *want, "{what}");
         assert_eq!(world.calls(), *calls, "{what}");
         assert_eq!(state_word(&world.only()), *record, "{what}");
-        let kinds: Vec<_> = world.entries.borrow().iter().map(|entry| entry.kind.code()).collect();
-        assert_eq!(kinds.join(" "), *entries, "{what}");
+        assert_eq!(kinds(&world), *entries, "{what}");
         assert!(world.closes.borrow().is_empty(), "{what}: a closed permit closes nothing more");
     }
 }
@@ -88,7 +57,7 @@ fn outcomes_that_cost_nothing() {
 #[test]
 fn outcomes_that_are_charged() {
     const REFUSED_WORD: &str = "refused invalid_exact_evm_insufficient_balance";
-    const REFUSED_CALLS: &str = "settle, advance burn SettlementRefused";
+    const REFUSED_CALLS: &str = "settle, advance refuse Failed";
     for outcome in [
         Outcome::Served { reading: None },
         Outcome::Served { reading: Some(AMOUNT) },
@@ -130,7 +99,7 @@ fn an_answer_that_broke_is_charged_and_lost() {
                     broken,
                     REFUSED,
                     "refused invalid_exact_evm_insufficient_balance",
-                    "settle, advance burn SettlementRefused",
+                    "settle, advance refuse Failed",
                     "burnt SettlementRefused, Live",
                     "",
                 ),
@@ -167,7 +136,7 @@ fn faults_of_advance() {
     let post = "settle, advance post, later post, later lose answer";
     let post_broken = "settle, advance post, later post, later lose answer, advance lose answer, later lose answer";
     let refused = "refused invalid_exact_evm_insufficient_balance";
-    let burn = "settle, advance burn SettlementRefused, later burn SettlementRefused";
+    let burn = "settle, advance refuse Failed, later refuse Failed";
     let release = "advance release NotSent, later release NotSent";
     let free = "advance release FreeStatus, later release FreeStatus";
     let unanswered = "advance burn Unanswered, later burn Unanswered";
@@ -227,8 +196,7 @@ fn left_steps_may_be_taken_in_any_order() {
                 now(world.advance(hold, step)).unwrap();
             }
             assert_eq!(state_word(&world.only()), "posted, Lost, refund", "{outcome:?} {backwards}");
-            let kinds: Vec<_> = world.entries.borrow().iter().map(|entry| entry.kind.code()).collect();
-            assert_eq!(kinds, ["posted", "refund_due"], "{outcome:?} {backwards}");
+            assert_eq!(kinds(&world), "posted refund_due", "{outcome:?} {backwards}");
         }
     }
 }

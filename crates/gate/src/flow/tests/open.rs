@@ -102,7 +102,7 @@ fn what_the_chain_and_the_journal_say() {
     let refused = Check::Refused;
     let node = Check::Fault(Fault::untouched(FaultKind::Node));
     let payable = |balance_atomic| match World::new().check.get() {
-        Check::Payable(seen) => Check::Payable(Seen { balance_atomic, ..seen }),
+        Check::Payable(seen) => Check::Payable(Seen { balance_atomic: Some(balance_atomic), ..seen }),
         other @ (Check::Refused(_) | Check::Fault(_)) => other,
     };
     let journal = "journal_unavailable (money: untouched)";
@@ -147,6 +147,7 @@ fn a_permit_holds_what_was_verified() {
         assert_eq!((hold.id, hold.route.as_str()), (HoldId([1; 16]), "paid"));
         assert_eq!((hold.fingerprint, hold.idempotency), (call.fingerprint(), call.idempotency));
         assert_eq!((hold.seen.number, hold.opened_at_ms), (5, NOW_S * 1_000));
+        assert_eq!((hold.rail, hold.source, hold.exposure_micros), (Rail::Direct, SOURCE, MICROS));
         assert_eq!(world.only(), Record::new(hold.clone()));
     }
 }
@@ -157,6 +158,7 @@ fn a_claim_that_was_taken_in_between() {
     for (state, want) in [
         (State::Open, "in flight"),
         (SUBMITTED, "in flight"),
+        (LOST, "uncollected"),
         (posted(), "already served"),
         (BURNT, "burnt"),
         (EXPIRED, "expired"),
@@ -177,6 +179,7 @@ fn a_claim_that_was_settled_while_the_chain_was_read() {
     for (state, want) in [
         (State::Open, "in flight"),
         (SUBMITTED, "in flight"),
+        (LOST, "uncollected"),
         (posted(), "already served"),
         (BURNT, "burnt"),
         (EXPIRED, "expired"),
@@ -245,7 +248,7 @@ fn a_released_claim_is_won_again_by_another_hold() {
     }
 }
 
-/// Request futures live on the heap of every connection. Measured 4,560 and 2,880 bytes (x86-64, debug); the bound is a quarter above.
+/// Request futures live on the heap of every connection. Measured 4,800 and 3,216 bytes (x86-64, debug); the bound is a quarter above.
 #[test]
 fn the_futures_stay_small() {
     let (world, flow, permit) = won();
@@ -253,8 +256,8 @@ fn the_futures_stay_small() {
     let call = call(URL, Presented::Header(header.as_bytes()));
     let open = size_of_val(&flow.open(&snapshot, &call));
     let close = size_of_val(&flow.close(permit, Outcome::Unseen));
-    assert!(open <= 5_700, "open has {open} bytes");
-    assert!(close <= 3_600, "close has {close} bytes");
+    assert!(open <= 6_000, "open has {open} bytes");
+    assert!(close <= 4_000, "close has {close} bytes");
     // A close that never ran has closed nothing: the permit in it still does.
     assert_eq!(world.calls(), "close NotSent");
 }

@@ -72,10 +72,10 @@ fn a_duplicate_waits_for_the_end_of_the_first_call_and_never_runs_itself() {
         (State::Open, Step::Post(settled()), "already served"),
         (SUBMITTED, Step::Post(settled()), "already served"),
         (State::Open, Step::Burn(BurnReason::Unanswered), "burnt"),
-        (SUBMITTED, Step::Burn(BurnReason::SettlementRefused), "burnt"),
+        (SUBMITTED, Step::Refuse(LossReason::Failed), "burnt"),
         (State::Open, Step::Release(ReleaseReason::NotSent), "released"),
         (State::Open, Step::Release(ReleaseReason::FreeStatus), "released"),
-        (SUBMITTED, Step::Release(ReleaseReason::Expired), "expired"),
+        (SUBMITTED, Step::Expire, "expired"),
         (State::Open, Step::Submit(CHAIN_TX), "in flight"),
         (SUBMITTED, Step::Pend, "pending with hash"),
     ] {
@@ -277,7 +277,8 @@ fn a_v1_retry_finds_its_claim_on_a_route_with_another_token() {
     let mut euro = offer();
     euro.asset_info.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
     let mut snapshot = snapshot_of(vec![offer()]);
-    snapshot.routes[2].price = Price::Due(vec![euro.clone()]);
+    snapshot.routes[2].price =
+        Price::Due(Terms { offers: vec![euro.clone()], rail: Rail::Direct, exposure_micros: MICROS });
     let payment = payment().with(|p| {
         p.version = Version::V1;
         p.offer = euro;

@@ -1,0 +1,130 @@
+//! The journal as the engine sees it, in memory.
+
+use super::*;
+
+impl World {
+    /// What the store does: the ledger decides, the change is written.
+    pub(super) fn take(&self, hold: HoldId, step: Step) -> Result<Option<Record>, ledger::Violation> {
+        let mut books = self.books.borrow_mut();
+        let Some(row) = books.iter_mut().find(|row| row.record.hold.id == hold) else { return Ok(None) };
+        if let Some(Change { record, entries }) = ledger::advance(&row.record, step)? {
+            row.record = record;
+            self.entries.borrow_mut().extend(entries);
+        }
+        Ok(Some(row.record.clone()))
+    }
+}
+
+impl Journal for World {
+    async fn recall(&self, _: &ClaimKey) -> Result<Option<Record>, Fault> {
+        unreachable!("the engine looks for no claim")
+    }
+
+    async fn reserve(&self, _: Hold, _: Option<u128>, _: Exposure) -> Result<Reservation, Fault> {
+        unreachable!("the engine claims nothing")
+    }
+
+    async fn standing(&self, _: protocol::Payer) -> Result<Standing, Fault> {
+        unreachable!("the engine judges no payer")
+    }
+
+    async fn payment(&self, _: HoldId) -> Result<Option<Record>, Fault> {
+        unreachable!("the engine looks for no payment by its name")
+    }
+
+    async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
+        self.journal("advance", format!("advance {}", step_word(step)))?;
+        match self.take(hold, step) {
+            Ok(record) => Ok(record),
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+
+    async fn wait(&self, _: &ClaimKey, _: gate::Until, _: u64) -> Result<Option<Record>, Fault> {
+        unreachable!("the engine waits for no claim")
+    }
+
+    async fn pend(&self, _: HoldId, _: B256) -> Result<(), Fault> {
+        unreachable!("the engine pends nothing")
+    }
+
+    async fn keep_answer(&self, _: HoldId, _: Answer) -> Result<bool, Fault> {
+        unreachable!("the engine keeps no answer")
+    }
+
+    async fn answer(&self, _: HoldId) -> Result<Option<Answer>, Fault> {
+        unreachable!("the engine reads no answer")
+    }
+
+    async fn picked(&self, _: B256) -> Result<Option<Record>, Fault> {
+        unreachable!("the engine picks nothing up")
+    }
+}
+
+impl BooksJournal for World {
+    /// Two at a time, so that three holds are two pages.
+    async fn unfinished(&self, _: Network, after: Option<HoldId>) -> Result<Vec<Unfinished>, Fault> {
+        self.journal("unfinished", "unfinished")?;
+        let books = self.books.borrow();
+        let behind = books.iter().position(|row| Some(row.record.hold.id) == after).map_or(0, |at| at + 1);
+        let unfinished = |record: &Record| match record.state {
+            State::Open | State::Submitted(_) => true,
+            State::Answered => !matches!(record.answer, AnswerState::Delivered | AnswerState::Kept),
+            State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_) => {
+                record.answer == AnswerState::Pending
+            }
+        };
+        let rows = books[behind..].iter().filter(|row| unfinished(&row.record));
+        Ok(rows.take(2).cloned().collect())
+    }
+
+    async fn due(&self, _: Network) -> Result<Vec<Record>, Fault> {
+        self.journal("due", "due")?;
+        let due = |record: &&Record| {
+            let given_out = matches!(record.answer, AnswerState::Delivered | AnswerState::Kept);
+            record.hold.rail == Rail::Tab && record.state == State::Answered && given_out
+        };
+        Ok(self.books.borrow().iter().map(|row| &row.record).filter(due).cloned().collect())
+    }
+
+    async fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> Result<(), Fault> {
+        let words: Vec<_> = steps.iter().map(|(hold, step)| format!(" {} {}", hold.0[0], step_word(*step))).collect();
+        self.journal("advance_all", format!("advance_all{}", words.join(" +")))?;
+        for (hold, step) in steps {
+            self.take(hold, step).ok();
+        }
+        Ok(())
+    }
+
+    async fn watched(&self, _: Network, time_s: u64) -> Result<Vec<Record>, Fault> {
+        self.journal("watched", "watched")?;
+        let books = self.books.borrow();
+        let watched = |record: &&Record| {
+            matches!(record.state, State::Released(_) | State::Burnt(_) | State::Lost(_))
+                && record.hold.authorization.valid_before_s < time_s
+                && !self.unwatched.borrow().contains(&record.hold.id)
+        };
+        Ok(books.iter().map(|row| &row.record).filter(watched).cloned().collect())
+    }
+
+    async fn unwatch(&self, hold: HoldId) -> Result<(), Fault> {
+        self.journal("unwatch", "unwatch")?;
+        self.unwatched.borrow_mut().insert(hold);
+        Ok(())
+    }
+
+    async fn unmined(&self, _: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
+        assert_eq!(signer, lane_key().address());
+        self.journal("unmined", format!("unmined {below}"))?;
+        let counted = |chain_tx: B256| self.gas.borrow().iter().any(|mined| mined.chain_tx == chain_tx);
+        let unmined = self.unmined.borrow();
+        let below = unmined.iter().filter(|(sequence, chain_tx)| *sequence < below && !counted(*chain_tx));
+        Ok(below.map(|(_, chain_tx)| *chain_tx).collect())
+    }
+
+    async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
+        self.journal("mined", format!("mined {}", mined.len()))?;
+        self.gas.borrow_mut().extend(mined);
+        Ok(())
+    }
+}

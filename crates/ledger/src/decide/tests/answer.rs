@@ -1,0 +1,131 @@
+//! The steps of the answer, by state, answer and rail.
+
+use super::*;
+use AnswerState::{Delivered, Kept, Live, Lost, Pending};
+
+/// State and answer before; what comes of `Answer`, `Deliver`, `Pend`, `KeepAnswer`, `LoseAnswer`.
+type Row = (State, AnswerState, [&'static str; 5]);
+
+fn table(rail: Rail, rows: &[Row]) {
+    for (state, answer, row) in rows {
+        let steps = [Step::Answer, Step::Deliver, Step::Pend, Step::KeepAnswer, Step::LoseAnswer];
+        for (step, want) in steps.into_iter().zip(row) {
+            let got = answer_outcome(&record(rail, *state, *answer), step);
+            assert_eq!(got, *want, "{rail:?} {state:?} {answer:?} {step:?}");
+        }
+    }
+}
+
+/// Nothing is answered or delivered on a direct hold: its answer waits for the money.
+#[test]
+fn direct() {
+    let owed = "posted refund_due, Lost";
+    table(
+        Rail::Direct,
+        &[
+            (State::Open, Live, ["-", "-", "open, Pending", "open, Kept", "open, Lost"]),
+            (State::Open, Pending, ["-", "-", "=", "open, Kept", "open, Lost"]),
+            (State::Open, Kept, ["-", "=", "=", "=", "open, Lost"]),
+            (State::Open, Lost, ["-", "=", "=", "-", "="]),
+            (SUBMITTED, Pending, ["-", "-", "=", "submitted, Kept", "submitted, Lost"]),
+            (SUBMITTED, Kept, ["-", "=", "=", "=", "submitted, Lost"]),
+            (SUBMITTED, Lost, ["-", "=", "=", "-", "="]),
+            (posted(), Pending, ["-", "-", "=", "posted, Kept", owed]),
+            (posted(), Kept, ["-", "=", "=", "=", owed]),
+            (posted(), Lost, ["-", "=", "=", "-", "="]),
+            // What was not charged is not owed back.
+            (RELEASED, Live, ["-", "-", "released, Pending", "released, Kept", "released, Lost"]),
+            (EXPIRED, Pending, ["-", "-", "=", "released, Kept", "released, Lost"]),
+            (BURNT, Live, ["-", "-", "burnt, Pending", "burnt, Kept", "burnt, Lost"]),
+            (REFUSED, Kept, ["-", "=", "=", "=", "burnt, Lost"]),
+        ],
+    );
+    for (state, pend, keep, lose) in [
+        (SUBMITTED, "submitted, Pending", "submitted, Kept", "submitted, Lost"),
+        (posted(), "posted, Pending", "posted, Kept", owed),
+    ] {
+        let live = record(Rail::Direct, state, Live);
+        for (step, want) in
+            [(Step::Answer, "-"), (Step::Pend, pend), (Step::KeepAnswer, keep), (Step::LoseAnswer, lose)]
+        {
+            assert_eq!(answer_outcome(&live, step), want, "{state:?} {step:?}");
+        }
+    }
+}
+
+/// Only the tab notes what was delivered. On a direct hold the note would swallow what is owed back when the answer breaks.
+#[test]
+fn what_is_direct_is_never_delivered() {
+    for state in [SUBMITTED, posted()] {
+        assert_eq!(answer_outcome(&record(Rail::Direct, state, Live), Step::Deliver), "-", "{state:?}");
+    }
+}
+
+/// What is answered is charged once it is delivered; what breaks before is burnt.
+#[test]
+fn tab_before_the_submission() {
+    let broken = "burnt, Lost";
+    table(
+        Rail::Tab,
+        &[
+            (State::Open, Live, ["answered, Live", "answered, Delivered", "open, Pending", "open, Kept", broken]),
+            (State::Answered, Live, ["=", "answered, Delivered", "answered, Pending", "answered, Kept", broken]),
+            // Stored first: it is due as it stands.
+            (State::Answered, Kept, ["=", "=", "=", "=", broken]),
+            // Given out to its end: it cannot break any more.
+            (State::Answered, Delivered, ["=", "=", "=", "answered, Kept", "="]),
+        ],
+    );
+    let lost = advance(&record(Rail::Tab, State::Answered, Live), Step::LoseAnswer).unwrap().unwrap();
+    assert_eq!(lost.record.state, State::Burnt(BurnReason::Broken));
+    assert!(lost.entries.is_empty(), "nothing was charged");
+}
+
+#[test]
+fn tab_after_the_submission() {
+    let owed = "posted refund_due, Lost";
+    table(
+        Rail::Tab,
+        &[
+            (
+                SUBMITTED,
+                Live,
+                ["=", "submitted, Delivered", "submitted, Pending", "submitted, Kept", "submitted, Lost"],
+            ),
+            (SUBMITTED, Kept, ["=", "=", "=", "=", "submitted, Lost"]),
+            (SUBMITTED, Delivered, ["=", "=", "=", "submitted, Kept", "="]),
+            (posted(), Live, ["=", "posted, Delivered", "posted, Pending", "posted, Kept", owed]),
+            (posted(), Kept, ["=", "=", "=", "=", owed]),
+            (posted(), Delivered, ["=", "=", "=", "posted, Kept", "="]),
+            (posted(), Lost, ["=", "=", "=", "-", "="]),
+            (LOST, Delivered, ["=", "=", "=", "lost, Kept", "="]),
+            (LOST, Kept, ["=", "=", "=", "=", "lost, Lost"]),
+            (RELEASED, Live, ["-", "-", "released, Pending", "released, Kept", "released, Lost"]),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_was_lost_before_the_money_moved_is_owed_back_when_it_moves() {
+    for (rail, state) in [(Rail::Direct, State::Open), (Rail::Direct, SUBMITTED), (Rail::Tab, SUBMITTED)] {
+        let lost = record(rail, state, Lost);
+        assert_eq!(outcome(&lost, Step::Post(settled(1))), "posted posted+refund_due", "{rail:?} {state:?}");
+        let change = advance(&lost, Step::Post(settled(1))).unwrap().unwrap();
+        assert!(change.record.refund_due);
+        assert_eq!(outcome(&change.record, Step::LoseAnswer), "=");
+        assert_eq!(outcome(&change.record, Step::Post(settled(1))), "=");
+        assert_eq!(outcome(&lost, Step::KeepAnswer), "-");
+    }
+}
+
+/// Whatever came before: what was given out to its end on the tab may be settled, and is not taken for a run that goes on.
+#[test]
+fn what_was_delivered_may_be_settled() {
+    for (state, answer) in [(State::Open, Live), (State::Open, Kept), (State::Answered, Live), (State::Answered, Kept)]
+    {
+        let record = record(Rail::Tab, state, answer);
+        let delivered = advance(&record, Step::Deliver).unwrap().map_or(record, |change| change.record);
+        let submit = Step::Submit(B256::repeat_byte(1));
+        assert_eq!(outcome(&delivered, submit), "submitted", "{state:?} {answer:?}");
+    }
+}

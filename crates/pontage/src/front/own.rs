@@ -1,0 +1,136 @@
+//! pontage's own endpoints: what became of a payment, and answers to be picked up. They are never forwarded.
+
+use alloy_primitives::hex;
+use bytes::Bytes;
+use gate::{Journal, money_of, secret_digest};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
+use ledger::{AnswerState, HoldId, Rail, Record, State};
+use protocol::MoneyState;
+use protocol::x402::{PAYMENTS, Receipt};
+use proxy::CleanPath;
+use serde_json::{Value, json};
+
+use super::answer::{self, Body, full};
+use super::{Front, OWN};
+use crate::problem::Problem;
+
+/// Where an answer that was not delivered can be fetched; the code follows.
+pub(super) const PICKUP: &str = "/__pay/answers/";
+
+/// What is beneath a path of ours, if it is one: in any case of letters, as routes are matched.
+pub(super) fn is_own(path: &CleanPath) -> bool {
+    let own = path.path().split_at_checked(OWN.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OWN));
+    own.is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Front {
+    /// Answers for a path of ours.
+    pub(super) async fn own(&self, method: &Method, path: &CleanPath) -> Response<Body> {
+        let name =
+            |beneath| path.path().strip_prefix(beneath).and_then(|name| hex::decode_to_array::<_, 16>(name).ok());
+        let (payment, code) = (name(PAYMENTS), name(PICKUP));
+        if payment.is_none() && code.is_none() {
+            return full(not_found().into_response());
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let message = "This is asked for with GET.";
+            return full(Problem::new(status, "method_not_allowed", message, MoneyState::Untouched).into_response());
+        }
+        let journal = &self.0.flow.journal;
+        let found = match (payment, code) {
+            (Some(payment), _) => journal.payment(HoldId(payment)).await,
+            (None, code) => journal.picked(secret_digest(&code.unwrap_or_default())).await,
+        };
+        match found {
+            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
+            Ok(None) => full(not_found().into_response()),
+            Ok(Some(record)) if payment.is_some() => full(status(&record)),
+            Ok(Some(record)) => self.pick_up(&record).await,
+        }
+    }
+
+    async fn pick_up(&self, record: &Record) -> Response<Body> {
+        let key = &record.hold.authorization.key;
+        let pending = |chain_tx| Receipt::Pending { network: key.asset.network, payer: key.payer, chain_tx };
+        let gone = |error, message: &str, money| Problem::new(StatusCode::GONE, error, message, money);
+        let problem = match record.state {
+            _ if record.late => gone(
+                "in_suspense",
+                "The money arrived after the call had ended. It is kept apart and refundable.",
+                MoneyState::Moved,
+            ),
+            State::Open | State::Answered => Problem::pending(pending(None), None),
+            State::Submitted(chain_tx) => Problem::pending(pending(Some(chain_tx)), None),
+            State::Released(_) | State::Burnt(_) | State::Lost(_) => gone(
+                "not_charged",
+                "The payment did not move, so there is no answer. Sign a new one.",
+                MoneyState::Untouched,
+            ),
+            State::Posted(settled) => match (record.answer, self.0.flow.journal.answer(record.hold.id).await) {
+                (_, Err(fault)) => Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }),
+                (AnswerState::Kept, Ok(Some(answer))) => return answer::stored(answer, &Receipt::Settled(settled)),
+                (AnswerState::Pending, Ok(_)) => {
+                    let message = "The payment moved and the answer is being stored. Ask again.";
+                    let status = StatusCode::SERVICE_UNAVAILABLE;
+                    Problem::new(status, "answer_pending", message, MoneyState::Moved).retry_after(1)
+                }
+                (AnswerState::Lost, Ok(_)) => gone(
+                    "answer_lost",
+                    "The payment moved, the answer was lost: the payment is owed back.",
+                    MoneyState::Moved,
+                )
+                .with_receipt(Receipt::Settled(settled)),
+                (AnswerState::Kept | AnswerState::Live | AnswerState::Delivered, Ok(_)) => {
+                    let message = "The payment moved; the answer is no longer kept.";
+                    gone("answer_expired", message, MoneyState::Moved).with_receipt(Receipt::Settled(settled))
+                }
+            },
+        };
+        full(problem.into_response())
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.", MoneyState::Untouched)
+}
+
+/// What became of a payment. Its name is 128 random bits that only its payer was told.
+fn status(record: &Record) -> Response<Bytes> {
+    let authorization = &record.hold.authorization;
+    let (state, chain_tx, block) = match record.state {
+        State::Lost(_) if record.late => ("recovered", None, None),
+        _ if record.late => ("in_suspense", None, None),
+        State::Open => ("running", None, None),
+        State::Answered => ("held", None, None),
+        State::Submitted(chain_tx) => ("submitted", Some(chain_tx), None),
+        State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), Some(settled.block)),
+        State::Posted(settled) => ("settled", Some(settled.chain_tx), Some(settled.block)),
+        State::Released(_) => ("released", None, None),
+        State::Burnt(_) => ("not_charged", None, None),
+        State::Lost(_) => ("failed", None, None),
+    };
+    let rail = match record.hold.rail {
+        Rail::Direct => "direct",
+        Rail::Tab => "tab",
+    };
+    let body = json!({
+        "payment": record.hold.id.to_string(),
+        "state": state,
+        "money": money_of(record).code(),
+        "settlement": rail,
+        "network": authorization.key.asset.network.to_string(),
+        "asset": authorization.key.asset.address.to_string(),
+        "amount": authorization.amount_atomic.to_string(),
+        "payer": authorization.key.payer.to_string(),
+        "payTo": authorization.payee.to_string(),
+        "nonce": authorization.key.nonce.to_string(),
+        "transaction": chain_tx.map_or(Value::Null, |hash| hash.to_string().into()),
+        "block": block,
+    });
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,254 @@
+//! `pontage ledger export`: payments or entries as rows, in a fixed order, read page by page.
+
+use std::io::{self, Write};
+
+use clap::{Args, ValueEnum};
+use ledger::{About, Side, State};
+use protocol::Amount;
+use serde_json::{Map, Value};
+use store::{EntryRow, Ledger, LineRow, Payment};
+
+use super::audit::judge::{rail_word, state_word, words};
+use super::print::{Assets, Format, csv, short, utc};
+use super::{Common, open};
+
+/// What `pontage ledger export` is given.
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Payments in the order of their claims, or entries, a row for each of their lines.
+    #[arg(long, value_enum)]
+    what: What,
+    /// From this time on, in milliseconds since 1970: of the claim, or of the entry.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    from: u64,
+    /// Before this time.
+    #[arg(long, value_name = "MS", default_value_t = u64::MAX)]
+    to: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Payments,
+    Entries,
+}
+
+/// The columns of payments, and how wide each is in a table; 0 leaves it out there.
+const PAYMENTS: [(&str, usize); 22] = [
+    ("payment_id", 10),
+    ("opened_at_ms", 0),
+    ("opened_at_utc", 19),
+    ("network", 0),
+    ("asset", 0),
+    ("payer", 11),
+    ("payee", 11),
+    ("nonce", 0),
+    ("amount_atomic", 0),
+    ("amount", 16),
+    ("asset_name", 10),
+    ("route", 0),
+    ("settlement", 10),
+    ("state", 9),
+    ("reason", 18),
+    ("chain_tx", 11),
+    ("settled_block", 13),
+    ("valid_before_s", 0),
+    ("answer", 0),
+    ("refund_due", 10),
+    ("late", 5),
+    ("exposed_micros", 0),
+];
+
+/// The columns of entries.
+const ENTRIES: [(&str, usize); 13] = [
+    ("entry_id", 8),
+    ("at_ms", 0),
+    ("at_utc", 19),
+    ("kind", 11),
+    ("payment_id", 10),
+    ("chain_tx", 11),
+    ("account", 23),
+    ("side", 6),
+    ("network", 0),
+    ("asset", 0),
+    ("asset_name", 10),
+    ("amount_atomic", 0),
+    ("amount", 22),
+];
+
+/// Prints the rows.
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    let config = args.common.load()?;
+    let journal = open(&config)?;
+    let assets = Assets::new(&config);
+    let columns: &[(&str, usize)] = match args.what {
+        What::Payments => &PAYMENTS,
+        What::Entries => &ENTRIES,
+    };
+    let out = io::BufWriter::new(io::stdout().lock());
+    let mut rows = Rows { out, format: args.common.format, columns, written: 0 };
+    rows.begin()?;
+    match args.what {
+        What::Payments => payments(&journal, &assets, args, &mut rows)?,
+        What::Entries => entries(&journal, &assets, args, &mut rows)?,
+    }
+    Ok(rows.end()?)
+}
+
+fn payments<W: Write>(
+    journal: &Ledger,
+    assets: &Assets,
+    args: &ExportArgs,
+    rows: &mut Rows<'_, W>,
+) -> anyhow::Result<()> {
+    let mut last = 0;
+    loop {
+        let page = journal.payments(last)?;
+        let Some(end) = page.last() else { return Ok(()) };
+        last = end.turn;
+        for payment in page.iter().filter(|payment| (args.from..args.to).contains(&payment.record.hold.opened_at_ms)) {
+            rows.row(payment_cells(payment, assets))?;
+        }
+    }
+}
+
+fn entries<W: Write>(
+    journal: &Ledger,
+    assets: &Assets,
+    args: &ExportArgs,
+    rows: &mut Rows<'_, W>,
+) -> anyhow::Result<()> {
+    let mut last = 0;
+    loop {
+        let page = journal.entries(last)?;
+        let Some(end) = page.last() else { return Ok(()) };
+        last = end.id;
+        for entry in page.iter().filter(|entry| (args.from..args.to).contains(&entry.at_ms)) {
+            for line in &entry.lines {
+                rows.row(entry_cells(entry, line, assets))?;
+            }
+        }
+    }
+}
+
+fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
+    let record = &payment.record;
+    let (hold, authorization) = (&record.hold, &record.hold.authorization);
+    let (asset, atomic) = (authorization.key.asset, authorization.amount_atomic);
+    let reason = match record.state {
+        State::Released(reason) => words(reason),
+        State::Burnt(reason) => words(reason),
+        State::Lost(reason) => words(reason),
+        State::Open | State::Answered | State::Submitted(_) | State::Posted(_) => String::new(),
+    };
+    let block = if let State::Posted(settled) = record.state { Value::from(settled.block) } else { Value::Null };
+    vec![
+        hold.id.to_string().into(),
+        hold.opened_at_ms.into(),
+        utc(hold.opened_at_ms).into(),
+        asset.network.to_string().into(),
+        asset.address.to_string().into(),
+        authorization.key.payer.to_string().into(),
+        authorization.payee.to_string().into(),
+        authorization.key.nonce.to_string().into(),
+        atomic.to_string().into(),
+        assets.plain(atomic, asset).into(),
+        assets.name(asset).into(),
+        hold.route.clone().into(),
+        rail_word(hold.rail).into(),
+        state_word(record.state).into(),
+        reason.replace(' ', "_").into(),
+        payment.chain_tx.map(|hash| hash.to_string()).into(),
+        block,
+        authorization.valid_before_s.into(),
+        words(record.answer).into(),
+        record.refund_due.into(),
+        record.late.into(),
+        payment.exposed_micros.into(),
+    ]
+}
+
+fn entry_cells(entry: &EntryRow, line: &LineRow, assets: &Assets) -> Vec<Value> {
+    let (payment, chain_tx) = match entry.about {
+        About::Hold(id) => (Some(id.to_string()), None),
+        About::ChainTx(hash) => (None, Some(hash.to_string())),
+    };
+    let amount = Amount::new(line.amount_atomic, line.asset);
+    vec![
+        entry.id.into(),
+        entry.at_ms.into(),
+        utc(entry.at_ms).into(),
+        entry.kind.clone().into(),
+        payment.into(),
+        chain_tx.into(),
+        line.account.clone().into(),
+        if line.side == Side::Debit { "debit" } else { "credit" }.into(),
+        line.asset.network.to_string().into(),
+        line.asset.address.to_string().into(),
+        assets.name(line.asset).into(),
+        amount.atomic.to_string().into(),
+        assets.plain(amount.atomic, line.asset).into(),
+    ]
+}
+
+/// Writes rows as they come.
+struct Rows<'a, W> {
+    out: W,
+    format: Format,
+    columns: &'a [(&'a str, usize)],
+    written: u64,
+}
+
+impl<W: Write> Rows<'_, W> {
+    fn begin(&mut self) -> io::Result<()> {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        match self.format {
+            Format::Csv => csv(&mut self.out, &names),
+            Format::Json => self.out.write_all(b"["),
+            Format::Table => {
+                let names: Vec<String> = names.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
+                self.line(&names)
+            }
+        }
+    }
+
+    fn row(&mut self, cells: Vec<Value>) -> io::Result<()> {
+        let text = |cell: &Value| match cell {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match self.format {
+            Format::Csv => csv(&mut self.out, &cells.iter().map(text).collect::<Vec<_>>())?,
+            Format::Json => {
+                let names = self.columns.iter().map(|(name, _)| (*name).to_owned());
+                let row = Value::Object(names.zip(cells).collect::<Map<_, _>>());
+                write!(self.out, "{}\n{row}", if self.written == 0 { "" } else { "," })?;
+            }
+            Format::Table => self.line(&cells.iter().map(|cell| short(&text(cell))).collect::<Vec<_>>())?,
+        }
+        self.written += 1;
+        Ok(())
+    }
+
+    /// A line of a table whose widths are known beforehand: nobody has all rows at once.
+    fn line(&mut self, cells: &[String]) -> io::Result<()> {
+        let mut line = String::new();
+        for (cell, (name, width)) in cells.iter().zip(self.columns).filter(|(_, (_, width))| *width > 0) {
+            let width = *width;
+            let right = matches!(*name, "amount" | "settled_block" | "entry_id");
+            let cell = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            line.push_str(&cell);
+            line.push_str("  ");
+        }
+        writeln!(self.out, "{}", line.trim_end())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.format == Format::Json {
+            self.out.write_all(b"\n]\n")?;
+        }
+        self.out.flush()
+    }
+}

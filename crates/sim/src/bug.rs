@@ -1,0 +1,39 @@
+//! Planted bugs: each is one sentence of the invariants broken, at a port. The auditor must find every one.
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The journal lets every claim win.
+    NoReservation,
+    /// A settlement that is not known in time is reported as refused.
+    TimeoutIsFailure,
+    /// The journal says that a chain_tx is marked before it is.
+    NoMark,
+    /// The journal never knows a claim when it is asked before the checks.
+    NoRecall,
+    /// Exposure is read before the step that claims.
+    EarlyExposure,
+    /// A stored answer is given to whoever shows the credential, with any secret.
+    NoSecret,
+    /// A submitted hold is let go when its settlement is late.
+    ReleaseOfSubmitted,
+    /// A hold expires while its run goes on.
+    ExpiryUnderRun,
+    /// A new sequence is given at start before the old chain_txs are sent again, and the journal does not look at sequences.
+    NewSequenceFirst,
+}
+
+impl Bug {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::NoReservation,
+        Self::TimeoutIsFailure,
+        Self::NoMark,
+        Self::NoRecall,
+        Self::EarlyExposure,
+        Self::NoSecret,
+        Self::ReleaseOfSubmitted,
+        Self::ExpiryUnderRun,
+        Self::NewSequenceFirst,
+    ];
+}

@@ -1,0 +1,221 @@
+//! Everything outside of the process, and what a run of a seed shares.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use alloy_primitives::B256;
+use facilitator::engine::ChainTx;
+use ledger::{BurnReason, HoldId, Record, State};
+use protocol::Network;
+
+use crate::Figures;
+use crate::audit::{Audit, PlainHold};
+use crate::bug::Bug;
+use crate::chain::abi::TransferWith;
+use crate::chain::{Chain, Deed};
+use crate::chance::Chance;
+use crate::disk::{Disk, Signed};
+use crate::executor::{Executor, Owner};
+use crate::front::Gate;
+use crate::plan::{Moment, Plan};
+
+/// When every seed begins.
+pub(crate) const BEGIN_S: u64 = 1_800_000_000;
+
+pub(crate) struct World {
+    pub(crate) exec: Executor,
+    pub(crate) chance: RefCell<Chance>,
+    pub(crate) plan: Plan,
+    pub(crate) chain: RefCell<Chain>,
+    pub(crate) disk: RefCell<Disk>,
+    pub(crate) audit: RefCell<Audit>,
+    pub(crate) bug: Option<Bug>,
+    /// No more faults: the world comes to rest.
+    pub(crate) quiet: Cell<bool>,
+    /// The run of the process that lives, and whether it serves.
+    owner: Cell<Owner>,
+    gate: RefCell<Option<Rc<Gate>>>,
+    /// The newest block that the node has shown, where it does not go back.
+    pub(crate) shown: Cell<u64>,
+    /// At which moment the process is to die, and how many polls later.
+    pub(crate) armed: Cell<Option<(Moment, u64)>>,
+    given_up: RefCell<BTreeSet<HoldId>>,
+    figures: RefCell<Figures>,
+    trace: Option<RefCell<Vec<String>>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan, bug: Option<Bug>, trace: bool) -> Rc<Self> {
+        let now_ms = BEGIN_S * 1_000;
+        let mut chain = Chain::new(plan.token(), crate::plan::lane_address(), plan.balances(), BEGIN_S);
+        plan.payments.iter().for_each(|payment| payment.register(&mut chain));
+        for (_, deed) in &plan.deeds {
+            if let Deed::Land { data, .. } = deed {
+                chain.signed.insert(data.digest_key(), (data.v, data.r, data.s));
+            }
+        }
+        let disk = Disk::new(bug, plan.answers_max);
+        let audit = Audit::new(plan.audit_terms());
+        Rc::new(Self {
+            exec: Executor::new(now_ms, Chance::new(seed ^ 0xe0ec)),
+            chance: RefCell::new(Chance::new(seed ^ 0x3a17)),
+            plan,
+            chain: RefCell::new(chain),
+            disk: RefCell::new(disk),
+            audit: RefCell::new(audit),
+            bug,
+            quiet: Cell::new(false),
+            owner: Cell::new(Owner(1)),
+            gate: RefCell::new(None),
+            shown: Cell::new(0),
+            armed: Cell::new(None),
+            given_up: RefCell::default(),
+            figures: RefCell::default(),
+            trace: trace.then(RefCell::default),
+        })
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        Network::BASE_SEPOLIA
+    }
+
+    /// Milliseconds since the seed began.
+    pub(crate) fn age_ms(&self) -> u64 {
+        self.exec.now_ms() - BEGIN_S * 1_000
+    }
+
+    /// Notes what happens, if anybody reads it.
+    pub(crate) fn say(&self, words: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            let age_ms = self.age_ms();
+            trace.borrow_mut().push(format!("{:>3}.{:03} {}", age_ms / 1_000, age_ms % 1_000, words()));
+        }
+    }
+
+    pub(crate) fn take_trace(&self) -> Vec<String> {
+        self.trace.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Figures)) {
+        count(&mut self.figures.borrow_mut());
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.figures.borrow().clone()
+    }
+
+    /// Whether a fault strikes now.
+    pub(crate) fn strikes(&self, per_mille: u64) -> bool {
+        !self.quiet.get() && self.chance.borrow_mut().per_mille(per_mille)
+    }
+
+    /// Waits at least one turn, and some time while things happen.
+    pub(crate) async fn delay(&self, max_ms: u64) {
+        let ms = if self.quiet.get() { 0 } else { self.chance.borrow_mut().between(0, max_ms) };
+        if ms == 0 {
+            self.exec.pause().await;
+        } else {
+            self.exec.sleep(ms).await;
+        }
+    }
+
+    fn within(&self, windows: &[(u64, u64)]) -> bool {
+        let age_ms = self.age_ms();
+        !self.quiet.get() && windows.iter().any(|(from, to)| (*from..*to).contains(&age_ms))
+    }
+
+    pub(crate) fn disk_is_away(&self) -> bool {
+        self.within(&self.plan.disk_away)
+    }
+
+    pub(crate) fn node_is_away(&self) -> bool {
+        self.within(&self.plan.node_away)
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner.get()
+    }
+
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        self.owner.set(owner);
+        self.gate.take();
+    }
+
+    /// The process serves from now on.
+    pub(crate) fn serve(&self, gate: Rc<Gate>) {
+        *self.gate.borrow_mut() = Some(gate);
+    }
+
+    /// The front, if a process lives and serves.
+    pub(crate) fn gate(&self) -> Option<Rc<Gate>> {
+        self.gate.borrow().clone().filter(|gate| !self.exec.is_dead(gate.owner))
+    }
+
+    /// Whether the process has not taken up its lane yet.
+    pub(crate) fn starting(&self) -> bool {
+        self.gate.borrow().is_none()
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn end(&self) {
+        self.gate.take();
+        self.exec.clear();
+    }
+
+    /// After each commit the auditor looks at what is durable: which payments were given up since.
+    pub(crate) fn committed(&self) {
+        self.count(|figures| figures.commits += 1);
+        let (disk, chain) = (self.disk.borrow(), self.chain.borrow());
+        for record in &disk.records {
+            let refused = record.state == State::Burnt(BurnReason::SettlementRefused);
+            let given_up = refused || matches!(record.state, State::Lost(_));
+            if given_up && self.given_up.borrow_mut().insert(record.hold.id) {
+                let fair = self.could_fail(&chain, record);
+                self.audit.borrow_mut().gave_up(&PlainHold::of(record), fair);
+            }
+        }
+    }
+
+    /// Whether there was a block of late in which a payment neither would go through nor had. A node may be some blocks behind, and
+    /// the disk may have been slow to note what was read.
+    fn could_fail(&self, chain: &Chain, record: &Record) -> bool {
+        let authorization = &record.hold.authorization;
+        let call = TransferWith::of(authorization);
+        let blocks = usize::try_from(5 + 25_000 / self.plan.block_ms).unwrap_or(0);
+        let paid = chain.moved_by(call.from, call.nonce).filter(|moved| {
+            let known = moved.sender == call.from || moved.sender == chain.signer;
+            known && moved.block > record.hold.seen.number && moved.value == authorization.amount_atomic
+        });
+        chain.blocks.iter().rev().take(blocks).any(|block| {
+            let paid = paid.is_some_and(|paid| paid.block <= block.number);
+            !paid && !chain.would_go_through(&call, block)
+        })
+    }
+
+    /// Whether an earlier chain_tx for one of these holds may still land, at another sequence.
+    pub(crate) fn doubles(&self, chain_tx: &ChainTx) -> bool {
+        let mined = self.chain.borrow().latest().token.sequence;
+        let earlier = |signed: &&Signed| {
+            let ChainTx { sequence, holds, .. } = &signed.chain_tx;
+            let other = *sequence >= mined && *sequence != chain_tx.sequence;
+            other && holds.iter().any(|hold| chain_tx.holds.contains(hold))
+        };
+        self.disk.borrow().chain_txs.iter().any(|signed| earlier(&signed))
+    }
+
+    /// Kills the process soon, if it is planned for this moment.
+    pub(crate) fn reaches(&self, moment: Moment) {
+        if let Some((armed, polls)) = self.armed.get().filter(|(armed, _)| *armed == moment) {
+            self.armed.set(None);
+            self.say(|| format!("the process will die soon after {armed:?}"));
+            self.exec.doom(self.owner(), polls);
+        }
+    }
+}
+
+/// The end of a hash, for a trace.
+pub(crate) fn short(hash: B256) -> String {
+    let tail: Vec<String> = hash.iter().rev().take(3).rev().map(|byte| format!("{byte:02x}")).collect();
+    tail.concat()
+}

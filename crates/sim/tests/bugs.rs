@@ -1,0 +1,45 @@
+//! Every planted bug is found, soon, and for what it is.
+
+use sim::{Bug, run};
+
+/// Within how many seeds.
+const SEEDS: u64 = 200;
+
+/// A word of the sentence that each bug must break first.
+const WORDS: [(Bug, &str); 9] = [
+    (Bug::NoReservation, "two runs at a time"),
+    (Bug::TimeoutIsFailure, "charged for a call that was let go or burnt"),
+    (Bug::NoMark, "not in the journal"),
+    (Bug::NoRecall, "asked to pay again"),
+    (Bug::EarlyExposure, "above its caps"),
+    (Bug::NoSecret, "without the secret"),
+    (Bug::ReleaseOfSubmitted, "another run after one that was not free"),
+    (Bug::ExpiryUnderRun, "two runs at a time"),
+    (Bug::NewSequenceFirst, "a sequence is given before"),
+];
+
+#[test]
+fn every_planted_bug_is_caught() {
+    let mut report = String::new();
+    let mut missed = Vec::new();
+    assert_eq!(WORDS.map(|(bug, _)| bug), Bug::ALL);
+    for (bug, word) in WORDS {
+        let breaks =
+            |seed| run(seed, Some(bug), false).1.filter(|failure| failure.broken.iter().any(|it| it.contains(word)));
+        match (0..SEEDS).find_map(breaks) {
+            Some(failure) => report += &format!("{bug:?}: seed {}: {}\n", failure.seed, failure.broken.join("; ")),
+            None => missed.push(bug),
+        }
+    }
+    // Shown with `--nocapture`.
+    eprint!("{report}");
+    assert!(missed.is_empty(), "not caught within {SEEDS} seeds: {missed:?}");
+}
+
+#[test]
+fn a_seed_tells_everything() {
+    for seed in 0..20 {
+        let (first, second) = (run(seed, None, true), run(seed, None, true));
+        assert_eq!((first.0, first.2), (second.0, second.2), "seed {seed}");
+    }
+}

@@ -44,11 +44,11 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         if let Some(opened) = self.recall(snapshot, call, &credential, key).await {
             return opened;
         }
-        let admitted = match verified {
+        let mut admitted = match verified {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(Some(refusal)),
         };
-        let depth = match self.depth(snapshot, &admitted).await {
+        let depth = match self.trust(snapshot, &mut admitted).await {
             Ok(depth) => depth,
             Err(fault) => return Opened::Fault(fault),
         };
@@ -233,13 +233,18 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         snapshot.earlier(call, now_ms).find_map(|earlier| admit(earlier).ok()).map_or(admitted, Ok)
     }
 
-    /// Who has paid before, and always could, may be served without a look at the chain, if the operator says so.
-    async fn depth(&self, snapshot: &Snapshot, admitted: &Admitted<'_>) -> Result<Depth, Fault> {
-        if !snapshot.verify_local || admitted.rail != Rail::Tab {
+    /// Whoever failed to pay for a call that was served goes on the tab no more. Who has paid before, and never failed to, may be
+    /// served without a look at the chain, if the operator says so.
+    async fn trust(&self, snapshot: &Snapshot, admitted: &mut Admitted<'_>) -> Result<Depth, Fault> {
+        if admitted.rail == Rail::Direct {
             return Ok(Depth::Chain);
         }
         let standing = self.journal.standing(admitted.proven.authorization().key.payer).await?;
-        Ok(if standing.settled && !standing.risky { Depth::Local } else { Depth::Chain })
+        if standing.risky {
+            admitted.rail = Rail::Direct;
+        }
+        let local = snapshot.verify_local && standing.settled && !standing.risky;
+        Ok(if local { Depth::Local } else { Depth::Chain })
     }
 }
 

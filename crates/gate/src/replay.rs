@@ -128,6 +128,8 @@ pub const fn money_of(record: &Record) -> MoneyState {
     match record.state {
         _ if record.late => MoneyState::Moved,
         State::Open | State::Answered => MoneyState::Held,
+        // Nobody waits for it: until it is posted, it is held.
+        State::Submitted(_) if matches!(record.hold.rail, Rail::Tab) => MoneyState::Held,
         State::Submitted(_) => MoneyState::Unknown,
         State::Posted(_) => MoneyState::Moved,
         State::Released(_) | State::Burnt(_) | State::Lost(_) => MoneyState::Untouched,

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, anyhow, bail};
-use facilitator::engine::{self, BlockAt, Engine, Head, Lane, Live, Node, Pace, Submitter, TabTerms};
+use facilitator::engine::{
+    self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Submitter, TabTerms,
+};
 use facilitator::rpc::HttpNode;
-use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
+use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement, Snapshot};
 use ledger::Hold;
 use protocol::{Key, MoneyState, Network, Proven, Signer};
 use store::Store;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::{NetworkConfig, TabConfig};
@@ -47,6 +50,8 @@ pub(crate) struct ChainLink {
     live: Live,
     head: Head,
     tab: TabTerms,
+    /// Whose caps are the tab's.
+    snapshot: watch::Receiver<Arc<Snapshot>>,
 }
 
 /// A group of holds on its way to the lane, and where the answer goes.
@@ -138,6 +143,7 @@ impl ChainLink {
     pub(crate) async fn start(
         config: &NetworkConfig,
         tab: &TabConfig,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
         key: &Key,
         store: &Store,
         lifeline: &Lifeline,
@@ -164,22 +170,27 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab };
+        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, snapshot };
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
     }
 
-    /// Submits everything that is on the tab, and waits for no receipt.
-    pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<usize> {
+    /// Submits everything that is on the tab, and waits for no receipt. Says how many payments were moved, and how many are left.
+    pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
         let journal = store.handle()?;
         let mut all = 0;
         loop {
-            let moved = self.engine().settle_tab(&journal, self.network, &self.tab, now_ms(), true).await?;
+            let moved = self.engine().settle_tab(&journal, self.network, &self.terms(), now_ms(), true).await?;
             all += moved;
             if moved == 0 {
-                return Ok(all);
+                return Ok((all, journal.due(self.network).await?.len()));
             }
         }
+    }
+
+    /// When the tab is settled, with the caps of now.
+    fn terms(&self) -> TabTerms {
+        TabTerms { caps: self.snapshot.borrow().caps, ..self.tab }
     }
 
     fn start_reconciler(&self, store: Store, lifeline: &Lifeline) -> anyhow::Result<()> {
@@ -210,7 +221,7 @@ impl ChainLink {
 
     async fn collect(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
         loop {
-            match engine.settle_tab(journal, self.network, &self.tab, now_ms(), false).await {
+            match engine.settle_tab(journal, self.network, &self.terms(), now_ms(), false).await {
                 Ok(0) => {}
                 Ok(moved) => info!(network = %self.network, payments = moved, "settling the tab"),
                 Err(fault) => error!(network = %self.network, %fault, "the tab was not settled; it will be"),

@@ -11,6 +11,7 @@ use gate::Flow;
 use protocol::{Key, Network};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
 use store::Store;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
@@ -79,19 +80,21 @@ pub(crate) fn serve(
         bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
     }
     let (lifeline, mut ended) = Lifeline::new();
-    let links = runtime.block_on(start_chains(&config, &store, &lifeline))?;
+    let mut reload = Reload::new(path, config.clone());
+    // From here on a signal is heard, however long the start takes.
+    let signals = runtime.block_on(async { Signals::new() })?;
+    let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
     let sealer = match settlement_key(&config)? {
         Some(key) => Some(Sealer::new(store.handle()?, key)),
         None => None,
     };
     let (stop, stopped) = watch::channel(false);
-    let reload = Reload::new(path, config.clone());
     let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
     info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
     listens(address)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            told = told_to_stop(reload) => told,
+            () = signals.end(|| reload.reload()) => Ok(()),
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
@@ -123,8 +126,8 @@ async fn keep_sealing(sealer: Option<&Sealer>) {
 async fn settle_tabs(links: &[ChainLink], store: &Store) {
     for link in links {
         match tokio::time::timeout(STOP_WAIT, link.settle_tab(store)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(payments)) => info!(payments, "the tab was submitted"),
+            Ok(Ok((payments, 0))) => info!(payments, "the tab was submitted"),
+            Ok(Ok((_, left))) => warn!(left, "stopped with payments on the tab: they are settled after the next start"),
             Ok(Err(_)) | Err(_) => warn!("stopped with payments on the tab: they are settled after the next start"),
         }
     }
@@ -151,6 +154,7 @@ fn start_workers(
     let others = (1..cores).map(|_| proxy::bind(address));
     let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
     let mut workers = Vec::new();
+    let (serving, served) = std::sync::mpsc::channel();
     for listener in listeners {
         let worker = Worker {
             listener,
@@ -161,8 +165,14 @@ fn start_workers(
             tls: tls.clone(),
             front: front.clone(),
             stopped: stopped.clone(),
+            serving: serving.clone(),
         };
         workers.push(lifeline.spawn("worker", move || worker.run())?);
+    }
+    // Whoever is told that it listens can rely on every worker.
+    drop(serving);
+    for _ in &workers {
+        served.recv().map_err(|_| anyhow!("a worker could not start; see the log"))?;
     }
     Ok((address, workers))
 }
@@ -217,6 +227,8 @@ struct Worker {
     tls: Option<proxy::TlsConfig>,
     front: Shared,
     stopped: watch::Receiver<bool>,
+    /// Told when it is about to serve.
+    serving: std::sync::mpsc::Sender<()>,
 }
 
 impl Worker {
@@ -235,6 +247,7 @@ impl Worker {
             Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone())
         });
         local.spawn_local(host::work(flow, work));
+        self.serving.send(()).ok();
         let service = move |request, peer| front.clone().call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -268,34 +281,45 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     Ok(Some(key))
 }
 
-async fn start_chains(config: &Config, store: &Store, lifeline: &Lifeline) -> anyhow::Result<Vec<ChainLink>> {
+async fn start_chains(
+    config: &Config,
+    store: &Store,
+    lifeline: &Lifeline,
+    reload: &Reload,
+) -> anyhow::Result<Vec<ChainLink>> {
     let Some(key) = settlement_key(config)? else { return Ok(Vec::new()) };
     let mut links = Vec::new();
     for network in &config.networks {
-        links.push(ChainLink::start(network, &config.tab, &key, store, lifeline).await?);
+        links.push(ChainLink::start(network, &config.tab, reload.snapshots(), &key, store, lifeline).await?);
     }
     Ok(links)
 }
 
-/// Waits until the process is told to end.
-pub(crate) async fn told_to_end() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-    }
+/// What the process is told from outside.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
-/// Reads the configuration again when it is told to, until it is told to stop.
-async fn told_to_stop(mut reload: Reload) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut end = std::pin::pin!(told_to_end());
-    loop {
-        tokio::select! {
-            ended = &mut end => return ended,
-            _ = hangup.recv() => reload.reload(),
+impl Signals {
+    /// Listens from now on. Inside a runtime only.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the process is told to end. Meanwhile, whenever it is told to read its configuration again, `reload` does.
+    pub(crate) async fn end(mut self, mut reload: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(),
+            }
         }
     }
 }

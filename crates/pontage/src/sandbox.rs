@@ -75,7 +75,10 @@ pub(crate) fn devnet(args: &DevnetArgs) -> anyhow::Result<()> {
     let chain = Devnet::start(options).with_context(|| format!("--listen {}", args.listen))?;
     say(&format!("Listening on {}", chain.address()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::told_to_end())
+    runtime.block_on(async {
+        run::Signals::new()?.end(|| {}).await;
+        Ok(())
+    })
 }
 
 /// Everything that runs.

@@ -1,14 +1,18 @@
 //! What the threads of one process share: which holds a settlement is working on, so that the reconciler leaves them alone, and
 //! the newest block that one of them has read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ledger::{BlockRef, HoldId};
 
 /// A set of holds, shared by every thread of the process.
 #[derive(Clone, Debug, Default)]
-pub struct Live(Arc<Mutex<BTreeSet<HoldId>>>);
+pub struct Live {
+    working: Arc<Mutex<BTreeSet<HoldId>>>,
+    /// Until when, in milliseconds since 1970.
+    resting: Arc<Mutex<BTreeMap<HoldId, u64>>>,
+}
 
 /// Keeps a hold in the set until it is dropped.
 #[derive(Debug)]
@@ -20,14 +24,29 @@ pub(super) struct Stay {
 impl Live {
     /// Enters a hold. `None` when someone else is working on it.
     pub(super) fn enter(&self, hold: HoldId) -> Option<Stay> {
-        let entered = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hold);
+        let entered = self.working.lock().unwrap_or_else(PoisonError::into_inner).insert(hold);
         entered.then(|| Stay { live: self.clone(), hold })
+    }
+}
+
+impl Live {
+    /// Leaves a hold of which nothing can be said now alone until `until_ms`, so that it does not hurry the others on the tab.
+    pub(super) fn rest(&self, hold: HoldId, now_ms: u64, until_ms: u64) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.retain(|_, until_ms| now_ms < *until_ms);
+        resting.insert(hold, until_ms);
+    }
+
+    /// Whether a hold is left alone.
+    pub(super) fn rests(&self, hold: HoldId, now_ms: u64) -> bool {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.get(&hold).is_some_and(|until_ms| now_ms < *until_ms)
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.live.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hold);
+        self.live.working.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hold);
     }
 }
 

@@ -13,6 +13,9 @@ use super::token::moved;
 
 /// Behind how many blocks a block is taken as final, where something is ended for good. (Per network later.)
 const FINALITY_BLOCKS: u64 = 12;
+/// How long before the end of its validity a payment on the tab is charged, though its answer is still being given out: later it
+/// would be worth nothing, and a caller can take an answer drop by drop.
+const GIVEN_OUT_S: u64 = 30;
 
 /// A chain_tx that was signed for a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +130,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
     pub async fn reconcile<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
         let mut resolved = 0usize;
-        let Ok(final_time_s) = self.final_time_s().await else { return Ok(0) };
+        let Ok(times) = self.times().await else { return Ok(0) };
         let Ok(mined) = self.node.sequence(self.signer).await else { return Ok(0) };
         let mut receipts = Receipts::new();
         let mut after = None;
@@ -137,7 +140,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             after = Some(last.record.hold.id);
             let (mut steps, mut again) = (Vec::new(), Vec::new());
             for unfinished in page {
-                match self.resolve(&unfinished, final_time_s, mined, &mut receipts).await {
+                match self.resolve(&unfinished, times, mined, &mut receipts).await {
                     Ok(Next::Step(step)) => steps.push((unfinished.record.hold.id, step)),
                     Ok(Next::Again) => again.push(unfinished.record.hold),
                     Ok(Next::Wait) | Err(NodeFault) => {}
@@ -147,7 +150,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             resolved = resolved.saturating_add(steps.len());
             journal.advance_all(steps).await?;
         }
-        resolved = resolved.saturating_add(self.watch(journal, network, final_time_s).await?);
+        resolved = resolved.saturating_add(self.watch(journal, network, times.final_s).await?);
         self.count_gas(journal, network, mined).await?;
         Ok(resolved)
     }
@@ -181,20 +184,21 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if mined.is_empty() { Ok(()) } else { journal.mined(mined).await }
     }
 
-    /// The time of the newest block that is final; 0 while the chain is younger than that.
-    pub(super) async fn final_time_s(&self) -> Result<u64, NodeFault> {
+    /// What the chain's clock says.
+    pub(super) async fn times(&self) -> Result<Times, NodeFault> {
         let latest = self.node.block(BlockAt::Latest).await?;
         self.head.set(BlockRef { number: latest.number, hash: latest.hash });
-        match latest.number.checked_sub(FINALITY_BLOCKS) {
-            Some(number) => Ok(self.node.block(BlockAt::Number(number)).await?.time_s),
-            None => Ok(0),
-        }
+        let final_s = match latest.number.checked_sub(FINALITY_BLOCKS) {
+            Some(number) => self.node.block(BlockAt::Number(number)).await?.time_s,
+            None => 0,
+        };
+        Ok(Times { latest_s: latest.time_s, final_s })
     }
 
     async fn resolve(
         &self,
         unfinished: &Unfinished,
-        final_time_s: u64,
+        times: Times,
         mined: u64,
         receipts: &mut Receipts,
     ) -> Result<Next, NodeFault> {
@@ -210,7 +214,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
             // Nothing was submitted and there is nothing to be paid for.
             (State::Open, AnswerState::Lost) => return Ok(Next::Step(Step::Burn(BurnReason::Interrupted))),
-            // Its permit lives, or its answer is being given out or stored.
+            (State::Answered, AnswerState::Live) => {
+                let ends = times.latest_s.saturating_add(GIVEN_OUT_S) >= hold.authorization.valid_before_s;
+                return Ok(if ends { Next::Step(Step::Deliver) } else { Next::Wait });
+            }
+            // Its permit lives, or its answer is being stored.
             (State::Open, AnswerState::Live | AnswerState::Pending | AnswerState::Delivered)
             | (State::Answered | State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_), _) => {
                 return Ok(Next::Wait);
@@ -232,7 +240,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         // authorization's nonce makes a further one safe.
         // What a stranger landed has no chain_tx of ours, and a reorg may take his back.
         let dead = bids.iter().all(|bid| bid.sequence < mined);
-        let expired = final_time_s > hold.authorization.valid_before_s;
+        let expired = times.final_s > hold.authorization.valid_before_s;
         // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
         if hold.rail == Rail::Tab && !dead && !expired {
             return Ok(Next::Wait);
@@ -257,6 +265,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         read.insert(chain_tx, receipt.clone());
         Ok(receipt)
     }
+}
+
+/// Times of blocks, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Of the newest.
+    latest_s: u64,
+    /// Of the newest that is final; 0 while the chain is younger than that.
+    pub(super) final_s: u64,
 }
 
 /// What a look at an unfinished hold comes to.

@@ -11,6 +11,9 @@ use super::reconcile::{BooksJournal, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, too_early};
 use super::token::batch_results;
 
+/// How long a payment of which nothing can be said now is left alone.
+const REST_MS: u64 = 30_000;
+
 /// When the tab is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TabTerms {
@@ -67,6 +70,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         all: bool,
     ) -> Result<usize, Fault> {
         let mut due = journal.due(network).await?;
+        due.retain(|record| all || !self.live.rests(record.hold.id, now_ms));
         if !all {
             due.truncate(terms.ready(&due, now_ms));
         }
@@ -74,6 +78,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let holds: Vec<Hold> = due.into_iter().map(|record| record.hold).collect();
         for group in holds.chunks(terms.batch_max.max(1)) {
             let Ok(sent) = self.send_together(group).await else { return Ok(moved) };
+            for hold in &sent.unclear {
+                self.live.rest(*hold, now_ms, now_ms.saturating_add(REST_MS));
+            }
             moved = moved.saturating_add(sent.submitted).saturating_add(sent.steps.len());
             if !sent.steps.is_empty() {
                 journal.advance_all(sent.steps).await?;
@@ -111,7 +118,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             bad = bad.into_iter().zip(passes).filter(|(_, passes)| !passes).map(|(hold, _)| hold).collect();
         }
         for hold in bad {
-            sent.steps.extend(self.judge_failed(&hold).await.map(|step| (hold.id, step)));
+            match self.judge_failed(&hold).await {
+                Some(step) => sent.steps.push((hold.id, step)),
+                None => sent.unclear.push(hold.id),
+            }
         }
         let good: Vec<Hold> = good.into_iter().map(|(hold, _)| hold).collect();
         let groups: Vec<&[Hold]> = if together { vec![&good] } else { good.chunks(1).collect() };
@@ -145,13 +155,13 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         match self.after_revert(hold, None).await {
             Settlement::Unknown { chain_tx: Some(foreign) } => Some(Step::Submit(foreign)),
             Settlement::Unknown { chain_tx: None } => {
-                let expired = self.final_time_s().await.ok()? > hold.authorization.valid_before_s;
+                let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
                 let unlogged = matches!(self.landed(hold).await.ok()?, Landed::Unlogged);
                 (expired && unlogged).then_some(Step::Refuse(LossReason::Gone))
             }
             // The token refuses what is over. That is not the payer's doing, nor the last word before a final block says so.
             Settlement::Refused(Refusal::SimulationFailed) if block.time_s >= hold.authorization.valid_before_s => {
-                let expired = self.final_time_s().await.ok()? > hold.authorization.valid_before_s;
+                let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
                 expired.then_some(Step::Expire)
             }
             settlement @ (Settlement::Settled(_) | Settlement::Refused(_)) => verdict(settlement),
@@ -174,4 +184,6 @@ struct Sent {
     submitted: usize,
     /// What became of members that cannot be.
     steps: Vec<(HoldId, Step)>,
+    /// Members of which nothing can be said now.
+    unclear: Vec<HoldId>,
 }

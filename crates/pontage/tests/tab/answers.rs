@@ -68,7 +68,7 @@ fn the_status_says_where_a_payment_stands() {
     assert_eq!(held.receipt()["extra"]["payment"], second.claim(&world).id);
     until("both are submitted", || world.books().holds("submitted") == 2);
     let status = first.status(&world);
-    assert_eq!(told(&status), words("submitted", "unknown"));
+    assert_eq!(told(&status), words("submitted", "held"));
     let chain_tx = status["transaction"].clone();
     assert_eq!(second.status(&world)["transaction"], chain_tx);
     world.chain.set_automine(true).unwrap();

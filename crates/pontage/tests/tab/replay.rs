@@ -61,7 +61,7 @@ fn without_the_secret_it_is_already_served() {
     let again = payment.get(&world, "/paid/ok");
     conflict(&again, "already_served", "held");
     assert_eq!(again.receipt(), receipt);
-    conflict(&payment.get(&world, "/paid/ok?other"), "authorization_conflict", "unknown");
+    conflict(&payment.get(&world, "/paid/ok?other"), "authorization_conflict", "held");
     world.chain.set_automine(true).unwrap();
     settled(&world);
     let again = payment.get(&world, "/paid/ok");

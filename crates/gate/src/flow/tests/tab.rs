@@ -37,7 +37,7 @@ fn a_call_from_its_claim_to_the_tab() {
     let header = payment().header();
     let opened = now(flow.open(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
     let Opened::Permit(mut permit) = opened else { panic!("{opened:?}") };
-    assert_eq!(world.calls(), "recall, check, reserve");
+    assert_eq!(world.calls(), "recall, standing, check, reserve");
     let hold = permit.hold().unwrap().clone();
     assert_eq!((hold.rail, hold.source, hold.exposure_micros), (Rail::Tab, SOURCE, MICROS));
     assert_eq!(world.only(), Record::new(hold.clone()));
@@ -325,20 +325,22 @@ fn what_is_not_valid_for_long_enough_to_wait_is_settled_at_once() {
     }
 }
 
-/// Whether the operator says so, the rail, how long it is valid, what became of earlier payments; the calls.
+/// Whether the operator says so, the rail, how long it is valid, what became of earlier payments; the calls, and the rail it is on.
 #[test]
 fn who_has_paid_before_may_be_served_without_a_look_at_the_chain() {
     let (asked, looked) = ("recall, check, reserve", "recall, standing, check, reserve");
     let trusted = "recall, standing, check nothing, reserve";
-    for (verify_local, rail, remaining_s, settled, risky, want) in [
-        (false, Rail::Tab, 60, true, false, asked),
-        (true, Rail::Direct, 60, true, false, asked),
+    for (verify_local, rail, remaining_s, settled, risky, want, won) in [
+        (false, Rail::Tab, 60, true, false, looked, Rail::Tab),
+        (true, Rail::Direct, 60, true, false, asked, Rail::Direct),
         // It will be settled at once.
-        (true, Rail::Tab, 40, true, false, asked),
-        (true, Rail::Tab, 60, false, false, looked),
-        (true, Rail::Tab, 60, false, true, looked),
-        (true, Rail::Tab, 60, true, true, looked),
-        (true, Rail::Tab, 60, true, false, trusted),
+        (true, Rail::Tab, 40, true, false, asked, Rail::Direct),
+        (true, Rail::Tab, 60, false, false, looked, Rail::Tab),
+        // Whoever failed to pay gets no more credit.
+        (false, Rail::Tab, 60, true, true, looked, Rail::Direct),
+        (true, Rail::Tab, 60, false, true, looked, Rail::Direct),
+        (true, Rail::Tab, 60, true, true, looked, Rail::Direct),
+        (true, Rail::Tab, 60, true, false, trusted, Rail::Tab),
     ] {
         let world = World::new();
         world.standing.set(Standing { settled, risky });
@@ -346,6 +348,7 @@ fn who_has_paid_before_may_be_served_without_a_look_at_the_chain() {
         let header = payment().with(|p| p.fields.valid_before = U256::from(NOW_S + remaining_s)).header();
         let got = open_word(&world, &snapshot, &call(URL, Presented::Header(header.as_bytes())));
         assert_eq!((got.as_str(), world.calls()), ("permit", format!("{want}, close NotSent")));
+        assert_eq!(world.only().hold.rail, won, "{verify_local} {rail:?} {remaining_s} {settled} {risky}");
     }
 }
 
@@ -472,7 +475,7 @@ fn where_the_money_of_a_conflict_is() {
     for (state, late, want) in [
         (State::Open, false, "held"),
         (State::Answered, false, "held"),
-        (SUBMITTED, false, "unknown"),
+        (SUBMITTED, false, "held"),
         (posted(), false, "moved"),
         (LOST, false, "untouched"),
         (LOST, true, "moved"),

@@ -1,4 +1,4 @@
-//! A local EVM chain for tests: anvil with a USDC planted where Base Sepolia has its own.
+//! A local EVM chain for tests, anvil or our own devnet, with a USDC planted where Base Sepolia has its own.
 //!
 //! The reference SDKs know chain 84532 and its USDC by heart, so they pay on this chain without being told of any
 //! custom network. Contract calls are written as selectors and 32-byte words; nothing here shares code with what it
@@ -21,7 +21,7 @@ pub const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 /// Multicall3, where every chain that has it has it.
 pub const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
 
-/// A key that everyone has. Anvil gives each of them 10 000 native coins at start.
+/// A key that everyone has. The chain gives each of them 10 000 native coins at start.
 #[derive(Debug, Clone, Copy)]
 pub struct TestKey {
     pub address: &'static str,
@@ -89,7 +89,7 @@ const RPC_LIMIT: Duration = Duration::from_secs(30);
 
 /// How a chain starts. The default is Base Sepolia's id with each transaction mined at once.
 #[derive(Debug, Clone)]
-pub struct AnvilOptions {
+pub struct ChainOptions {
     pub chain_id: u64,
     /// A block every so many seconds; `None` mines each transaction at once.
     pub block_time_s: Option<u64>,
@@ -99,7 +99,7 @@ pub struct AnvilOptions {
     pub devnet: Option<PathBuf>,
 }
 
-impl Default for AnvilOptions {
+impl Default for ChainOptions {
     fn default() -> Self {
         Self { chain_id: 84532, block_time_s: None, mining: true, devnet: None }
     }
@@ -116,14 +116,14 @@ pub struct TransferLog {
 }
 
 /// A running chain of its own, on loopback and a free port. It ends when this value is dropped.
-pub struct Anvil {
+pub struct Chain {
     child: Child,
     rpc_url: String,
     http: ureq::Agent,
     root: PathBuf,
 }
 
-impl Drop for Anvil {
+impl Drop for Chain {
     fn drop(&mut self) {
         // Both fail only when it has ended already, which is what we want.
         drop(self.child.kill());
@@ -131,9 +131,9 @@ impl Drop for Anvil {
     }
 }
 
-impl Anvil {
+impl Chain {
     /// Starts anvil from `peers/js`, installing the packages there when they are missing, or a devnet, and waits for its port.
-    pub fn start(root: &Path, options: &AnvilOptions) -> Result<Self> {
+    pub fn start(root: &Path, options: &ChainOptions) -> Result<Self> {
         let chain_id = options.chain_id.to_string();
         let program = options.devnet.clone().map_or_else(|| program(root), Ok)?;
         let mut command = Command::new(&program);

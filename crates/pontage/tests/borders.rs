@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use protocol::x402::Challenge;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use xtask::chain::{Anvil, AnvilOptions, USDC};
+use xtask::chain::{Chain, ChainOptions, USDC};
 
 use kit::{
     Answer, Gate, GateOptions, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, get, request, start_chain, until,
@@ -174,7 +174,7 @@ fn a_route_for_one_method_and_what_no_route_covers() {
     let routes = "  - { path: /one, method: GET, price: \"0.01\", settlement: direct }\n  - { path: /free/*, method: POST, free: true }\n";
     for (action, status, error) in [("block", 403, "forbidden"), ("passthrough", 200, "")] {
         let more = format!("default_action: {action}");
-        let world = World::with(AnvilOptions::default(), &GateOptions { routes, more, ..GateOptions::default() });
+        let world = World::with(ChainOptions::default(), &GateOptions { routes, more, ..GateOptions::default() });
         for (method, target) in [("POST", "/one"), ("GET", "/free/ok"), ("GET", "/other"), ("OPTIONS", "/one")] {
             let runs = world.origin.runs("");
             let answer = ask(&world, method, target, "content-length: 0\r\n");
@@ -507,7 +507,7 @@ fn no_start_without_a_signer() {
 
 #[test]
 fn no_start_against_what_the_chain_says() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_token().unwrap();
     let asset = |address: &str, name: &str, version: &str, decimals: u8| {
         let network = format!(
@@ -524,7 +524,7 @@ fn no_start_against_what_the_chain_says() {
         let said = refuses(&text, Some(SETTLER.secret));
         assert!(said.contains(&format!("networks.eip155:84532.{field}")), "{field}\n{said}");
     }
-    let other = start_chain(AnvilOptions { chain_id: 31337, ..AnvilOptions::default() });
+    let other = start_chain(ChainOptions { chain_id: 31337, ..ChainOptions::default() });
     let said = refuses(&config(other.rpc_url(), "", SIGNER), Some(SETTLER.secret));
     assert!(said.contains("networks.eip155:84532.rpc_urls[0]") && said.contains("eip155:31337"), "{said}");
 }
@@ -572,10 +572,10 @@ fn one_process_and_one_chain_for_a_journal() {
     world.gate.kill();
 
     // A fresh chain of the same id, whose first block differs: anvil stamps it with the second in which it starts.
-    let first = |chain: &Anvil| chain.rpc("eth_getBlockByNumber", json!(["0x0", false])).unwrap()["hash"].take();
+    let first = |chain: &Chain| chain.rpc("eth_getBlockByNumber", json!(["0x0", false])).unwrap()["hash"].take();
     let mut fresh = None;
     until("a chain with another first block", || {
-        let chain = start_chain(AnvilOptions::default());
+        let chain = start_chain(ChainOptions::default());
         let differs = first(&chain) != first(&world.chain);
         fresh = Some(chain);
         differs

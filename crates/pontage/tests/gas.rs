@@ -11,7 +11,7 @@ use std::thread;
 use kit::{Gate, GateOptions, Origin, PAYEE, Payer, get, root, start_chain, until};
 use protocol::{Key, Signer as _};
 use serde_json::json;
-use xtask::chain::{Anvil, AnvilOptions};
+use xtask::chain::{Chain, ChainOptions};
 use xtask::peers;
 
 /// Batches as large as these.
@@ -32,7 +32,7 @@ fn options(batch_max: usize) -> GateOptions {
 }
 
 /// Gas for each payment when `size` payments by `payers` payers go in one chain_tx.
-fn measure(chain: &Anvil, size: usize, payers: usize) -> u64 {
+fn measure(chain: &Chain, size: usize, payers: usize) -> u64 {
     let origin = Origin::start();
     let gate = Gate::start(chain.rpc_url(), &origin.url(), &options(size));
     let url = format!("{}/paid/ok", gate.url());
@@ -60,7 +60,7 @@ fn measure(chain: &Anvil, size: usize, payers: usize) -> u64 {
 
 #[test]
 fn a_payment_in_a_batch_costs_less_gas() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_fiat_token(&peers::fiat_token(&root()).unwrap()).unwrap();
     chain.plant_multicall().unwrap();
     for number in 0..100 {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use alloy_primitives::keccak256;
 use protocol::Offer;
 use serde_json::{Value, json};
-use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey, USDC};
+use xtask::chain::{Chain, ChainOptions, KEYS, TestKey, USDC};
 
 use kit::{Answer, Claim, FUNDS, GateOptions, PAYEE, PRICE, Payer, Raw, SETTLER, World, get, try_request, until};
 
@@ -91,7 +91,7 @@ fn pay(
 }
 
 /// The chain_txs that used an authorization, by its nonce.
-fn uses(chain: &Anvil) -> BTreeMap<String, Vec<String>> {
+fn uses(chain: &Chain) -> BTreeMap<String, Vec<String>> {
     let topic = keccak256("AuthorizationUsed(address,bytes32)").to_string();
     let filter = json!([{"address": USDC, "fromBlock": "0x0", "toBlock": "latest", "topics": [topic]}]);
     let logs = chain.rpc("eth_getLogs", filter).unwrap();
@@ -105,13 +105,13 @@ fn uses(chain: &Anvil) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn killed_at_random_moments_nothing_is_served_or_charged_twice_and_nothing_is_missing() {
-    killed(50, &AnvilOptions::default());
+    killed(50, &ChainOptions::default());
 }
 
 /// Most kills find settlements on their way: they are sent again, and reconciled.
 #[test]
 fn the_same_while_settlements_wait_for_their_block() {
-    killed(15, &AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() });
+    killed(15, &ChainOptions { block_time_s: Some(1), ..ChainOptions::default() });
 }
 
 /// One kill at three moments of a call: before its answer, within, and after.
@@ -158,7 +158,7 @@ fn what_runs_when_the_process_dies_is_not_charged_and_what_was_answered_is() {
     world.agree();
 }
 
-fn killed(kills: usize, chain: &AnvilOptions) {
+fn killed(kills: usize, chain: &ChainOptions) {
     // On the tab some go by age and some by number, so that kills find both.
     let options = GateOptions { tab: "settle_age_s: 1, batch_max: 8", ..GateOptions::uncapped() };
     let World { mut gate, origin, chain, payer } = World::with(chain.clone(), &options);

@@ -10,7 +10,7 @@ mod run;
 use kit::{FUNDS, GateOptions, PAYEE, PAYER, PRICE, Payer, World, cancel, get, land, move_all, try_request, until};
 use protocol::x402::Version;
 use run::{Books, copy, tamper};
-use xtask::chain::{AnvilOptions, USDC};
+use xtask::chain::{ChainOptions, USDC};
 
 /// A direct route and one on the tab, which waits until there are five or the gate stops.
 fn options() -> GateOptions {
@@ -47,7 +47,7 @@ struct Told {
 }
 
 fn told() -> Told {
-    let mut world = World::with(AnvilOptions::default(), &options());
+    let mut world = World::with(ChainOptions::default(), &options());
     buy(&world, "/paid/ok");
     let direct = buy(&world, "/paid/ok");
     for _ in 0..3 {
@@ -117,7 +117,7 @@ fn books_that_agree_and_losses_with_their_evidence() {
 #[test]
 fn while_a_gate_runs_everything_has_a_word() {
     let more = "tab: { settle_age_s: 600, batch_max: 50 }".to_owned();
-    let world = World::with(AnvilOptions::default(), &GateOptions { more, ..options() });
+    let world = World::with(ChainOptions::default(), &GateOptions { more, ..options() });
     buy(&world, "/paid/ok");
     let held = buy(&world, "/tab/ok");
     until("it is held", || world.books().holds("answered") == 1);
@@ -251,7 +251,7 @@ fn books_that_somebody_changed_are_found_out() {
 
 #[test]
 fn a_chain_that_cannot_be_read_is_said_to_be_so() {
-    let mut world = World::with(AnvilOptions::default(), &options());
+    let mut world = World::with(ChainOptions::default(), &options());
     buy(&world, "/paid/ok");
     until("the gas is booked", || run::unmined(&world.gate.journal()) == 0);
     assert!(world.gate.stop().success());
@@ -268,7 +268,7 @@ fn a_chain_that_cannot_be_read_is_said_to_be_so() {
     assert_eq!(books.run(&["audit", "--format", "json"]).json()["exit_code"], 2);
     assert_eq!(books.run(&["audit", "--offline"]).code, 0);
     // Another chain with the same id is none that this journal can be compared with.
-    let other = World::with(AnvilOptions::default(), &options());
+    let other = World::with(ChainOptions::default(), &options());
     run::set_node(&gate, other.chain.rpc_url());
     let audit = books.run(&["audit"]);
     assert_eq!(audit.code, 2, "{audit}");
@@ -279,7 +279,7 @@ fn a_chain_that_cannot_be_read_is_said_to_be_so() {
 
 #[test]
 fn a_gate_seals_when_it_starts_and_when_it_stops() {
-    let mut world = World::with(AnvilOptions::default(), &options());
+    let mut world = World::with(ChainOptions::default(), &options());
     buy(&world, "/paid/ok");
     until("the gas is booked", || run::unmined(&world.gate.journal()) == 0);
     world.gate.kill_and_restart();
@@ -310,7 +310,7 @@ fn forget(world: &World) {
 
 #[test]
 fn what_landed_while_no_gate_ran_is_a_difference_until_one_runs() {
-    let mut world = World::with(AnvilOptions::default(), &options());
+    let mut world = World::with(ChainOptions::default(), &options());
     buy(&world, "/paid/ok");
     until("the gas is booked", || run::unmined(&world.gate.journal()) == 0);
     world.chain.set_automine(false).unwrap();
@@ -337,7 +337,7 @@ fn what_landed_while_no_gate_ran_is_a_difference_until_one_runs() {
 
 #[test]
 fn what_is_owed_to_payers_is_listed_and_no_difference() {
-    let world = World::with(AnvilOptions::default(), &options());
+    let world = World::with(ChainOptions::default(), &options());
     buy(&world, "/paid/ok");
     // Cut off behind its head: paid for, and owed back.
     let (header, _) = world.payer.payment(&Payer::offer(&world.url("/paid/half")));

@@ -20,7 +20,7 @@ use protocol::Offer;
 use protocol::exact::Fields;
 use protocol::x402::Version;
 use rusqlite::Connection;
-use xtask::chain::{AnvilOptions, KEYS, USDC};
+use xtask::chain::{ChainOptions, KEYS, USDC};
 
 use kit::{
     Answer, FUNDS, Gate, GateOptions, Link, Origin, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, cancel, get, land,
@@ -145,6 +145,6 @@ fn pickup(answer: &Answer) -> String {
 }
 
 /// A chain on which a test says when a block comes.
-fn still() -> AnvilOptions {
-    AnvilOptions { mining: false, ..AnvilOptions::default() }
+fn still() -> ChainOptions {
+    ChainOptions { mining: false, ..ChainOptions::default() }
 }

@@ -11,7 +11,7 @@ use std::thread;
 
 use alloy_primitives::{U256, hex, uint};
 use protocol::x402::{Version, decode_header, encode_header};
-use xtask::chain::{AnvilOptions, KEYS, USDC};
+use xtask::chain::{ChainOptions, KEYS, USDC};
 use xtask::peers;
 
 use kit::{
@@ -172,7 +172,7 @@ fn one_credential_for_two_requests_pays_for_one() {
 /// A copy of the payment that was looked up before the first one was claimed, and read the chain after that one had settled.
 #[test]
 fn a_copy_that_reads_the_chain_late_is_not_told_to_pay_again() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_token().unwrap();
     chain.mint(PAYER.address, FUNDS).unwrap();
     let (link, origin) = (Link::to(chain.rpc_url()), Origin::start());
@@ -206,7 +206,7 @@ fn a_copy_that_reads_the_chain_late_is_not_told_to_pay_again() {
 #[test]
 fn a_thousand_payments_all_settle() {
     const COUNT: usize = 1_000;
-    let world = World::with(AnvilOptions::default(), &GateOptions::uncapped());
+    let world = World::with(ChainOptions::default(), &GateOptions::uncapped());
     let offer = Payer::offer(&world.url("/paid/ok"));
     let answers = in_turns(COUNT, WIDE, |at| {
         let (header, _) = world.payer.payment(&offer);
@@ -245,7 +245,7 @@ fn settled(world: &World, count: usize) {
 
 #[test]
 fn payments_on_a_chain_with_a_block_a_second_all_settle() {
-    let chain = AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() };
+    let chain = ChainOptions { block_time_s: Some(1), ..ChainOptions::default() };
     let world = World::with(chain, &GateOptions::default());
     let offer = Payer::offer(&world.url("/paid/ok"));
     let answers = in_turns(50, 25, |at| {
@@ -286,7 +286,7 @@ fn a_wallet_pays_for_no_more_than_it_holds() {
 
 #[test]
 fn the_same_on_circles_own_token() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_fiat_token(&peers::fiat_token(&root()).unwrap()).unwrap();
     let world = World::on(chain, &GateOptions::default());
     let offer = Payer::offer(&world.url("/paid/ok"));

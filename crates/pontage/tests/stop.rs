@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use kit::{Gate, GateOptions, PAYEE, PRICE, Payer, Raw, World, get, until};
-use xtask::chain::AnvilOptions;
+use xtask::chain::ChainOptions;
 
 /// What went wrong would stand in the log.
 fn clean(gate: &Gate) {
@@ -55,7 +55,7 @@ fn a_call_in_flight_is_served() {
 /// tab, and `tab::batches` has what a stop does with it.
 #[test]
 fn a_settlement_that_no_connection_owns_is_waited_for() {
-    let mut world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &GateOptions::direct());
+    let mut world = World::with(ChainOptions { mining: false, ..ChainOptions::default() }, &GateOptions::direct());
     let (header, _) = world.payer.payment(&Payer::offer(&world.url("/paid/ok")));
     let caller = Raw::get(world.gate.url(), "/paid/ok", &[("payment-signature", &header)]);
     until("the settlement is on its way", || world.books().holds("submitted") == 1);

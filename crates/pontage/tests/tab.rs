@@ -29,7 +29,7 @@ use protocol::Offer;
 use protocol::exact::Fields;
 use protocol::x402::Version;
 use serde_json::{Value, json};
-use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey, USDC};
+use xtask::chain::{Chain, ChainOptions, KEYS, TestKey, USDC};
 
 use kit::{
     Answer, Claim, FUNDS, Gate, GateOptions, Link, Origin, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, block,
@@ -60,7 +60,7 @@ fn by(size: usize) -> GateOptions {
 
 /// A world on these terms, in which the cheater has funds as well.
 fn world(options: &GateOptions) -> World {
-    let world = World::with(AnvilOptions::default(), options);
+    let world = World::with(ChainOptions::default(), options);
     world.chain.mint(CHEATER.address, FUNDS).unwrap();
     world
 }
@@ -198,7 +198,7 @@ fn outlive(world: &World) {
 
 #[test]
 fn a_call_on_the_tab_is_served_before_it_is_settled() {
-    let world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &tab());
+    let world = World::with(ChainOptions { mining: false, ..ChainOptions::default() }, &tab());
     let answer = world.payer.buy(&world.url("/paid/ok"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let receipt = answer.receipt();
@@ -217,7 +217,7 @@ fn a_call_on_the_tab_is_served_before_it_is_settled() {
 
 #[test]
 fn many_go_in_one_chain_tx() {
-    let world = World::with(AnvilOptions::default(), &by(5));
+    let world = World::with(ChainOptions::default(), &by(5));
     for _ in 0..5 {
         Paying::new(&world).served(&world);
     }

@@ -4,6 +4,9 @@
 
 #[path = "kit/kit.rs"]
 mod kit;
+#[path = "ledger/run.rs"]
+#[allow(dead_code, reason = "the crowd's books are only audited")]
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use protocol::Offer;
 use protocol::exact::Fields;
 use protocol::x402::Version;
-use xtask::chain::{AnvilOptions, USDC};
+use xtask::chain::{ChainOptions, USDC};
 
 use kit::{Answer, GateOptions, PAYEE, PRICE, Payer, World, cancel, get, land, move_all, until};
 
@@ -131,7 +134,7 @@ fn a_crowd_of_which_some_cheat_costs_no_more_than_the_caps() {
         pinned: true,
         ..GateOptions::default()
     };
-    let world = World::with(AnvilOptions::default(), &options);
+    let world = World::with(ChainOptions::default(), &options);
     let members: Vec<_> = (0..PAYERS).map(Member::new).collect();
     for member in &members {
         world.chain.mint(&member.address, WALLET).unwrap();
@@ -158,8 +161,24 @@ fn a_crowd_of_which_some_cheat_costs_no_more_than_the_caps() {
     eprintln!("{CALLS} calls in {took:.1?}");
     figures(&world, &members, &answers);
     audit(&world, &members, &answers);
+    explained(&world, &members);
     // Every entry balances, and books and chain agree.
     world.agree();
+}
+
+/// `pontage ledger audit` finds no difference, and says of each loss by which chain_tx it came.
+fn explained(world: &World, members: &[Member]) {
+    let audit = run::Books::of(&world.gate).run(&["audit", "--format", "json"]);
+    assert_eq!(audit.code, 0, "{audit}");
+    let told = audit.json();
+    let lost: Vec<_> = told["findings"].as_array().unwrap().iter().filter(|found| found["state"] == "lost").collect();
+    assert_eq!(lost.len(), losses(world, members).values().sum::<usize>());
+    for found in lost {
+        let words = found["found"].as_str().unwrap();
+        let evidence = words.starts_with("gone: cancelled in 0x") || words.starts_with("emptied: ") && words.contains(" 0x");
+        assert!(evidence, "{found}");
+    }
+    eprintln!("{}", told["summary"].as_str().unwrap());
 }
 
 /// How many of whom were lost for which reason.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use alloy_primitives::keccak256;
 use protocol::Offer;
 use serde_json::json;
-use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey, USDC};
+use xtask::chain::{Chain, ChainOptions, KEYS, TestKey, USDC};
 
 use kit::{Answer, Claim, FUNDS, GateOptions, PAYEE, PRICE, Payer, SETTLER, World, try_request, until};
 
@@ -97,7 +97,7 @@ impl Crowd {
 }
 
 /// The chain_txs that used an authorization, by its nonce.
-fn uses(chain: &Anvil) -> BTreeMap<String, Vec<String>> {
+fn uses(chain: &Chain) -> BTreeMap<String, Vec<String>> {
     let topic = keccak256("AuthorizationUsed(address,bytes32)").to_string();
     let filter = json!([{"address": USDC, "fromBlock": "0x0", "toBlock": "latest", "topics": [topic]}]);
     let logs = chain.rpc("eth_getLogs", filter).unwrap();
@@ -111,16 +111,16 @@ fn uses(chain: &Anvil) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn killed_two_hundred_times_nothing_on_the_tab_is_lost_or_doubled() {
-    killed(200, &AnvilOptions::default());
+    killed(200, &ChainOptions::default());
 }
 
 /// Most kills find batches on their way: they are sent again, and reconciled.
 #[test]
 fn the_same_while_batches_wait_for_their_block() {
-    killed(25, &AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() });
+    killed(25, &ChainOptions { block_time_s: Some(1), ..ChainOptions::default() });
 }
 
-fn killed(kills: usize, chain: &AnvilOptions) {
+fn killed(kills: usize, chain: &ChainOptions) {
     let options = GateOptions {
         routes: "  - { path: /paid/*, price: \"0.01\", settlement: tab }\n",
         more: "tab: { settle_age_s: 1, batch_max: 20 }".to_owned(),

@@ -14,8 +14,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-fn chain(options: &AnvilOptions) -> Anvil {
-    Anvil::start(root(), options).unwrap()
+fn chain(options: &ChainOptions) -> Chain {
+    Chain::start(root(), options).unwrap()
 }
 
 /// The six words that both transfer overloads begin with.
@@ -42,7 +42,7 @@ fn with_signature(from: &str, signature: &str) -> String {
     format!("{TRANSFER_BYTES}{}{head}{padded}", authorization(from))
 }
 
-fn says(chain: &Anvil, selector: &str) -> String {
+fn says(chain: &Chain, selector: &str) -> String {
     let answer = chain.call(USDC, selector).unwrap();
     let words = bare(&answer);
     let length = number(&words[64..128]).unwrap() as usize;
@@ -51,7 +51,7 @@ fn says(chain: &Anvil, selector: &str) -> String {
 }
 
 /// What both tokens must have in common for a gateway not to see a difference.
-fn behaves_as_usdc(chain: &Anvil) {
+fn behaves_as_usdc(chain: &Chain) {
     assert_eq!(says(chain, "0x06fdde03"), "USDC", "name");
     assert_eq!(says(chain, "0x54fd4d50"), "2", "version");
     assert_eq!(
@@ -88,7 +88,7 @@ fn behaves_as_usdc(chain: &Anvil) {
 
 #[test]
 fn our_token_behaves_as_usdc() {
-    let chain = chain(&AnvilOptions::default());
+    let chain = chain(&ChainOptions::default());
     chain.plant_token().unwrap();
     behaves_as_usdc(&chain);
 }
@@ -96,14 +96,14 @@ fn our_token_behaves_as_usdc() {
 #[test]
 fn circles_token_behaves_as_usdc() {
     let artifact = peers::fiat_token(root()).unwrap();
-    let chain = chain(&AnvilOptions::default());
+    let chain = chain(&ChainOptions::default());
     chain.plant_fiat_token(&artifact).unwrap();
     behaves_as_usdc(&chain);
 }
 
 #[test]
 fn our_token_takes_bytes_signatures_and_asks_contracts() {
-    let chain = chain(&AnvilOptions::default());
+    let chain = chain(&ChainOptions::default());
     chain.plant_token().unwrap();
     let payer = KEYS[0].address;
     chain.mint(payer, 10_000).unwrap();
@@ -133,15 +133,15 @@ fn our_token_takes_bytes_signatures_and_asks_contracts() {
 
 #[test]
 fn nothing_is_mined_until_asked() {
-    let options = AnvilOptions::default();
-    let never = AnvilOptions { mining: false, ..options.clone() };
-    let hourly = AnvilOptions { block_time_s: Some(3_600), ..options };
+    let options = ChainOptions::default();
+    let never = ChainOptions { mining: false, ..options.clone() };
+    let hourly = ChainOptions { block_time_s: Some(3_600), ..options };
     for options in [never, hourly] {
         waits_for_a_block(&chain(&options));
     }
 }
 
-fn waits_for_a_block(chain: &Anvil) {
+fn waits_for_a_block(chain: &Chain) {
     chain.plant_token().unwrap();
     let payer = KEYS[0].address;
     chain.mint(payer, 10_000).unwrap();

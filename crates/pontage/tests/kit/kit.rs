@@ -13,7 +13,7 @@ mod raw;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use xtask::chain::{Anvil, AnvilOptions, KEYS, TestKey};
+use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 
 pub(crate) use books::{Books, Claim};
 pub(crate) use calldata::{block, cancel, land, move_all};
@@ -39,17 +39,17 @@ pub(crate) const FUNDS: u128 = 1_000_000_000;
 pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) origin: Origin,
-    pub(crate) chain: Anvil,
+    pub(crate) chain: Chain,
     pub(crate) payer: Payer,
 }
 
 impl World {
     /// A chain that mines at once, a payer with funds, and a gate in front of the upstream.
     pub(crate) fn new() -> Self {
-        Self::with(AnvilOptions::default(), &GateOptions::default())
+        Self::with(ChainOptions::default(), &GateOptions::default())
     }
 
-    pub(crate) fn with(chain: AnvilOptions, options: &GateOptions) -> Self {
+    pub(crate) fn with(chain: ChainOptions, options: &GateOptions) -> Self {
         let chain = start_chain(chain);
         chain.plant_token().expect("the token is planted");
         chain.plant_multicall().expect("Multicall3 is planted");
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// The same on a chain whose token is planted.
-    pub(crate) fn on(chain: Anvil, options: &GateOptions) -> Self {
+    pub(crate) fn on(chain: Chain, options: &GateOptions) -> Self {
         chain.mint(PAYER.address, FUNDS).expect("the payer is funded");
         let origin = Origin::start();
         let gate = Gate::start(chain.rpc_url(), &origin.url(), options);
@@ -100,10 +100,10 @@ impl World {
 }
 
 /// Starts a chain: anvil, or pontage's own where the environment says so (`cargo xtask test` runs the suites on both).
-pub(crate) fn start_chain(options: AnvilOptions) -> Anvil {
+pub(crate) fn start_chain(options: ChainOptions) -> Chain {
     let devnet = std::env::var("PONTAGE_TEST_CHAIN").is_ok_and(|chain| chain == "devnet");
     let devnet = devnet.then(|| PathBuf::from(env!("CARGO_BIN_EXE_pontage")));
-    Anvil::start(&root(), &AnvilOptions { devnet, ..options }).expect("a chain starts")
+    Chain::start(&root(), &ChainOptions { devnet, ..options }).expect("a chain starts")
 }
 
 /// The project's folder.

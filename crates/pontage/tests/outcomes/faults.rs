@@ -86,7 +86,7 @@ fn a_journal_that_fails_after_the_money_moved_owes_it_back() {
 
 #[test]
 fn a_chain_node_that_is_away_is_a_fault_and_never_a_402() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_token().unwrap();
     chain.mint(PAYER.address, FUNDS).unwrap();
     let (link, origin) = (Link::to(chain.rpc_url()), Origin::start());

@@ -8,7 +8,7 @@ fn during_the_run(
     sender: &str,
     data: impl Fn(&World, &Paying) -> String,
 ) -> (World, Answer, Answer) {
-    let world = World::with(AnvilOptions::default(), options);
+    let world = World::with(ChainOptions::default(), options);
     let payment = Paying::new(&world);
     let (answer, again) = thread::scope(|scope| {
         let call = payment.start(scope, &world, "/paid/gate");

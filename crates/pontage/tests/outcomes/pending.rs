@@ -117,7 +117,7 @@ fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_mo
 
 #[test]
 fn a_settlement_that_never_lands_is_let_go_when_it_is_final() {
-    let world = World::with(AnvilOptions::default(), &GateOptions::direct());
+    let world = World::with(ChainOptions::default(), &GateOptions::direct());
     // Without gas no node takes the settlement.
     world.chain.set_native_balance(SETTLER.address, 0).unwrap();
     let payment = Paying::for_s(&world, 42);

@@ -30,7 +30,7 @@ fn an_upstream_that_refuses_costs_nothing() {
 
 #[test]
 fn an_upstream_without_an_answer_is_not_paid_and_not_run_again() {
-    let world = World::with(AnvilOptions::default(), &GateOptions { timeout: "1s", ..GateOptions::default() });
+    let world = World::with(ChainOptions::default(), &GateOptions { timeout: "1s", ..GateOptions::default() });
     // So that a pooled connection is there.
     assert_eq!(get(&world.url("/free/ok"), &[]).status, 200);
     for (path, status, error) in [
@@ -51,7 +51,7 @@ fn an_upstream_without_an_answer_is_not_paid_and_not_run_again() {
 
 #[test]
 fn an_upstream_that_is_not_there_is_not_paid() {
-    let chain = start_chain(AnvilOptions::default());
+    let chain = start_chain(ChainOptions::default());
     chain.plant_token().unwrap();
     chain.mint(PAYER.address, FUNDS).unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -8,7 +8,7 @@ use super::*;
 
 #[test]
 fn the_receipt_comes_in_both_forms_to_both_kinds_of_client() {
-    let world = World::with(AnvilOptions::default(), &by(2));
+    let world = World::with(ChainOptions::default(), &by(2));
     for (version, header) in [(Version::V1, "x-payment"), (Version::V2, "payment-signature")] {
         let offer = Payer::offer(&world.url("/paid/ok"));
         let fields = world.payer.fields(&offer);
@@ -102,7 +102,7 @@ fn the_status_says_where_a_payment_stands() {
 
 #[test]
 fn what_is_asked_for_wrongly_is_told_nothing() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     let payment = Paying::new(&world);
     let name = payment.served(&world).receipt()["extra"]["payment"].as_str().unwrap().to_owned();
     let path = |name: &str| world.url(&format!("/__pay/payments/{name}"));
@@ -140,7 +140,7 @@ fn what_is_asked_for_wrongly_is_told_nothing() {
 
 #[test]
 fn an_upstream_that_refuses_costs_nothing() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     let payment = Paying::new(&world);
     for (path, run) in [("/paid/404", 1), ("/paid/404", 2), ("/paid/503", 1), ("/paid/503", 2)] {
         let answer = payment.get(&world, path);
@@ -157,7 +157,7 @@ fn an_upstream_that_refuses_costs_nothing() {
 
 #[test]
 fn an_answer_that_the_upstream_breaks_off_is_not_charged_and_not_run_again() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     for key in [None, Some(("idempotency-key", "a key of sixteen bytes"))] {
         let payment = Paying::new(&world);
         let path = if key.is_some() { "/paid/half?key" } else { "/paid/half" };
@@ -184,7 +184,7 @@ fn an_answer_that_the_upstream_breaks_off_is_not_charged_and_not_run_again() {
 
 #[test]
 fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     let key = ("idempotency-key", "key of the first call");
     let (keyed, plain, early) = (Paying::new(&world), Paying::new(&world), Paying::new(&world));
     let mut with_key = keyed.raw(&world, "/paid/slow", &[key]);
@@ -213,7 +213,7 @@ fn a_caller_who_leaves_half_way_is_charged_and_can_have_his_answer() {
 
 #[test]
 fn an_answer_that_goes_on_is_not_settled_before_its_end() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     let slow = Paying::new(&world);
     let mut caller = slow.raw(&world, "/paid/slow", &[]);
     assert!(caller.read_until("first").ends_with("first"));
@@ -232,7 +232,7 @@ fn an_answer_that_goes_on_is_not_settled_before_its_end() {
 /// An answer without a body ends with its head.
 #[test]
 fn an_answer_without_a_body_is_charged() {
-    let world = World::with(AnvilOptions::default(), &by(2));
+    let world = World::with(ChainOptions::default(), &by(2));
     for path in ["/paid/ok", "/paid/big"] {
         let payment = Paying::new(&world);
         let answer = request("HEAD", &world.url(path), &[("payment-signature", &payment.header)], b"");
@@ -246,7 +246,7 @@ fn an_answer_without_a_body_is_charged() {
 /// What is not durably answered is not given out.
 #[test]
 fn nothing_is_released_that_the_journal_does_not_have() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     let payment = Paying::new(&world);
     let answer = thread::scope(|scope| {
         let call = scope.spawn(|| payment.get(&world, "/paid/gate"));

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn whole_batches_go_and_the_rest_waits() {
-    let world = World::with(AnvilOptions::default(), &by(3));
+    let world = World::with(ChainOptions::default(), &by(3));
     for _ in 0..7 {
         Paying::new(&world).served(&world);
     }
@@ -22,7 +22,7 @@ fn whole_batches_go_and_the_rest_waits() {
 
 #[test]
 fn what_waits_too_long_is_settled_with_all_the_rest() {
-    let world = World::with(AnvilOptions::default(), &terms("tab: { settle_age_s: 2, batch_max: 50 }"));
+    let world = World::with(ChainOptions::default(), &terms("tab: { settle_age_s: 2, batch_max: 50 }"));
     for _ in 0..5 {
         Paying::new(&world).served(&world);
     }
@@ -36,7 +36,7 @@ fn what_waits_too_long_is_settled_with_all_the_rest() {
 fn half_of_a_cap_is_settled_at_once() {
     for cap in ["per_payer", "per_source", "per_gate"] {
         let more = format!("tab: {{ settle_age_s: 600, batch_max: 50 }}\nexposure: {{ {cap}: \"0.08\" }}");
-        let world = World::with(AnvilOptions::default(), &terms(&more));
+        let world = World::with(ChainOptions::default(), &terms(&more));
         for _ in 0..3 {
             Paying::new(&world).served(&world);
         }
@@ -50,7 +50,7 @@ fn half_of_a_cap_is_settled_at_once() {
 
 #[test]
 fn a_stop_submits_what_is_on_the_tab() {
-    let chain = AnvilOptions { mining: false, ..AnvilOptions::default() };
+    let chain = ChainOptions { mining: false, ..ChainOptions::default() };
     let mut world = World::with(chain, &terms("tab: { settle_age_s: 600, batch_max: 3 }"));
     let payments: Vec<_> = (0..5)
         .map(|_| {
@@ -83,7 +83,7 @@ fn a_stop_submits_what_is_on_the_tab() {
 
 #[test]
 fn what_was_on_the_tab_when_the_process_died_is_settled() {
-    let mut world = World::with(AnvilOptions::default(), &by(50));
+    let mut world = World::with(ChainOptions::default(), &by(50));
     let payments: Vec<_> = (0..4)
         .map(|_| {
             let payment = Paying::new(&world);

@@ -84,7 +84,7 @@ fn a_short_payment_is_settled_directly() {
 /// What is on the tab is no longer in the wallet, as far as a further call is concerned.
 #[test]
 fn nobody_is_served_more_than_his_wallet_holds() {
-    let world = World::with(AnvilOptions::default(), &by(3));
+    let world = World::with(ChainOptions::default(), &by(3));
     world.chain.mint(KEYS[6].address, 3 * PRICE - 1).unwrap();
     for _ in 0..2 {
         Paying::of(&world, &KEYS[6]).served(&world);

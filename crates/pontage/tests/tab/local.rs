@@ -6,7 +6,7 @@ const LOCAL: &str = "tab: { settle_age_s: 1, batch_max: 50, verify: local }";
 
 /// A world whose wire to the node can be cut.
 fn local(more: &str) -> (World, Link) {
-    let chain = Anvil::start(&root(), &AnvilOptions::default()).unwrap();
+    let chain = Chain::start(&root(), &ChainOptions::default()).unwrap();
     chain.plant_token().unwrap();
     chain.plant_multicall().unwrap();
     for key in [PAYER, CHEATER] {

@@ -115,7 +115,7 @@ fn a_payer_who_can_pay_again_is_charged_after_all() {
 /// A batch that fails as a whole says nothing of its members: each is tried by itself.
 #[test]
 fn a_batch_that_fails_as_a_whole_is_settled_one_by_one() {
-    let world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &by(3));
+    let world = World::with(ChainOptions { mining: false, ..ChainOptions::default() }, &by(3));
     let payments: Vec<_> = (0..3).map(|_| Paying::new(&world)).collect();
     for payment in &payments {
         payment.served(&world);
@@ -130,7 +130,7 @@ fn a_batch_that_fails_as_a_whole_is_settled_one_by_one() {
 
 #[test]
 fn a_batch_that_the_node_forgets_is_sent_again() {
-    let chain = AnvilOptions { mining: false, ..AnvilOptions::default() };
+    let chain = ChainOptions { mining: false, ..ChainOptions::default() };
     let world = World::with(chain, &by(3));
     let payments: Vec<_> = (0..3).map(|_| Paying::new(&world)).collect();
     for payment in &payments {
@@ -150,7 +150,7 @@ fn a_batch_that_the_node_forgets_is_sent_again() {
 /// Stuck for want of a higher bid: it is outbid as a whole, and the members are settled once.
 #[test]
 fn a_batch_that_is_outbid_is_settled_once() {
-    let chain = AnvilOptions { mining: false, ..AnvilOptions::default() };
+    let chain = ChainOptions { mining: false, ..ChainOptions::default() };
     let world = World::with(chain, &by(3));
     for _ in 0..3 {
         Paying::new(&world).served(&world);

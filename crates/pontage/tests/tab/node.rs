@@ -6,7 +6,7 @@ use super::*;
 
 /// A chain that has no Multicall3, behind a wire that can be cut.
 pub(crate) fn bare(options: &GateOptions) -> (World, Link) {
-    let chain = Anvil::start(&root(), &AnvilOptions::default()).unwrap();
+    let chain = Chain::start(&root(), &ChainOptions::default()).unwrap();
     chain.plant_token().unwrap();
     for key in [PAYER, CHEATER] {
         chain.mint(key.address, FUNDS).unwrap();
@@ -110,7 +110,7 @@ fn what_is_still_on_the_tab_when_it_expires_is_a_loss() {
 /// Its simulation fails as a whole, which says nothing of its members.
 #[test]
 fn a_multicall_that_stops_working_is_done_without() {
-    let world = World::with(AnvilOptions::default(), &by(3));
+    let world = World::with(ChainOptions::default(), &by(3));
     world.chain.plant(MULTICALL3, mempool::REVERTS).unwrap();
     for _ in 0..3 {
         Paying::new(&world).served(&world);
@@ -122,7 +122,7 @@ fn a_multicall_that_stops_working_is_done_without() {
 /// Nobody takes our chain_txs, until nothing in them is valid any more.
 #[test]
 fn what_was_submitted_and_never_mined_is_a_loss_when_it_is_final() {
-    let world = World::with(AnvilOptions::default(), &by(2));
+    let world = World::with(ChainOptions::default(), &by(2));
     world.chain.set_native_balance(SETTLER.address, 0).unwrap();
     let payments = [Paying::new(&world), Paying::new(&world)];
     for payment in &payments {

@@ -20,7 +20,7 @@ fn asked(world: &World) -> u128 {
 
 #[test]
 fn who_signed_for_the_old_price_is_served() {
-    let world = World::with(AnvilOptions::default(), &by(4));
+    let world = World::with(ChainOptions::default(), &by(4));
     let old = Payer::offer(&world.url("/paid/ok"));
     let sign = |version| world.payer.sign(version, &old, &world.payer.fields(&old));
     let (v1, v2) = (sign(Version::V1), sign(Version::V2));
@@ -57,7 +57,7 @@ fn who_signed_for_the_old_price_is_served() {
 
 #[test]
 fn a_file_with_a_mistake_changes_nothing() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     world.gate.rewrite("\"0.01\", settlement: tab", "\"three\", settlement: tab");
     reload(&world);
     until("it is refused", || world.gate.log().contains("was not reloaded, and nothing has changed"));
@@ -73,7 +73,7 @@ fn a_file_with_a_mistake_changes_nothing() {
 
 #[test]
 fn what_takes_a_restart_is_named() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     world.gate.rewrite("127.0.0.1:0", "127.0.0.1:1");
     world.gate.rewrite("timeout: 5s", "timeout: 6s");
     world.gate.rewrite("batch_max: 5", "batch_max: 6");
@@ -91,7 +91,7 @@ fn what_takes_a_restart_is_named() {
 #[test]
 fn a_cap_that_changes_holds_at_once() {
     let world = World::with(
-        AnvilOptions::default(),
+        ChainOptions::default(),
         &terms("tab: { settle_age_s: 600, batch_max: 3 }\nexposure: { per_payer: \"1.00\" }"),
     );
     Paying::new(&world).served(&world);
@@ -116,7 +116,7 @@ fn a_cap_that_changes_holds_at_once() {
 #[test]
 fn a_cap_that_changes_is_settled_by_its_half() {
     let world = World::with(
-        AnvilOptions::default(),
+        ChainOptions::default(),
         &terms("tab: { settle_age_s: 600, batch_max: 50 }\nexposure: { per_payer: \"1.00\" }"),
     );
     world.gate.rewrite("per_payer: \"1.00\"", "per_payer: \"0.04\"");
@@ -131,7 +131,7 @@ fn a_cap_that_changes_is_settled_by_its_half() {
 /// Prices change; what each call was told is what it pays, whatever comes between.
 #[test]
 fn several_changes_are_all_honoured() {
-    let world = World::with(AnvilOptions::default(), &by(50));
+    let world = World::with(ChainOptions::default(), &by(50));
     let mut payments = vec![Paying::new(&world)];
     for (count, (from, to)) in [("0.01", "0.02"), ("0.02", "0.03"), ("0.03", "0.04")].into_iter().enumerate() {
         world.gate.rewrite(&format!("\"{from}\", settlement: tab"), &format!("\"{to}\", settlement: tab"));
@@ -155,7 +155,7 @@ fn several_changes_are_all_honoured() {
 #[test]
 fn who_signed_for_the_old_payee_pays_him() {
     const NEW: &str = KEYS[9].address;
-    let world = World::with(AnvilOptions::default(), &by(2));
+    let world = World::with(ChainOptions::default(), &by(2));
     let old = [Paying::new(&world), Paying::new(&world)];
     world.gate.rewrite(PAYEE, NEW);
     world.gate.rewrite(

@@ -9,7 +9,7 @@ const KEY: (&str, &str) = ("idempotency-key", "key of the first call");
 
 #[test]
 fn who_knows_the_secret_gets_his_answer_again_with_the_receipt_of_the_time() {
-    let world = World::with(AnvilOptions::default(), &by(2));
+    let world = World::with(ChainOptions::default(), &by(2));
     let payment = Paying::new(&world);
     let post = |key: &str, body: &[u8]| {
         let headers = [("host", "localhost"), ("payment-signature", payment.header.as_str()), ("idempotency-key", key)];
@@ -39,7 +39,7 @@ fn who_knows_the_secret_gets_his_answer_again_with_the_receipt_of_the_time() {
 
 #[test]
 fn without_the_secret_it_is_already_served() {
-    let world = World::with(AnvilOptions { mining: false, ..AnvilOptions::default() }, &by(2));
+    let world = World::with(ChainOptions { mining: false, ..ChainOptions::default() }, &by(2));
     let payment = Paying::new(&world);
     let receipt = payment.served(&world).receipt();
     let again = payment.get(&world, "/paid/ok");
@@ -73,7 +73,7 @@ fn without_the_secret_it_is_already_served() {
 
 #[test]
 fn sixty_four_at_once_with_one_payment_run_once() {
-    let world = World::with(AnvilOptions::default(), &tab());
+    let world = World::with(ChainOptions::default(), &tab());
     for (path, key) in [("/paid/gate", None), ("/paid/ok?keyed", Some(KEY))] {
         let payment = Paying::new(&world);
         let start = Barrier::new(64);

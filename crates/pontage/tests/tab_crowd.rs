@@ -175,7 +175,8 @@ fn explained(world: &World, members: &[Member]) {
     assert_eq!(lost.len(), losses(world, members).values().sum::<usize>());
     for found in lost {
         let words = found["found"].as_str().unwrap();
-        let evidence = words.starts_with("gone: cancelled in 0x") || words.starts_with("emptied: ") && words.contains(" 0x");
+        let evidence =
+            words.starts_with("gone: cancelled in 0x") || words.starts_with("emptied: ") && words.contains(" 0x");
         assert!(evidence, "{found}");
     }
     eprintln!("{}", told["summary"].as_str().unwrap());

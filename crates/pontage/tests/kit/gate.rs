@@ -19,7 +19,9 @@ pub(crate) struct GateOptions {
     pub(crate) routes: &'static str,
     /// Whether `settlement: direct` means that on either run of the suites.
     pub(crate) pinned: bool,
-    /// `tab`, in YAML, where the run puts the routes there.
+    /// Whether `settlement: direct` is replaced by the tab on either run.
+    pub(crate) on_tab: bool,
+    /// `tab`, in YAML, where the routes are put there.
     pub(crate) tab: &'static str,
 }
 
@@ -39,7 +41,7 @@ impl GateOptions {
 impl Default for GateOptions {
     fn default() -> Self {
         let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
-        Self { more: String::new(), timeout: "5s", routes, pinned: false, tab: "settle_age_s: 1" }
+        Self { more: String::new(), timeout: "5s", routes, pinned: false, on_tab: false, tab: "settle_age_s: 1" }
     }
 }
 
@@ -56,7 +58,7 @@ impl Gate {
     pub(crate) fn start(rpc_url: &str, upstream: &str, options: &GateOptions) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // `cargo xtask test` runs some suites once more with every payment on the tab.
-        let on_tab = on_tab() && !options.pinned;
+        let on_tab = options.on_tab || (on_tab() && !options.pinned);
         let (routes, tab) = if on_tab {
             (options.routes.replace("settlement: direct", "settlement: tab"), format!("tab: {{ {} }}", options.tab))
         } else {

@@ -4,6 +4,7 @@
 mod books;
 mod calldata;
 mod gate;
+mod killed;
 mod link;
 mod origin;
 mod payer;
@@ -18,6 +19,7 @@ use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 pub(crate) use books::{Books, Claim};
 pub(crate) use calldata::{block, cancel, land, move_all};
 pub(crate) use gate::{Gate, GateOptions};
+pub(crate) use killed::killed;
 pub(crate) use link::Link;
 pub(crate) use origin::Origin;
 pub(crate) use payer::{Answer, Payer, get, request, try_request};

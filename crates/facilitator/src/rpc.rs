@@ -136,12 +136,16 @@ impl Node for HttpNode {
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
         let call = |call: &EthCall| {
-            ("eth_call", json!([{"from": call.from, "to": call.to, "data": hex::encode_prefixed(&call.data)}, tag(at)]))
+            let mut request = json!({"from": call.from, "to": call.to, "data": hex::encode_prefixed(&call.data)});
+            if let Some(gas_max) = call.gas_max {
+                request["gas"] = format!("{gas_max:#x}").into();
+            }
+            ("eth_call", json!([request, tag(at)]))
         };
         let results = self.batch(calls.iter().map(call).collect()).await?.into_iter().map(|answer| match answer {
             Answer::Result(value) => Ok(CallResult::Returned(bytes(&value)?)),
             // Code 3 is a revert by the JSON-RPC specification of execution clients; others say it in words.
-            Answer::Error { code, message } if code == 3 || message.to_ascii_lowercase().contains("revert") => {
+            Answer::Error { code, message } if code == 3 || is_halt(&message) => {
                 debug!(code, words = short(&message), "a tried call reverted");
                 Ok(CallResult::Reverted)
             }
@@ -153,8 +157,8 @@ impl Node for HttpNode {
         results.collect()
     }
 
-    async fn sequence(&self, account: Address) -> Result<u64, NodeFault> {
-        quantity(&self.one("eth_getTransactionCount", json!([account, "latest"])).await?)
+    async fn sequence(&self, account: Address, at: BlockAt) -> Result<u64, NodeFault> {
+        quantity(&self.one("eth_getTransactionCount", json!([account, tag(at)])).await?)
     }
 
     async fn native_balance(&self, account: Address) -> Result<U256, NodeFault> {
@@ -213,6 +217,22 @@ impl Node for HttpNode {
         let logs = self.one("eth_getLogs", filter).await?;
         logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
     }
+}
+
+/// Whether the contract itself came to an end that is no answer. Nodes have a code for a revert alone; the rest is words.
+fn is_halt(message: &str) -> bool {
+    const HALTS: [&str; 8] = [
+        "revert",
+        "out of gas",
+        "outofgas",
+        "invalid opcode",
+        "invalid jump",
+        "stack underflow",
+        "stack limit",
+        "write protection",
+    ];
+    let message = message.to_ascii_lowercase();
+    HALTS.iter().any(|halt| message.contains(halt))
 }
 
 /// The beginning of a node's words: they go into the log, and only so much of them.

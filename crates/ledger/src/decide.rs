@@ -203,6 +203,10 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
             next.answer = AnswerState::Delivered;
         }
         (Step::Deliver, AnswerState::Kept) if on_tab && record.state == State::Open => next.state = State::Answered,
+        // It was judged before its answer had ended.
+        (Step::Deliver, AnswerState::Live) if matches!(record.state, State::Lost(_) | State::Burnt(_)) => {
+            return Ok(None);
+        }
         (Step::Deliver, AnswerState::Delivered | AnswerState::Kept | AnswerState::Lost) => return Ok(None),
         (Step::Pend, AnswerState::Live) => next.answer = AnswerState::Pending,
         (Step::Pend, _) => return Ok(None),

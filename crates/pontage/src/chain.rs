@@ -178,14 +178,8 @@ impl ChainLink {
     /// Submits everything that is on the tab, and waits for no receipt. Says how many payments were moved, and how many are left.
     pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
         let journal = store.handle()?;
-        let mut all = 0;
-        loop {
-            let moved = self.engine().settle_tab(&journal, self.network, &self.terms(), now_ms(), true).await?;
-            all += moved;
-            if moved == 0 {
-                return Ok((all, journal.due(self.network).await?.len()));
-            }
-        }
+        let moved = self.engine().settle_tab(&journal, self.network, &self.terms(), now_ms(), true).await?;
+        Ok((moved, journal.due(self.network, None).await?.len()))
     }
 
     /// When the tab is settled, with the caps of now.
@@ -298,6 +292,8 @@ async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Re
                 if taken == 0 {
                     return;
                 }
+                // Whoever gave up waiting has ordered again, or will: what he ordered first would be paid for twice in gas.
+                batch.retain(|(_, reply): &Order| !reply.is_closed());
                 let (groups, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
                 for (answer, reply) in lane.submit(&groups).await.into_iter().zip(replies) {
                     // Whoever asked may have gone; the journal has the chain_tx.

@@ -33,7 +33,7 @@ use xtask::chain::{Chain, ChainOptions, KEYS, TestKey, USDC};
 
 use kit::{
     Answer, Claim, FUNDS, Gate, GateOptions, Link, Origin, PAYEE, PAYER, PRICE, Payer, Raw, SETTLER, World, block,
-    cancel, get, land, move_all, request, root, until,
+    cancel, get, land, move_all, request, root, unblock, until,
 };
 
 /// Who cheats, and who lands what is not his.

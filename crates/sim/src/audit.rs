@@ -129,6 +129,11 @@ impl Audit {
         self.runs.len() - 1
     }
 
+    /// A run begins for a payer whose balance was looked at: `owed` is what he owes with it.
+    pub(crate) fn covered(&mut self, claim: &PlainHold, owed: u128, balance: u128) {
+        self.check(owed <= balance, || format!("a payer owes {owed} and has {balance}: {claim:?}"));
+    }
+
     /// The upstream is done with a request, or its connection is gone.
     pub(crate) fn run_ended(&mut self, run: usize, free: bool) {
         if let Some(run) = self.runs.get_mut(run) {

@@ -242,10 +242,11 @@ impl Disk {
         rows.map(|record| Unfinished { record: record.clone(), bids: self.bids(record.hold.id) }).collect()
     }
 
-    pub(crate) fn due(&self) -> Vec<Record> {
+    pub(crate) fn due(&self, after: Option<HoldId>) -> Vec<Record> {
         let delivered = |answer| matches!(answer, AnswerState::Delivered | AnswerState::Kept);
         let due = |record: &&Record| record.state == State::Answered && delivered(record.answer);
-        self.records.iter().filter(due).cloned().collect()
+        let behind = after.and_then(|after| self.records.iter().position(|record| record.hold.id == after));
+        self.records.iter().skip(behind.map_or(0, |at| at + 1)).filter(due).cloned().collect()
     }
 
     /// Ended holds without money that wait for their last look; those whose claim was won again first.

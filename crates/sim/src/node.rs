@@ -129,8 +129,8 @@ impl Node for SimNode {
         .await
     }
 
-    async fn sequence(&self, _: Address) -> Result<u64, NodeFault> {
-        self.ask(|chain, view| chain.at(view).map(|block| block.token.sequence)).await
+    async fn sequence(&self, _: Address, at: BlockAt) -> Result<u64, NodeFault> {
+        self.ask(|chain, view| place(chain, at, view).map(|block| block.token.sequence)).await
     }
 
     async fn native_balance(&self, _: Address) -> Result<U256, NodeFault> {

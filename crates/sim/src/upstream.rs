@@ -38,6 +38,7 @@ impl Drop for Running {
 pub(crate) struct UpstreamBody {
     running: Running,
     pieces: u64,
+    piece_ms_max: u64,
     breaks: bool,
 }
 
@@ -49,7 +50,7 @@ impl UpstreamBody {
 
     /// The next piece; `None` at the end, `Err` when it breaks off.
     pub(crate) async fn next(&mut self) -> Option<Result<(), ()>> {
-        self.running.world.delay(400).await;
+        self.running.world.delay(self.piece_ms_max).await;
         if self.pieces > 0 {
             self.pieces -= 1;
             return Some(Ok(()));
@@ -71,6 +72,10 @@ pub(crate) async fn run(world: &Rc<World>, request: &Request, permit: &mut Permi
     world.say(|| format!("run for {hold}"));
     world.count(|figures| figures.runs += 1);
     let run = world.audit.borrow_mut().run_started(key, &request.url, request.secret, claim.as_ref());
+    if let Some(claim) = claim.filter(|_| !world.plan.snapshot.verify_local) {
+        let (owed, balance) = world.owed(&claim);
+        world.audit.borrow_mut().covered(&claim, owed, balance);
+    }
     let mut running = Running { world: Rc::clone(world), run, free: false };
     let ms = if world.chance.borrow_mut().one_in(3) { 4_000 } else { 300 };
     world.delay(ms).await;
@@ -87,7 +92,9 @@ pub(crate) async fn run(world: &Rc<World>, request: &Request, permit: &mut Permi
         _ => {
             let pieces = world.chance.borrow_mut().below(4);
             let breaks = world.chance.borrow_mut().one_in(12);
-            Ran::Head(UpstreamBody { running, pieces, breaks })
+            // Some answers take their time.
+            let piece_ms_max = if world.chance.borrow_mut().one_in(25) { 15_000 } else { 400 };
+            Ran::Head(UpstreamBody { running, pieces, piece_ms_max, breaks })
         }
     }
 }

@@ -10,7 +10,7 @@ use ledger::{BurnReason, HoldId, Record, State};
 use protocol::Network;
 
 use crate::Figures;
-use crate::audit::{Audit, PlainHold};
+use crate::audit::{Audit, End, PlainHold};
 use crate::bug::Bug;
 use crate::chain::abi::TransferWith;
 use crate::chain::{Chain, Deed};
@@ -171,7 +171,10 @@ impl World {
             let refused = record.state == State::Burnt(BurnReason::SettlementRefused);
             let given_up = refused || matches!(record.state, State::Lost(_));
             if given_up && self.given_up.borrow_mut().insert(record.hold.id) {
-                let fair = self.could_fail(&chain, record);
+                // A wallet may be empty in the middle of a block alone. What failed by itself is not repeated.
+                let alone = disk.chain_txs.iter().filter(|signed| signed.chain_tx.holds == [record.hold.id]);
+                let mut receipts = alone.filter_map(|signed| chain.receipts.get(&signed.chain_tx.hash));
+                let fair = receipts.any(|receipt| !receipt.success) || self.could_fail(&chain, record);
                 self.audit.borrow_mut().gave_up(&PlainHold::of(record), fair);
             }
         }
@@ -202,6 +205,22 @@ impl World {
             other && holds.iter().any(|hold| chain_tx.holds.contains(hold))
         };
         self.disk.borrow().chain_txs.iter().any(|signed| earlier(&signed))
+    }
+
+    /// What a payer owes with a claim and those before it, as of the block that was read for it, and what he had then.
+    pub(crate) fn owed(&self, claim: &PlainHold) -> (u128, u128) {
+        let (disk, chain) = (self.disk.borrow(), self.chain.borrow());
+        let mut owed = 0;
+        for hold in disk.records.iter().map(PlainHold::of) {
+            let open = matches!(hold.end, End::Open | End::Answered | End::Submitted);
+            let moved = chain.moved_by(hold.key.0, hold.key.1).is_some_and(|moved| moved.block <= claim.seen);
+            owed += if open && !moved && hold.key.0 == claim.key.0 { hold.amount } else { 0 };
+            if hold.id == claim.id {
+                break;
+            }
+        }
+        let balance = chain.at(claim.seen).and_then(|block| block.token.balances.get(&claim.key.0).copied());
+        (owed, balance.unwrap_or(0))
     }
 
     /// Kills the process soon, if it is planned for this moment.

@@ -34,34 +34,28 @@ impl LaneJournal for Handle {
 impl BooksJournal for Handle {
     async fn unfinished(&self, network: Network, after: Option<HoldId>) -> Result<Vec<Unfinished>, Fault> {
         let query = |db: &Connection| {
-            let turn: i64 = match after {
-                None => 0,
-                Some(hold) => db
-                    .prepare_cached("SELECT turn FROM holds WHERE id = ?1")?
-                    .query_row([hold.0], |row| row.get(0))
-                    .optional()?
-                    .unwrap_or(i64::MAX),
-            };
             let mut statement = db.prepare_cached(&format!(
                 "SELECT {} FROM holds WHERE network = ?1 AND turn > ?2
                      AND (state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live'))
                      ORDER BY turn LIMIT 1000",
                 rows::COLUMNS
             ))?;
-            let records = statement.query_map(params![rows::signed(network.chain_id)?, turn], rows::record)?;
+            let records =
+                statement.query_map(params![rows::signed(network.chain_id)?, turn(db, after)?], rows::record)?;
             records.map(|record| with_bids(db, record?)).collect()
         };
         self.read(query)
     }
 
-    async fn due(&self, network: Network) -> Result<Vec<Record>, Fault> {
+    async fn due(&self, network: Network, after: Option<HoldId>) -> Result<Vec<Record>, Fault> {
         let query = |db: &Connection| {
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {} FROM holds WHERE network = ?1 AND state = 'answered' AND answer IN ('delivered', 'kept')
+                "SELECT {} FROM holds WHERE network = ?1 AND turn > ?2 AND state = 'answered' AND answer IN ('delivered', 'kept')
                      ORDER BY turn LIMIT 1000",
                 rows::COLUMNS
             ))?;
-            statement.query_map([rows::signed(network.chain_id)?], rows::record)?.collect()
+            let key = params![rows::signed(network.chain_id)?, turn(db, after)?];
+            statement.query_map(key, rows::record)?.collect()
         };
         self.read(query)
     }
@@ -128,6 +122,13 @@ impl BooksJournal for Handle {
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
         self.writer.run(move |batch| mined.iter().try_for_each(|mined| write_mined(batch, mined))).await
     }
+}
+
+/// The turn of a hold, behind which a page begins; without one the first.
+fn turn(db: &Connection, after: Option<HoldId>) -> rusqlite::Result<i64> {
+    let Some(hold) = after else { return Ok(0) };
+    let mut statement = db.prepare_cached("SELECT turn FROM holds WHERE id = ?1")?;
+    Ok(statement.query_row([hold.0], |row| row.get(0)).optional()?.unwrap_or(i64::MAX))
 }
 
 /// Notes a mined chain_tx and its gas, once, and that others with its sequence never will be.

@@ -113,9 +113,11 @@ impl Journal for Handle {
     }
 
     async fn standing(&self, payer: Payer) -> Result<Standing, Fault> {
+        // What expired did so by our delay. What a stranger landed may be his own doing. Each term is that of an index.
         let sql = "SELECT EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND state = 'posted'),
-                          EXISTS (SELECT 1 FROM holds WHERE payer = ?1 
-                              AND ((state = 'lost' AND reason <> 'expired') OR reason = 'settlement_refused'))";
+                          EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND state = 'lost' AND reason <> 'expired')
+                              OR EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND reason = 'settlement_refused')
+                              OR EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND reason = 'foreign_transfer')";
         self.read(|db| {
             db.prepare_cached(sql)?
                 .query_row([payer.0.0.0], |row| Ok(Standing { settled: row.get(0)?, risky: row.get(1)? }))
@@ -149,8 +151,8 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
 /// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer that its
 /// caller has not had, and whose payment may still move, is never put out: where nothing else makes room, the new one is not kept.
 fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<bool, Violation>> {
-    const ENDED: &str =
-        "hold IN (SELECT id FROM holds WHERE rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost'))";
+    const ENDED: &str = "EXISTS (SELECT 1 FROM holds WHERE id = answers.hold
+                             AND (rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost')))";
     let headers = print_headers(&answer.headers);
     let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
     let room = rows::signed(batch.limits.answers_max_bytes)?.saturating_sub(bytes);
@@ -158,8 +160,9 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
     let old = format!("DELETE FROM answers WHERE at_ms < ?1 AND {ENDED}");
     batch.db.prepare_cached(&old)?.execute([rows::signed(oldest_ms)?])?;
     loop {
-        let total = "SELECT coalesce(sum(bytes), 0) FROM answers";
-        let total: i64 = batch.db.prepare_cached(total)?.query_row([], |row| row.get(0))?;
+        // One that is stored for this hold makes room by itself.
+        let total = "SELECT coalesce(sum(bytes), 0) - (SELECT coalesce(sum(bytes), 0) FROM answers WHERE hold = ?1) FROM answers_size";
+        let total: i64 = batch.db.prepare_cached(total)?.query_row([hold.0], |row| row.get(0))?;
         if total <= room {
             break;
         }
@@ -175,10 +178,11 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
         Ok(None) => return Ok(Ok(false)),
         Err(violation) => return Ok(Err(violation)),
     }
+    batch.db.prepare_cached("DELETE FROM answers WHERE hold = ?1")?.execute([hold.0])?;
     batch
         .db
         .prepare_cached(
-            "INSERT OR REPLACE INTO answers (hold, status, headers, body, request_digest, bytes, at_ms)
+            "INSERT INTO answers (hold, status, headers, body, request_digest, bytes, at_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![

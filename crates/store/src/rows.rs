@@ -97,17 +97,22 @@ pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite:
     Ok(sum)
 }
 
-/// What is on the tab: of a hold's payer, of its source, and of everyone.
+/// What counts against the caps: what is on the tab of a hold's payer, of its source and of everyone, and for the latter two what
+/// was lost on the day of its claim and the day before.
 pub(crate) fn exposed(db: &Connection, hold: &Hold) -> rusqlite::Result<Exposure> {
     let mut statement = db.prepare_cached("SELECT micros FROM tabs WHERE scope = ?1 AND who = ?2")?;
     let mut micros = |scope: &str, who: &[u8]| -> rusqlite::Result<u64> {
         let found = statement.query_row(params![scope, who], |row| unsigned(row, 0)).optional()?;
         Ok(found.unwrap_or_default())
     };
+    let mut losses =
+        db.prepare_cached("SELECT coalesce(sum(micros), 0) FROM losses WHERE who = ?1 AND day BETWEEN ?2 - 1 AND ?2")?;
+    let day = signed(hold.opened_at_ms / 86_400_000)?;
+    let mut lost = |who: &[u8]| losses.query_row(params![who, day], |row| unsigned(row, 0));
     Ok(Exposure {
         payer_micros: micros("payer", hold.authorization.key.payer.0.as_slice())?,
-        source_micros: micros("source", &hold.source.0)?,
-        gate_micros: micros("gate", &[])?,
+        source_micros: micros("source", &hold.source.0)?.saturating_add(lost(&hold.source.0)?),
+        gate_micros: micros("gate", &[])?.saturating_add(lost(&[])?),
     })
 }
 

@@ -45,7 +45,8 @@ CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn)
 CREATE INDEX IF NOT EXISTS holds_due ON holds (network, turn) WHERE state = 'answered' AND answer IN ('delivered', 'kept');
 CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'answered', 'submitted');
 CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
-CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer) WHERE state = 'lost' OR reason = 'settlement_refused';
+CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer)
+    WHERE state = 'lost' OR reason = 'settlement_refused' OR reason = 'foreign_transfer';
 CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt', 'lost');
 
 -- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, kept by the triggers below.
@@ -63,6 +64,20 @@ CREATE TRIGGER IF NOT EXISTS tabs_end AFTER UPDATE OF exposed ON holds WHEN new.
     UPDATE tabs SET micros = micros + new.exposed - old.exposed
         WHERE (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source), ('gate', x''));
     DELETE FROM tabs WHERE micros = 0 AND (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source));
+END;
+
+-- What was lost, by the day on which its call was claimed: it goes on counting against the caps of its source and of the gate for that
+-- day and the next, so that caps bound what is lost and not only what is lent.
+CREATE TABLE IF NOT EXISTS losses (
+    who    BLOB NOT NULL,        -- the source, or nothing for the gate
+    day    INTEGER NOT NULL,     -- days since 1970
+    micros INTEGER NOT NULL,
+    PRIMARY KEY (who, day)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS losses_come AFTER UPDATE OF state ON holds WHEN new.state = 'lost' AND old.state <> 'lost' BEGIN
+    INSERT INTO losses VALUES (new.source, new.opened_at_ms / 86400000, new.exposure), (x'', new.opened_at_ms / 86400000, new.exposure)
+        ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
+    DELETE FROM losses WHERE day < new.opened_at_ms / 86400000 - 7;
 END;
 
 -- Every chain_tx that was signed, before it was sent. Several with one sequence are bids for the same holds; the newest counts.
@@ -135,3 +150,14 @@ CREATE TABLE IF NOT EXISTS answers (
     at_ms          INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS answers_by_age ON answers (at_ms);
+-- The size of all answers together, kept by the triggers below: at most one row.
+CREATE TABLE IF NOT EXISTS answers_size (
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS answers_come AFTER INSERT ON answers BEGIN
+    INSERT INTO answers_size VALUES (1, new.bytes) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS answers_go AFTER DELETE ON answers BEGIN
+    UPDATE answers_size SET bytes = bytes - old.bytes;
+END;

@@ -242,6 +242,47 @@ async fn an_answer_that_is_still_owed_is_never_put_out() {
     assert_eq!(kept(&j).await, [true, false, true]);
 }
 
+/// The size of all answers, as it is kept beside them, and as they are.
+fn sizes(j: &Journalled) -> (u64, u64) {
+    let sum = |table: &str| {
+        let sql = format!("SELECT coalesce(sum(bytes), 0) FROM {table}");
+        Connection::open(&j.store.path).unwrap().query_row(&sql, [], |row| rows::unsigned(row, 0)).unwrap()
+    };
+    (sum("answers_size"), sum("answers"))
+}
+
+#[tokio::test]
+async fn the_size_of_all_answers_follows_each() {
+    let j = journal();
+    // Two headers of 29 and 9 bytes with every body.
+    let kept_size = |size: u64| size + 38;
+    assert_eq!(sizes(&j), (0, 0));
+    for id in 1..=3 {
+        j.reserve(hold(id, id), 1_000).await;
+        j.handle.advance(HoldId([id; 16]), Step::Post(settled(&hold(id, id), 9))).await.unwrap();
+    }
+    for (id, size, want) in [
+        (1, 100, kept_size(100)),
+        (2, 200, kept_size(100) + kept_size(200)),
+        // Another in the place of the first, then one that is smaller.
+        (1, 400, kept_size(400) + kept_size(200)),
+        (1, 50, kept_size(50) + kept_size(200)),
+        // The same once more.
+        (1, 50, kept_size(50) + kept_size(200)),
+        // It puts the second out, which is the oldest now.
+        (3, 700, kept_size(50) + kept_size(700)),
+        // It takes the room of the one in whose place it comes, and of nobody else.
+        (3, 800, kept_size(50) + kept_size(800)),
+    ] {
+        assert!(j.handle.keep_answer(HoldId([id; 16]), answer(usize::try_from(size).unwrap())).await.unwrap());
+        assert_eq!(sizes(&j), (want, want), "{id} {size}");
+    }
+    assert_eq!(kept(&j).await, [true, false, true]);
+    // No room even for it alone: all that may go has gone for it.
+    assert!(!j.handle.keep_answer(HoldId([2; 16]), answer(1_000)).await.unwrap());
+    assert_eq!(sizes(&j), (0, 0));
+}
+
 #[tokio::test]
 async fn a_bid_takes_the_place_of_the_last_one_and_of_no_other_holds() {
     let j = journal();

@@ -1,6 +1,6 @@
 //! A signed EIP-1559 chain_tx that carries one transfer, or many in one call of Multicall3.
 
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Decodable, Encodable, Header};
 use ledger::HoldId;
 use protocol::{Network, SignFault, Signer};
@@ -8,9 +8,25 @@ use protocol::{Network, SignFault, Signer};
 use super::node::Fees;
 
 /// More than any EIP-3009 transfer of a proxied USDC needs (about 90,000), less than a mistake could burn.
-const TRANSFER_GAS_MAX: u64 = 200_000;
+pub(super) const TRANSFER_GAS_MAX: u64 = 200_000;
 /// The same for each transfer of a batch, which shares the chain_tx's own 21,000 with the others.
 const MEMBER_GAS_MAX: u64 = 120_000;
+
+/// What a chain_tx for so many holds may take.
+pub(super) fn gas_max(members: usize) -> u64 {
+    match u64::try_from(members) {
+        Ok(members @ 2..) => TRANSFER_GAS_MAX.saturating_add(MEMBER_GAS_MAX.saturating_mul(members)),
+        Ok(0 | 1) | Err(_) => TRANSFER_GAS_MAX,
+    }
+}
+
+/// For how many holds one chain_tx can be paid for with so much native coin: the whole of its gas must be there before it runs.
+pub(super) fn members_max(wei: U256, fees: Fees) -> usize {
+    let price = U256::from(fees.base.saturating_mul(2).saturating_add(fees.tip).max(1));
+    let gas = u64::try_from(wei.checked_div(price).unwrap_or_default()).unwrap_or(u64::MAX);
+    let members = gas.saturating_sub(TRANSFER_GAS_MAX).checked_div(MEMBER_GAS_MAX).unwrap_or(0);
+    usize::try_from(members).unwrap_or(usize::MAX).max(1)
+}
 
 /// A chain_tx as the journal keeps it, before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,10 +110,7 @@ impl ChainTx {
     ) -> Result<Self, SignFault> {
         // Twice the base fee outlasts six full blocks in a row; only the base fee of the block that takes it is paid.
         let fee_max = fees.base.saturating_mul(2).saturating_add(fees.tip);
-        let gas_max = match u64::try_from(holds.len()) {
-            Ok(members @ 2..) => TRANSFER_GAS_MAX.saturating_add(MEMBER_GAS_MAX.saturating_mul(members)),
-            Ok(0 | 1) | Err(_) => TRANSFER_GAS_MAX,
-        };
+        let gas_max = gas_max(holds.len());
         let unsigned = Unsigned { chain_id: network.chain_id, sequence, tip: fees.tip, fee_max, gas_max, to, data };
         Self::signed(signer, network, &unsigned, holds).await
     }
@@ -130,8 +143,8 @@ impl ChainTx {
         let (v, r, s) = signature.parts();
         let raw = unsigned.envelope(|out| {
             u8::from(v == 28).encode(out);
-            alloy_primitives::U256::from_be_bytes(r.0).encode(out);
-            alloy_primitives::U256::from_be_bytes(s.0).encode(out);
+            U256::from_be_bytes(r.0).encode(out);
+            U256::from_be_bytes(s.0).encode(out);
         });
         Ok(Self {
             network,

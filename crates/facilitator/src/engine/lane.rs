@@ -6,7 +6,7 @@ use ledger::{Hold, HoldId};
 use protocol::{MoneyState, Network, Signer};
 
 use super::chain_tx::ChainTx;
-use super::node::{Fees, Node, NodeFault};
+use super::node::{BlockAt, Fees, Node, NodeFault};
 use super::token::{MULTICALL3, batch_data, transfer_data};
 
 /// Holds that may not be submitted: they have ended. Nothing was written.
@@ -67,7 +67,7 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
     pub async fn start(network: Network, node: N, journal: J, signer: S) -> Result<Self, Fault> {
         let unreachable = |NodeFault| Fault::untouched(FaultKind::Node);
         let fees = node.fees().await.map_err(unreachable)?;
-        let mined = node.sequence(signer.address()).await.map_err(unreachable)?;
+        let mined = node.sequence(signer.address(), BlockAt::Latest).await.map_err(unreachable)?;
         let mut lane = Self { network, node, journal, signer, next: mined, fees, head: Head::default() };
         let outstanding = lane.journal.chain_txs_from(network, lane.signer.address(), mined).await?;
         if let Some(last) = outstanding.last() {
@@ -123,7 +123,7 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
     /// A [`Fault`] when the node or the journal does not answer; nothing is lost by it.
     pub async fn rebroadcast(&mut self) -> Result<(), Fault> {
         let unreachable = |NodeFault| Fault { kind: FaultKind::Node, money: MoneyState::Held };
-        let mined = self.node.sequence(self.signer.address()).await.map_err(unreachable)?;
+        let mined = self.node.sequence(self.signer.address(), BlockAt::Latest).await.map_err(unreachable)?;
         self.next = self.next.max(mined);
         let outstanding = self.journal.chain_txs_from(self.network, self.signer.address(), mined).await?;
         if let Some(last) = outstanding.last() {

@@ -10,7 +10,7 @@ use ledger::{BlockRef, HoldId};
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     working: Arc<Mutex<BTreeSet<HoldId>>>,
-    /// Until when, in milliseconds since 1970.
+    /// Until when, by the clock of the engine's pace.
     resting: Arc<Mutex<BTreeMap<HoldId, u64>>>,
 }
 

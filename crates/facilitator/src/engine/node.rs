@@ -36,6 +36,8 @@ pub struct EthCall {
     pub to: Address,
     /// Selector and arguments.
     pub data: Bytes,
+    /// The most gas that it may take; `None` leaves it to the node.
+    pub gas_max: Option<u64>,
 }
 
 /// How a tried call ended.
@@ -43,7 +45,7 @@ pub struct EthCall {
 pub enum CallResult {
     /// It returned these bytes; none at all where there is no contract.
     Returned(Bytes),
-    /// The contract refused.
+    /// The contract refused, or ran out of gas.
     Reverted,
 }
 
@@ -106,8 +108,8 @@ pub trait Node {
     fn block(&self, at: BlockAt) -> impl Future<Output = Result<Block, NodeFault>>;
     /// Tries calls on one block, all in one request.
     fn calls(&self, calls: &[EthCall], at: BlockAt) -> impl Future<Output = Result<Vec<CallResult>, NodeFault>>;
-    /// How many chain_txs of an account are in blocks.
-    fn sequence(&self, account: Address) -> impl Future<Output = Result<u64, NodeFault>>;
+    /// How many chain_txs of an account are in blocks, up to this one.
+    fn sequence(&self, account: Address, at: BlockAt) -> impl Future<Output = Result<u64, NodeFault>>;
     /// Native coin of an account, in wei.
     fn native_balance(&self, account: Address) -> impl Future<Output = Result<U256, NodeFault>>;
     /// What gas costs.

@@ -1,6 +1,6 @@
 //! Holds that a settlement left open, and ended ones whose authorization may still be landed by somebody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 use gate::{Fault, Journal, Settlement};
@@ -8,13 +8,16 @@ use ledger::{AnswerState, BlockRef, BurnReason, HoldId, LossReason, Rail, Record
 use protocol::{Network, Refusal};
 
 use super::node::{BlockAt, ChainReceipt, Node, NodeFault};
-use super::settle::{Engine, Landed, Pace, Submitter};
+use super::settle::{Engine, Landed, Pace, Submitter, settled};
+use super::tab::REST_MS;
 use super::token::moved;
 
 /// Behind how many blocks a block is taken as final, where something is ended for good. (Per network later.)
 const FINALITY_BLOCKS: u64 = 12;
-/// How long before the end of its validity a payment on the tab is charged, though its answer is still being given out: later it
-/// would be worth nothing, and a caller can take an answer drop by drop.
+/// How many holds are looked at before what was found out is written.
+const AT_ONCE: usize = 64;
+/// How long before the end of its validity a payment on the tab is submitted, though its answer is still being given out: later
+/// it would be worth nothing, and a caller can take an answer drop by drop. If the answer breaks off after that, it is owed back.
 const GIVEN_OUT_S: u64 = 30;
 
 /// A chain_tx that was signed for a hold.
@@ -58,8 +61,9 @@ pub trait BooksJournal: Journal {
         after: Option<HoldId>,
     ) -> impl Future<Output = Result<Vec<Unfinished>, Fault>>;
 
-    /// Holds on the tab whose answer was given out and that were not submitted yet, oldest first, at most 1,000.
-    fn due(&self, network: Network) -> impl Future<Output = Result<Vec<Record>, Fault>>;
+    /// Holds on the tab whose answer was given out and that were not submitted yet, oldest first, at most 1,000 behind the hold
+    /// `after`.
+    fn due(&self, network: Network, after: Option<HoldId>) -> impl Future<Output = Result<Vec<Record>, Fault>>;
 
     /// Moves many holds on in one durable step. A step that its hold's state does not allow is left out, and logged.
     fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> impl Future<Output = Result<(), Fault>>;
@@ -99,6 +103,9 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
                     AnswerState::Live | AnswerState::Pending | AnswerState::Lost | AnswerState::Delivered,
                 ) => {
                     journal.advance(hold, Step::Burn(BurnReason::Interrupted)).await?;
+                    if record.answer == AnswerState::Pending {
+                        journal.advance(hold, Step::LoseAnswer).await?;
+                    }
                 }
                 // It may have reached its caller, to the last byte; on the tab what was answered is charged.
                 (State::Answered, AnswerState::Live) => {
@@ -130,36 +137,65 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
     pub async fn reconcile<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
         let mut resolved = 0usize;
-        let Ok(times) = self.times().await else { return Ok(0) };
-        let Ok(mined) = self.node.sequence(self.signer).await else { return Ok(0) };
-        let mut receipts = Receipts::new();
         let mut after = None;
         loop {
             let page = journal.unfinished(network, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.record.hold.id);
-            let (mut steps, mut again) = (Vec::new(), Vec::new());
-            for unfinished in page {
-                match self.resolve(&unfinished, times, mined, &mut receipts).await {
-                    Ok(Next::Step(step)) => steps.push((unfinished.record.hold.id, step)),
-                    Ok(Next::Again) => again.push(unfinished.record.hold),
-                    Ok(Next::Wait) | Err(NodeFault) => {}
-                }
+            // A few at a time: what was found out is written before the next are looked at, and all of a few are read at one block.
+            for some in page.chunks(AT_ONCE) {
+                let Some(steps) = self.resolve_some(some).await else { return Ok(resolved) };
+                resolved = resolved.saturating_add(steps.len());
+                journal.advance_all(steps).await?;
             }
-            steps.extend(self.send_each(again).await);
-            resolved = resolved.saturating_add(steps.len());
-            journal.advance_all(steps).await?;
         }
-        resolved = resolved.saturating_add(self.watch(journal, network, times.final_s).await?);
+        let Ok(times) = self.times().await else { return Ok(resolved) };
+        let at = BlockAt::Number(times.latest);
+        resolved = resolved.saturating_add(self.watch(journal, network, times.final_s, at).await?);
+        let Ok(mined) = self.node.sequence(self.signer, at).await else { return Ok(resolved) };
         self.count_gas(journal, network, mined).await?;
         Ok(resolved)
     }
 
+    /// Looks at some holds. `None` when the node does not answer.
+    async fn resolve_some(&self, some: &[Unfinished]) -> Option<Vec<(HoldId, Step)>> {
+        let now_ms = self.pace.elapsed_ms();
+        let times = self.times().await.ok()?;
+        let mined = self.node.sequence(self.signer, BlockAt::Number(times.latest)).await.ok()?;
+        let mut receipts = Receipts::new();
+        let (mut steps, mut again) = (Vec::new(), Vec::new());
+        for unfinished in some {
+            let id = unfinished.record.hold.id;
+            if self.live.rests(id, now_ms) {
+                continue;
+            }
+            match self.resolve(unfinished, times, mined, &mut receipts).await {
+                Ok(Next::Step(step)) => steps.push((id, step)),
+                Ok(Next::Again) => again.push(unfinished.record.hold.clone()),
+                // A stranger's chain_tx carries it: until its validity has ended there is nothing new to be seen.
+                Ok(Next::Wait)
+                    if matches!(unfinished.record.state, State::Submitted(_)) && unfinished.bids.is_empty() =>
+                {
+                    self.live.rest(id, now_ms, now_ms.saturating_add(REST_MS));
+                }
+                Ok(Next::Wait) | Err(NodeFault) => {}
+            }
+        }
+        steps.extend(self.send_each(again).await);
+        Some(steps)
+    }
+
     /// Looks for money that arrived after its hold had ended.
-    async fn watch<J: BooksJournal>(&self, journal: &J, network: Network, final_time_s: u64) -> Result<usize, Fault> {
+    async fn watch<J: BooksJournal>(
+        &self,
+        journal: &J,
+        network: Network,
+        final_time_s: u64,
+        at: BlockAt,
+    ) -> Result<usize, Fault> {
         let mut arrived = 0usize;
         for record in journal.watched(network, final_time_s).await? {
-            match self.landed(&record.hold).await {
+            match self.landed(&record.hold, at).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
                     journal.advance(record.hold.id, Step::Post(settled)).await?;
                     arrived = arrived.saturating_add(1);
@@ -192,7 +228,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Some(number) => self.node.block(BlockAt::Number(number)).await?.time_s,
             None => 0,
         };
-        Ok(Times { latest_s: latest.time_s, final_s })
+        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_s })
     }
 
     async fn resolve(
@@ -216,7 +252,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             (State::Open, AnswerState::Lost) => return Ok(Next::Step(Step::Burn(BurnReason::Interrupted))),
             (State::Answered, AnswerState::Live) => {
                 let ends = times.latest_s.saturating_add(GIVEN_OUT_S) >= hold.authorization.valid_before_s;
-                return Ok(if ends { Next::Step(Step::Deliver) } else { Next::Wait });
+                return Ok(if ends { Next::Again } else { Next::Wait });
             }
             // Its permit lives, or its answer is being stored.
             (State::Open, AnswerState::Live | AnswerState::Pending | AnswerState::Delivered)
@@ -225,27 +261,19 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         let Some(_stay) = self.live.enter(hold.id) else { return Ok(Next::Wait) };
-        for bid in bids {
-            let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
-            // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
-            // its authorization, and whether it goes through alone, is looked at below.
-            if bid.members > 1 && !moved(&receipt, &hold.authorization) {
-                continue;
-            }
-            if let Some(step) = verdict(self.judge(hold, &receipt).await) {
-                return Ok(Next::Step(step));
-            }
+        if let Some(step) = self.by_receipts(unfinished, times, mined, receipts).await? {
+            return Ok(Next::Step(step));
         }
         // Every sequence that was given to it went to another chain_tx of the same key, or to one that failed: none can land. The
         // authorization's nonce makes a further one safe.
         // What a stranger landed has no chain_tx of ours, and a reorg may take his back.
-        let dead = bids.iter().all(|bid| bid.sequence < mined);
+        let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| bid.sequence < mined);
         let expired = times.final_s > hold.authorization.valid_before_s;
         // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
         if hold.rail == Rail::Tab && !dead && !expired {
             return Ok(Next::Wait);
         }
-        Ok(match self.landed(hold).await? {
+        Ok(match self.landed(hold, BlockAt::Number(times.latest)).await? {
             Landed::Paid(settled) => Next::Step(Step::Post(settled)),
             Landed::Gone => Next::Step(Step::Refuse(LossReason::Gone)),
             // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
@@ -255,6 +283,40 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Landed::Not if dead => Next::Again,
             Landed::Not | Landed::Foreign(_) | Landed::Unlogged => Next::Wait,
         })
+    }
+
+    /// What the receipts of our own chain_txs for a hold say.
+    async fn by_receipts(
+        &self,
+        Unfinished { record, bids }: &Unfinished,
+        times: Times,
+        mined: u64,
+        receipts: &mut Receipts,
+    ) -> Result<Option<Step>, NodeFault> {
+        let hold = &record.hold;
+        let mut failed: Option<ChainReceipt> = None;
+        let mut known = BTreeSet::new();
+        for bid in bids {
+            let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
+            if moved(&receipt, &hold.authorization) {
+                return Ok(Some(Step::Post(settled(hold, &receipt))));
+            }
+            known.insert(bid.sequence);
+            // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
+            // its authorization, and whether it goes through alone, is looked at below.
+            if bid.members == 1 && failed.as_ref().is_none_or(|failed| failed.block <= receipt.block) {
+                failed = Some(receipt);
+            }
+        }
+        // As long as one of them may still land, nothing is given up. The verdict is of a block in which all of them have ended.
+        let over = |bid: &Bid| known.contains(&bid.sequence) || bid.sequence < mined;
+        if let Some(mut receipt) = failed
+            && bids.iter().all(over)
+        {
+            receipt.block = receipt.block.max(times.latest);
+            return Ok(verdict(self.judge(hold, &receipt).await));
+        }
+        Ok(None)
     }
 
     async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
@@ -270,6 +332,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 /// Times of blocks, in seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
+    /// The height of the newest: everything that one verdict rests on is read there.
+    latest: u64,
     /// Of the newest.
     latest_s: u64,
     /// Of the newest that is final; 0 while the chain is younger than that.
@@ -280,7 +344,7 @@ pub(super) struct Times {
 enum Next {
     /// It moves on.
     Step(Step),
-    /// It is submitted once more, alone.
+    /// It is submitted, alone.
     Again,
     /// Nothing can be said yet.
     Wait,

@@ -5,6 +5,7 @@ use gate::{Check, Depth, Fault, FaultKind, Seen, Settlement};
 use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
+use super::chain_tx::{TRANSFER_GAS_MAX, gas_max};
 use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
 use super::token::{
@@ -110,7 +111,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             && results.first() == Some(&CallResult::Reverted)
             && !self.too_early_now(&hold.authorization).await
         {
-            return self.after_revert(hold, None).await;
+            return self.after_revert(hold, None, 0).await;
         }
         match self.submitter.submit(std::slice::from_ref(hold)).await {
             Ok(chain_tx) => self.wait(hold, chain_tx).await,
@@ -133,7 +134,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
             // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
             if pause_ms >= SLOW_MS
-                && let Ok(Landed::Paid(settled)) = self.landed(hold).await
+                && let Ok(Landed::Paid(settled)) = self.landed(hold, BlockAt::Latest).await
             {
                 return Settlement::Settled(settled);
             }
@@ -153,22 +154,34 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if receipt.success {
             return Settlement::Refused(Refusal::TransferEventMismatch);
         }
-        self.after_revert(hold, Some(receipt.chain_tx)).await
+        self.after_revert(hold, Some(receipt.chain_tx), receipt.block).await
     }
 
-    /// The transfer was refused by the asset_info: was the authorization used, is it gone, or is the payer's wallet empty?
-    pub(super) async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>) -> Settlement {
-        match self.landed(hold).await {
+    /// The transfer was refused by the token: was the authorization used, is it gone, or is the payer's wallet empty? All is read at
+    /// one block, of `not_before` or later: nodes behind one URL are not all at the same height, and what one of them has not
+    /// seen yet is no reason to give a payment up.
+    pub(super) async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>, not_before: u64) -> Settlement {
+        let unknown = Settlement::Unknown { chain_tx };
+        let Ok(block) = self.node.block(BlockAt::Latest).await else { return unknown };
+        if block.number < not_before || too_early(&block, &hold.authorization) {
+            return unknown;
+        }
+        let at = BlockAt::Number(block.number);
+        match self.landed(hold, at).await {
             Ok(Landed::Paid(settled)) => Settlement::Settled(settled),
             Ok(Landed::Foreign(settled)) => Settlement::Unknown { chain_tx: Some(settled.chain_tx) },
             Ok(Landed::Gone) => Settlement::Refused(Refusal::NonceAlreadyUsed),
             Ok(Landed::Not) => {
-                match self.node.calls(&[self.balance_call(&hold.authorization)], BlockAt::Latest).await {
-                    Ok(results) => Settlement::Refused(self.empty_or_failed(hold, results.first(), chain_tx)),
-                    Err(NodeFault) => Settlement::Unknown { chain_tx },
+                let calls = [self.balance_call(&hold.authorization), self.transfer_call(&hold.authorization)];
+                match self.node.calls(&calls, at).await {
+                    // A chain_tx that failed alone is not repeated: whoever can make it fail could make us pay gas for ever.
+                    Ok(results) if chain_tx.is_some() || results.get(1) == Some(&CallResult::Reverted) => {
+                        Settlement::Refused(self.empty_or_failed(hold, results.first(), chain_tx))
+                    }
+                    Ok(_) | Err(NodeFault) => unknown,
                 }
             }
-            Ok(Landed::Unlogged) | Err(NodeFault) => Settlement::Unknown { chain_tx },
+            Ok(Landed::Unlogged) | Err(NodeFault) => unknown,
         }
     }
 
@@ -182,8 +195,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
     /// Looks for a use of the hold's authorization that is not known from a receipt of ours. Only a use in a block after the one
     /// that was read at admission counts as payment for this hold.
-    pub(super) async fn landed(&self, hold: &Hold) -> Result<Landed, NodeFault> {
-        let results = self.node.calls(&[self.state_call(&hold.authorization)], BlockAt::Latest).await?;
+    pub(super) async fn landed(&self, hold: &Hold, at: BlockAt) -> Result<Landed, NodeFault> {
+        let results = self.node.calls(&[self.state_call(&hold.authorization)], at).await?;
         let used = results.first().and_then(word).ok_or(NodeFault)?;
         if used.is_zero() {
             return Ok(Landed::Not);
@@ -216,17 +229,19 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 
     pub(super) fn transfer_call(&self, authorization: &Authorization) -> EthCall {
-        self.token_call(authorization, transfer_data(authorization))
+        // What a chain_tx of ours could not pay for must not pass its trial.
+        let call = self.token_call(authorization, transfer_data(authorization));
+        EthCall { gas_max: Some(TRANSFER_GAS_MAX), ..call }
     }
 
     /// A call of Multicall3 that moves the money of all of these.
     pub(super) fn batch_call(&self, holds: &[Hold]) -> EthCall {
         let data = batch_data(holds.iter().map(|hold| &hold.authorization));
-        EthCall { from: self.signer, to: MULTICALL3, data }
+        EthCall { from: self.signer, to: MULTICALL3, data, gas_max: Some(gas_max(holds.len())) }
     }
 
     fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
-        EthCall { from: self.signer, to: authorization.key.asset.address.0, data }
+        EthCall { from: self.signer, to: authorization.key.asset.address.0, data, gas_max: None }
     }
 }
 
@@ -236,7 +251,7 @@ pub(super) const fn too_early(block: &Block, authorization: &Authorization) -> b
     block.time_s <= authorization.valid_after_s
 }
 
-fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {
+pub(super) fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {
     Settled {
         chain_tx: receipt.chain_tx,
         block: receipt.block,

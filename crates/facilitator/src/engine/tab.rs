@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::U256;
 use gate::{Fault, Settlement};
 use ledger::{Exposure, Hold, HoldId, LossReason, Record, Step};
 use protocol::{Network, Refusal};
 
+use super::chain_tx::members_max;
 use super::node::{BlockAt, CallResult, EthCall, Node, NodeFault};
 use super::reconcile::{BooksJournal, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, too_early};
 use super::token::batch_results;
 
 /// How long a payment of which nothing can be said now is left alone.
-const REST_MS: u64 = 30_000;
+pub(super) const REST_MS: u64 = 10_000;
 
 /// When the tab is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,17 +71,47 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         now_ms: u64,
         all: bool,
     ) -> Result<usize, Fault> {
-        let mut due = journal.due(network).await?;
-        due.retain(|record| all || !self.live.rests(record.hold.id, now_ms));
-        if !all {
-            due.truncate(terms.ready(&due, now_ms));
-        }
+        let clock_ms = self.pace.elapsed_ms();
         let mut moved = 0usize;
-        let holds: Vec<Hold> = due.into_iter().map(|record| record.hold).collect();
-        for group in holds.chunks(terms.batch_max.max(1)) {
-            let Ok(sent) = self.send_together(group).await else { return Ok(moved) };
+        let mut after = None;
+        loop {
+            let mut due = journal.due(network, after).await?;
+            let Some(last) = due.last() else { return Ok(moved) };
+            after = Some(last.hold.id);
+            due.retain(|record| all || !self.live.rests(record.hold.id, clock_ms));
+            // What rests must not hide what comes behind it.
+            if due.is_empty() {
+                continue;
+            }
+            if !all {
+                due.truncate(terms.ready(&due, now_ms));
+            }
+            let holds: Vec<Hold> = due.into_iter().map(|record| record.hold).collect();
+            moved = moved.saturating_add(self.send_all(journal, &holds, terms, clock_ms).await?);
+            if !all {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// Submits holds in batches, and writes what became of those that cannot be.
+    async fn send_all<J: BooksJournal>(
+        &self,
+        journal: &J,
+        holds: &[Hold],
+        terms: &TabTerms,
+        clock_ms: u64,
+    ) -> Result<usize, Fault> {
+        let mut moved = 0usize;
+        if holds.is_empty() {
+            return Ok(0);
+        }
+        for group in holds.chunks(self.affordable(terms.batch_max).await) {
+            // What a node says nothing of is left alone for a while, so that it does not stand in the way of the others.
+            let unclear = || Sent { unclear: group.iter().map(|hold| hold.id).collect(), ..Sent::default() };
+            let sent = self.send_together(group).await.unwrap_or_else(|NodeFault| unclear());
             for hold in &sent.unclear {
-                self.live.rest(*hold, now_ms, now_ms.saturating_add(REST_MS));
+                self.live.rest(*hold, clock_ms, clock_ms.saturating_add(REST_MS));
             }
             moved = moved.saturating_add(sent.submitted).saturating_add(sent.steps.len());
             if !sent.steps.is_empty() {
@@ -87,6 +119,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         Ok(moved)
+    }
+
+    /// How large a batch the settlement key can pay for, with as much again left for others. A node that does not say leaves it at
+    /// what the terms say.
+    async fn affordable(&self, batch_max: usize) -> usize {
+        let (Ok(wei), Ok(fees)) = (self.node.native_balance(self.signer).await, self.node.fees().await) else {
+            return batch_max.max(1);
+        };
+        members_max(wei.checked_div(U256::from(2)).unwrap_or_default(), fees).min(batch_max).max(1)
     }
 
     /// Tries a batch and submits the members that go through as one chain_tx. A poisoned member is left out, and judged alone.
@@ -99,7 +140,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             [] => return Ok(Sent::default()),
             [_] => None,
             group => {
-                let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await?;
+                // A node that gives a batch up may do so by one of its members.
+                let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await.unwrap_or_default();
                 results.first().and_then(batch_results).filter(|passes| passes.len() == group.len())
             }
         };
@@ -113,9 +155,13 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let mut sent = Sent::default();
         let mut bad: Vec<Hold> = bad.into_iter().map(|(hold, _)| hold).collect();
         if together && !bad.is_empty() {
-            // What goes through alone fails behind another payment of the same payer: it is looked at again when that has landed.
-            let passes = self.tried(bad.iter().map(alone).collect()).await?;
-            bad = bad.into_iter().zip(passes).filter(|(_, passes)| !passes).map(|(hold, _)| hold).collect();
+            // What goes through alone fails behind another payment of the same payer, or for want of gas that another one takes: it
+            // is looked at again when those have landed.
+            // A node that does not say leaves them alone; the others do not wait for it.
+            let passes = self.tried(bad.iter().map(alone).collect()).await.unwrap_or(vec![true; bad.len()]);
+            let (later, now): (Vec<_>, Vec<_>) = bad.into_iter().zip(passes).partition(|(_, passes)| *passes);
+            sent.unclear.extend(later.iter().map(|(hold, _)| hold.id));
+            bad = now.into_iter().map(|(hold, _)| hold).collect();
         }
         for hold in bad {
             match self.judge_failed(&hold).await {
@@ -124,6 +170,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         let good: Vec<Hold> = good.into_iter().map(|(hold, _)| hold).collect();
+        // Without the member that made the whole fail, the others may go together after all.
+        let together = together || (good.len() > 1 && self.all_pass(&good).await);
         let groups: Vec<&[Hold]> = if together { vec![&good] } else { good.chunks(1).collect() };
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             // A lane that does not take it leaves it on the tab, or the journal has it as submitted.
@@ -132,6 +180,13 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         Ok(sent)
+    }
+
+    /// Whether a batch goes through with all of its members.
+    async fn all_pass(&self, group: &[Hold]) -> bool {
+        let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await.unwrap_or_default();
+        let passes = results.first().and_then(batch_results).unwrap_or_default();
+        passes.len() == group.len() && passes.iter().all(|passes| *passes)
     }
 
     /// Submits holds once more, each in a chain_tx of its own, and says what became of those that no longer go through.
@@ -152,15 +207,16 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if too_early(&block, &hold.authorization) {
             return None;
         }
-        match self.after_revert(hold, None).await {
+        match self.after_revert(hold, None, 0).await {
             Settlement::Unknown { chain_tx: Some(foreign) } => Some(Step::Submit(foreign)),
             Settlement::Unknown { chain_tx: None } => {
                 let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
-                let unlogged = matches!(self.landed(hold).await.ok()?, Landed::Unlogged);
+                let unlogged = matches!(self.landed(hold, BlockAt::Latest).await.ok()?, Landed::Unlogged);
                 (expired && unlogged).then_some(Step::Refuse(LossReason::Gone))
             }
-            // The token refuses what is over. That is not the payer's doing, nor the last word before a final block says so.
-            Settlement::Refused(Refusal::SimulationFailed) if block.time_s >= hold.authorization.valid_before_s => {
+            // The token refuses what is over, and everything while it is paused. Neither is the payer's doing: it is tried again, and
+            // lost when a final block says that it is over.
+            Settlement::Refused(Refusal::SimulationFailed) => {
                 let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
                 expired.then_some(Step::Expire)
             }

@@ -9,6 +9,7 @@ mod lane;
 mod multicall;
 mod reconcile;
 mod recover;
+mod rest;
 mod settle;
 mod tab;
 
@@ -89,6 +90,10 @@ struct Cells {
     /// Nonces that the token refuses for a reason of its own.
     poisoned: RefCell<BTreeSet<B256>>,
     multicall: Cell<multicall::Multicall>,
+    /// Everything that was tried.
+    tried: RefCell<Vec<EthCall>>,
+    /// Native coin of the lane's key.
+    wei: Cell<U256>,
     used: RefCell<BTreeSet<B256>>,
     receipts: RefCell<Vec<ChainReceipt>>,
     /// How many chain_txs of the lane's key are in blocks.
@@ -105,6 +110,8 @@ struct Cells {
     at_ms: Cell<(u64, Event)>,
 
     books: RefCell<Vec<Unfinished>>,
+    /// How many holds a page of the unfinished ones has, and of the due ones.
+    pages: Cell<(usize, usize)>,
     entries: RefCell<Vec<Entry>>,
     unwatched: RefCell<BTreeSet<HoldId>>,
     chain_txs: RefCell<Vec<ChainTx>>,
@@ -125,6 +132,9 @@ impl World {
             second_balance: Cell::new(AMOUNT),
             poisoned: RefCell::default(),
             multicall: Cell::default(),
+            tried: RefCell::default(),
+            wei: Cell::new(U256::MAX),
+            pages: Cell::new((2, usize::MAX)),
             batches: RefCell::default(),
             unmined: RefCell::default(),
             gas: RefCell::default(),
@@ -252,16 +262,21 @@ impl Node for World {
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
         self.node("calls", format!("{} calls {}", calls.len(), at_word(at)))?;
+        self.tried.borrow_mut().extend_from_slice(calls);
+        if calls.iter().any(|call| multicall::gives_up(self, call)) {
+            return Err(NodeFault);
+        }
         Ok(calls.iter().map(|call| multicall::try_call(self, call)).collect())
     }
 
-    async fn sequence(&self, account: Address) -> Result<u64, NodeFault> {
+    async fn sequence(&self, account: Address, _: BlockAt) -> Result<u64, NodeFault> {
         assert_eq!(account, lane_key().address());
         self.node("sequence", "sequence").map(|()| self.mined.get())
     }
 
-    async fn native_balance(&self, _: Address) -> Result<U256, NodeFault> {
-        Ok(U256::MAX)
+    async fn native_balance(&self, account: Address) -> Result<U256, NodeFault> {
+        assert_eq!(account, lane_key().address());
+        self.node("native", "native").map(|()| self.wei.get())
     }
 
     async fn fees(&self) -> Result<Fees, NodeFault> {

@@ -140,7 +140,7 @@ pub enum AssetFault {
 /// # Errors
 /// [`NodeFault`] when nobody can say now.
 pub async fn has_multicall<N: Node>(node: &N) -> Result<bool, NodeFault> {
-    let call = EthCall { from: Address::ZERO, to: MULTICALL3, data: batch_data(std::iter::empty()) };
+    let call = EthCall { from: Address::ZERO, to: MULTICALL3, data: batch_data(std::iter::empty()), gas_max: None };
     let results = node.calls(&[call], BlockAt::Latest).await?;
     Ok(results.first().and_then(batch_results).is_some())
 }
@@ -151,13 +151,13 @@ pub async fn has_multicall<N: Node>(node: &N) -> Result<bool, NodeFault> {
 /// [`NodeFault`] when nobody can say now; otherwise the first [`AssetFault`].
 pub async fn check_asset<N: Node>(node: &N, token: &AssetInfo) -> Result<Result<(), AssetFault>, NodeFault> {
     let to = token.asset.address.0;
-    let call = |data: Vec<u8>| EthCall { from: Address::ZERO, to, data: data.into() };
+    let call = |data: Vec<u8>| EthCall { from: Address::ZERO, to, data: data.into(), gas_max: None };
     let calls = [
         call(abi::nameCall {}.abi_encode()),
         call(abi::versionCall {}.abi_encode()),
         call(abi::decimalsCall {}.abi_encode()),
         call(abi::DOMAIN_SEPARATORCall {}.abi_encode()),
-        EthCall { from: Address::ZERO, to, data: state_data(Address::ZERO, B256::ZERO) },
+        EthCall { from: Address::ZERO, to, data: state_data(Address::ZERO, B256::ZERO), gas_max: None },
     ];
     let results = node.calls(&calls, BlockAt::Latest).await?;
     let bytes = |at: usize| match results.get(at) {

@@ -35,7 +35,7 @@ async fn answer(listener: TcpListener, head: String, body: Vec<u8>) -> Value {
 
 /// Two `eth_call`s against an answer with this status and body.
 async fn two_calls(status: &str, body: &str) -> Result<Vec<CallResult>, NodeFault> {
-    let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1]) };
+    let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1]), gas_max: None };
     with(status, body, async |node| node.calls(&[call.clone(), call.clone()], BlockAt::Number(255)).await).await.0
 }
 
@@ -75,7 +75,35 @@ async fn what_a_batch_may_be_answered_with() {
             r#"[{"id":0,"error":{"code":-32015,"message":"VM Exception: Revert"}},{"id":1,"result":"0x"}]"#,
             "reverted 0x",
         ),
+        // The contract came to another end that is no answer; nodes say that in words alone.
+        (r#"[{"id":0,"error":{"code":-32000,"message":"out of gas"}},{"id":1,"result":"0x"}]"#, "reverted 0x"),
+        (r#"[{"id":0,"error":{"code":-32603,"message":"EVM error: OutOfGas"}},{"id":1,"result":"0x"}]"#, "reverted 0x"),
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"invalid opcode: INVALID"}},{"id":1,"result":"0x"}]"#,
+            "reverted 0x",
+        ),
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"invalid jump destination"}},{"id":1,"result":"0x"}]"#,
+            "reverted 0x",
+        ),
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"Stack Underflow (0 <=> 2)"}},{"id":1,"result":"0x"}]"#,
+            "reverted 0x",
+        ),
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"stack limit reached 1024 (1023)"}},{"id":1,"result":"0x"}]"#,
+            "reverted 0x",
+        ),
+        (r#"[{"id":0,"error":{"code":-32000,"message":"write protection"}},{"id":1,"result":"0x"}]"#, "reverted 0x"),
         // Anything else that went wrong is the node's.
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"insufficient funds for gas"}},{"id":1,"result":"0x"}]"#,
+            "fault",
+        ),
+        (
+            r#"[{"id":0,"error":{"code":-32000,"message":"execution aborted (timeout)"}},{"id":1,"result":"0x"}]"#,
+            "fault",
+        ),
         (r#"[{"id":0,"error":{"code":-32000,"message":"header not found"}},{"id":1,"result":"0x"}]"#, "fault"),
         (r#"[{"id":0,"error":{"code":-32005,"message":"limit exceeded"}},{"id":1,"result":"0x"}]"#, "fault"),
         (r#"[{"id":0,"error":{}},{"id":1,"result":"0x"}]"#, "fault"),
@@ -162,7 +190,7 @@ async fn a_node_that_is_not_there_is_a_fault() {
 #[tokio::test]
 async fn what_is_asked() {
     let (_, asked) = with("200 OK", "[]", async |node| {
-        let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1, 2]) };
+        let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::from_static(&[1, 2]), gas_max: None };
         node.calls(&[call], BlockAt::Number(255)).await
     })
     .await;
@@ -170,6 +198,22 @@ async fn what_is_asked() {
     let from = format!("{:?}", Address::ZERO);
     let call = json!([{"from": from, "to": to, "data": "0x0102"}, "0xff"]);
     assert_eq!(asked, json!([{"jsonrpc": "2.0", "id": 0, "method": "eth_call", "params": call}]));
+
+    // The gas of a trial, where there is a bound on it.
+    let (_, asked) = with("200 OK", "[]", async |node| {
+        let call = EthCall { from: Address::ZERO, to: ACCOUNT, data: Bytes::new(), gas_max: Some(200_000) };
+        node.calls(&[EthCall { gas_max: None, ..call.clone() }, call], BlockAt::Latest).await
+    })
+    .await;
+    let bare = json!({"from": from, "to": to, "data": "0x"});
+    let bound = json!({"from": from, "to": to, "data": "0x", "gas": "0x30d40"});
+    assert_eq!((&asked[0]["params"], &asked[1]["params"]), (&json!([bare, "latest"]), &json!([bound, "latest"])));
+
+    // How many chain_txs are in blocks up to one.
+    for (at, tag) in [(BlockAt::Number(255), "0xff"), (BlockAt::Latest, "latest")] {
+        let (_, asked) = with("200 OK", "[]", async |node| node.sequence(ACCOUNT, at).await).await;
+        assert_eq!((&asked[0]["method"], &asked[0]["params"]), (&json!("eth_getTransactionCount"), &json!([to, tag])));
+    }
 
     let topic = B256::repeat_byte(1);
     let topics = [vec![topic, B256::ZERO], vec![topic]];

@@ -58,3 +58,9 @@ pub(crate) fn block(account: &str) -> String {
     let account: Address = account.parse().expect("an address");
     call("blacklist(address,bool)", &[account.into_word(), number(U256::ONE)])
 }
+
+/// Takes it back.
+pub(crate) fn unblock(account: &str) -> String {
+    let account: Address = account.parse().expect("an address");
+    call("blacklist(address,bool)", &[account.into_word(), number(U256::ZERO)])
+}

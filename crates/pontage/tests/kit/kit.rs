@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 
 pub(crate) use books::{Books, Claim};
-pub(crate) use calldata::{block, cancel, land, move_all};
+pub(crate) use calldata::{block, cancel, land, move_all, unblock};
 pub(crate) use gate::{Gate, GateOptions};
 pub(crate) use killed::killed;
 pub(crate) use link::Link;

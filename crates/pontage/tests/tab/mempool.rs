@@ -63,9 +63,10 @@ fn a_payer_who_empties_his_wallet_while_it_waits_is_a_loss() {
 }
 
 #[test]
-fn a_payer_who_is_blocked_while_it_waits_is_a_loss() {
+fn a_payer_who_is_blocked_while_it_waits_is_a_loss_at_the_end() {
     let (world, bad) = overtaken(STRANGER.address, |_| block(CHEATER.address));
-    lost(&world, &bad, "failed");
+    outlive(&world);
+    lost(&world, &bad, "expired");
 }
 
 #[test]

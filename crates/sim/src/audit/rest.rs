@@ -47,6 +47,7 @@ impl Audit {
         self.entries_balance(books);
         self.gas_is_booked(books, facts);
         self.money_is_booked(books, facts);
+        self.payments_are_of_their_holds(books, facts);
         self.nobody_is_charged_for_nothing(books, facts);
         self.broken_answers_are_not_paid_for(books, facts);
         self.words_are_true(books, facts);
@@ -140,6 +141,19 @@ impl Audit {
             self.check(transfer.sender != signer || claimed, || {
                 format!("we moved money without a claim: {transfer:?}")
             });
+        }
+    }
+
+    /// Only what moved after the claim pays for it, and what a stranger landed pays for nothing.
+    fn payments_are_of_their_holds(&mut self, books: &Books, facts: &Facts) {
+        for entry in books.entries.iter().filter(|entry| entry.kind == "posted") {
+            let hold = books.holds.iter().find(|hold| Some(hold.id) == entry.hold);
+            let Some(hold) = hold else { continue };
+            let Some(transfer) = facts.transfers.iter().find(|transfer| transfer.key == hold.key) else { continue };
+            let after = transfer.block > hold.seen;
+            self.check(after, || format!("what moved before a claim counts as its payment: {hold:?}"));
+            let known = transfer.sender == self.terms.signer || transfer.sender == hold.key.0;
+            self.check(known, || format!("what a stranger landed counts as payment: {hold:?}"));
         }
     }
 

@@ -147,8 +147,8 @@ impl BooksJournal for SimJournal {
         self.read(|disk| disk.unfinished(after)).await
     }
 
-    async fn due(&self, _: Network) -> Result<Vec<Record>, Fault> {
-        self.read(|disk| disk.due()).await
+    async fn due(&self, _: Network, after: Option<HoldId>) -> Result<Vec<Record>, Fault> {
+        self.read(move |disk| disk.due(after)).await
     }
 
     async fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> Result<(), Fault> {

@@ -44,7 +44,7 @@ fn a_batch_that_landed_is_posted_by_one_receipt() {
     assert_eq!(words(&world), THREE);
     assert_eq!(kinds(&world), "posted posted posted");
     let said = world.said();
-    assert_eq!(said.matches("receipt c1").count(), 1, "the members share it, across pages: {said}");
+    assert_eq!(said.matches("receipt c1").count(), 2, "the members in a page share it: {said}");
     // Two pages of steps, each in one step of the journal.
     assert!(said.contains("advance_all 0 post c1 + 1 post c1") && said.contains("advance_all 2 post c1"), "{said}");
     assert_eq!(reconcile(&world), Ok(0));
@@ -73,7 +73,7 @@ fn what_is_in_flight_is_not_looked_up() {
         assert_eq!(words(&world), format!("{HELD}; {HELD}; {HELD}"));
         let said = world.said();
         assert!(!said.contains("calls") && !said.contains("logs") && !said.contains("submit"), "{said}");
-        assert_eq!(said.matches("receipt").count(), 1, "{said}");
+        assert_eq!(said.matches("receipt").count(), 2, "once for each page: {said}");
     }
     // A direct hold's payer waits, and is told at once.
     let world = World::new();
@@ -102,7 +102,8 @@ fn a_member_that_failed_in_a_batch_that_went_through() {
         ("a stranger was faster", stranger_first, HELD, 0),
         ("cancelled", cancelled, "lost Gone, Delivered", 0),
         ("emptied", emptied, "lost Emptied, Delivered", 0),
-        ("the token refuses", refused, "lost Failed, Delivered", 0),
+        // It may take it yet: the token was paused, or it is blocked until its validity has ended.
+        ("the token refuses", refused, HELD, 0),
     ] {
         let world = together(3);
         event(&world);
@@ -157,6 +158,63 @@ fn a_member_that_was_submitted_again() {
             reconcile(&world).unwrap();
             assert_eq!(words(&world), want, "{what}, {success}");
             assert_eq!(world.batches.borrow().len(), sent, "{what}, {success}");
+        }
+    }
+}
+
+/// Two chain_txs of its own, at sequences 5 and 6. What failed ends it only when the end of the other is known as well; what landed
+/// ends it at once. The records of a hold on the tab and of a direct one.
+#[test]
+fn what_failed_alone_waits_for_its_other_chain_tx() {
+    let first = Bid { members: 1, ..BATCH };
+    let revert = |chain_tx: B256| move |world: &World| world.revert(chain_tx);
+    let land = |chain_tx: B256| {
+        move |world: &World| world.mine(chain_tx, 106, lane_key().address(), &[used(nonce(0)), transfer(AMOUNT)])
+    };
+    type Happens = Box<dyn Fn(&World)>;
+    let (fails, other_fails): (Happens, Happens) = (Box::new(revert(OURS)), Box::new(revert(ALONE.chain_tx)));
+    let (lands, other_lands): (Happens, Happens) = (Box::new(land(OURS)), Box::new(land(ALONE.chain_tx)));
+    let (lost, burnt, held) = ("lost Failed, Kept", "burnt SettlementRefused, Kept", "submitted, Kept");
+    for (what, events, sequence, mined, tab, direct) in [
+        ("the first failed", vec![&fails], 6, 6, held, held),
+        // What has no receipt and whose sequence is over cannot land, and the block of the verdict says that it did not.
+        ("the second failed", vec![&other_fails], 6, 6, lost, burnt),
+        ("both failed", vec![&fails, &other_fails], 6, 7, lost, burnt),
+        ("the first failed, the second landed", vec![&fails, &other_lands], 6, 7, "posted c5, Kept", "posted c5, Kept"),
+        ("the first landed", vec![&lands], 6, 6, "posted c1, Kept", "posted c1, Kept"),
+        ("the first landed, the second failed", vec![&lands, &other_fails], 6, 7, "posted c1, Kept", "posted c1, Kept"),
+        // Bids for one sequence: only one of them can be in a block.
+        ("outbid, and failed", vec![&other_fails], 5, 6, lost, burnt),
+        ("the outbid one failed", vec![&fails], 5, 6, lost, burnt),
+        ("the outbid one landed", vec![&lands], 5, 6, "posted c1, Kept", "posted c1, Kept"),
+    ] {
+        for (rail, want) in [(Rail::Tab, tab), (Rail::Direct, direct)] {
+            let world = World::new();
+            let bids = vec![first, Bid { sequence, ..ALONE }];
+            world.put_hold(Hold { rail, ..hold(0) }, SUBMITTED, AnswerState::Kept, bids);
+            world.mined.set(mined);
+            events.iter().for_each(|event| event(&world));
+            reconcile(&world).unwrap();
+            assert_eq!(words(&world), want, "{what}, {rail:?}");
+            assert!(world.batches.borrow().is_empty(), "{what}, {rail:?}: nothing new is sent");
+        }
+    }
+}
+
+/// A batch that went through without its member, then one alone that failed: both ends are known, in whatever order they are read.
+#[test]
+fn the_batch_counts_as_one_of_its_chain_txs() {
+    for (alone_mined, want) in [(true, "lost Failed, Delivered"), (false, HELD)] {
+        for bids in [vec![BATCH, ALONE], vec![ALONE, BATCH]] {
+            let world = World::new();
+            world.put_hold(tab_hold(0), SUBMITTED, AnswerState::Delivered, bids);
+            if alone_mined {
+                world.mine(OURS, 104, lane_key().address(), &[]);
+            }
+            world.revert(ALONE.chain_tx);
+            world.mined.set(if alone_mined { 7 } else { 5 });
+            reconcile(&world).unwrap();
+            assert_eq!(words(&world), want, "{alone_mined}");
         }
     }
 }
@@ -259,24 +317,47 @@ fn a_receipt_of_ours_alone() {
     }
 }
 
-/// A run that goes on is not the reconciler's. An answer that is being given out is due when its payment would soon be worth
-/// nothing: a caller can take it drop by drop.
+/// A run that goes on is not the reconciler's. An answer that is being given out is submitted, alone, when its payment would soon be
+/// worth nothing: a caller can take it drop by drop. What it is then, and once the answer has come to its end.
 #[test]
 fn what_is_not_submitted_is_left_alone_until_its_end() {
-    for (state, answer, latest_s, want) in [
-        (State::Open, AnswerState::Live, 13, "open, Live"),
-        (State::Answered, AnswerState::Live, -31, "answered, Live"),
-        (State::Answered, AnswerState::Live, -30, "answered, Delivered"),
-        (State::Answered, AnswerState::Live, 13, "answered, Delivered"),
+    let emptied: Event = |world| world.balance.set(0);
+    let refused: Event = |world| world.token_refuses.set(true);
+    let (open, answered) = (State::Open, State::Answered);
+    let (held, paid, gone) = ("submitted, Delivered", "posted c2, Delivered", "lost Gone, Live");
+    for (state, latest_s, event, want, delivered, sent) in [
+        (open, 13, NOTHING, "open, Live", "answered, Delivered", 0),
+        (open, 13, PAID_BY_PAYER, "open, Live", "answered, Delivered", 0),
+        (open, 13, CANCELLED, "open, Live", "answered, Delivered", 0),
+        (answered, -31, NOTHING, "answered, Live", "answered, Delivered", 0),
+        (answered, -31, PAID_BY_PAYER, "answered, Live", "answered, Delivered", 0),
+        (answered, -31, CANCELLED, "answered, Live", "answered, Delivered", 0),
+        (answered, -30, NOTHING, "submitted, Live", held, 1),
+        (answered, -30, PAID_BY_PAYER, "posted c2, Live", paid, 0),
+        (answered, -30, PAID_BY_STRANGER, "submitted, Live", held, 0),
+        (answered, -30, CANCELLED, gone, gone, 0),
+        (answered, -30, emptied, "lost Emptied, Live", "lost Emptied, Live", 0),
+        (answered, -30, refused, "answered, Live", "answered, Delivered", 0),
+        // Its last second.
+        (answered, -1, NOTHING, "submitted, Live", held, 1),
+        // It is over, and no final block says so yet.
+        (answered, 12, NOTHING, "answered, Live", "answered, Delivered", 0),
+        (answered, 12, CANCELLED, gone, gone, 0),
+        (answered, 13, NOTHING, "lost Expired, Live", "lost Expired, Live", 0),
+        (answered, 13, refused, "lost Expired, Live", "lost Expired, Live", 0),
+        (answered, 13, PAID_BY_PAYER, "posted c2, Live", paid, 0),
+        (answered, 13, PAID_BY_STRANGER, "submitted, Live", held, 0),
+        (answered, 13, CANCELLED, gone, gone, 0),
     ] {
-        for event in [NOTHING, PAID_BY_PAYER, CANCELLED] {
-            let world = World::new();
-            world.put_hold(tab_hold(0), state, answer, Vec::new());
-            event(&world);
-            world.genesis_s.set(VALID_BEFORE_S.checked_add_signed(latest_s).unwrap() - world.latest.get());
-            assert!(reconcile(&world).is_ok());
-            assert_eq!(state_word(&world.record(0)), want, "{latest_s}");
-        }
+        let world = World::new();
+        world.put_hold(tab_hold(0), state, AnswerState::Live, Vec::new());
+        event(&world);
+        world.genesis_s.set(VALID_BEFORE_S.checked_add_signed(latest_s).unwrap() - world.latest.get());
+        assert!(reconcile(&world).is_ok());
+        assert_eq!(state_word(&world.record(0)), want, "{state:?} {latest_s}");
+        assert_eq!(world.batches.borrow().len(), sent, "{state:?} {latest_s} {want}");
+        world.take(hold(0).id, Step::Deliver).unwrap();
+        assert_eq!(state_word(&world.record(0)), delivered, "{state:?} {latest_s} {want}");
     }
 }
 
@@ -336,7 +417,9 @@ fn what_mined_chain_txs_have_cost_is_written_once() {
     let want =
         [Mined { chain_tx: first, block: 103, fee_wei: 7 }, Mined { chain_tx: second, block: 104, fee_wei: u128::MAX }];
     assert_eq!(*world.gas.borrow(), want, "a failed chain_tx has cost gas as well");
-    assert!(world.said().ends_with("watched, unmined 6, receipt 1, receipt 2, receipt 3, receipt 4, mined 2"));
+    assert!(
+        world.said().ends_with("watched, sequence, unmined 6, receipt 1, receipt 2, receipt 3, receipt 4, mined 2")
+    );
     reconcile(&world).unwrap();
     assert_eq!(*world.gas.borrow(), want, "once");
     assert!(!world.said().contains("mined 0"), "nothing is no step of the journal");

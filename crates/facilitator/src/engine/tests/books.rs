@@ -62,7 +62,6 @@ impl Journal for World {
 }
 
 impl BooksJournal for World {
-    /// Two at a time, so that three holds are two pages.
     async fn unfinished(&self, _: Network, after: Option<HoldId>) -> Result<Vec<Unfinished>, Fault> {
         self.journal("unfinished", "unfinished")?;
         let books = self.books.borrow();
@@ -75,16 +74,19 @@ impl BooksJournal for World {
             }
         };
         let rows = books[behind..].iter().filter(|row| unfinished(&row.record));
-        Ok(rows.take(2).cloned().collect())
+        Ok(rows.take(self.pages.get().0).cloned().collect())
     }
 
-    async fn due(&self, _: Network) -> Result<Vec<Record>, Fault> {
+    async fn due(&self, _: Network, after: Option<HoldId>) -> Result<Vec<Record>, Fault> {
         self.journal("due", "due")?;
         let due = |record: &&Record| {
             let given_out = matches!(record.answer, AnswerState::Delivered | AnswerState::Kept);
             record.hold.rail == Rail::Tab && record.state == State::Answered && given_out
         };
-        Ok(self.books.borrow().iter().map(|row| &row.record).filter(due).cloned().collect())
+        let books = self.books.borrow();
+        let behind = after.and_then(|after| books.iter().position(|row| row.record.hold.id == after));
+        let rows = books.iter().skip(behind.map_or(0, |at| at + 1)).map(|row| &row.record).filter(due);
+        Ok(rows.take(self.pages.get().1).cloned().collect())
     }
 
     async fn advance_all(&self, steps: Vec<(HoldId, Step)>) -> Result<(), Fault> {

@@ -56,6 +56,15 @@ fn refusals_in_their_order() {
     }
 }
 
+/// A transfer that a chain_tx of ours has no gas for is not admitted; nonce and balance may take what the node allows.
+#[test]
+fn the_gas_of_a_trial() {
+    let world = World::new();
+    now(engine(&world).check(&proven(), Depth::Chain));
+    let gas: Vec<_> = world.tried.borrow().iter().map(|call| call.gas_max).collect();
+    assert_eq!(gas, [None, None, Some(200_000)]);
+}
+
 /// A node that does not answer is never the payer's fault, whatever else is wrong.
 #[test]
 fn faults() {

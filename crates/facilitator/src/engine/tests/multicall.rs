@@ -12,6 +12,12 @@ pub(super) enum Multicall {
     Absent,
     /// It reverts as a whole, as when the gas of a trial is not enough for all.
     Fails,
+    /// It reverts as a whole where one member fails.
+    FailsByMember,
+    /// The node gives up on every trial of it.
+    Faults,
+    /// The node gives up on a trial in which one member fails.
+    FaultsByMember,
     /// Something that gives fewer results than it was asked for.
     Short,
 }
@@ -73,8 +79,39 @@ fn aggregate3(world: &World, data: &[u8]) -> CallResult {
     match world.multicall.get() {
         Multicall::Absent => return CallResult::Returned(Bytes::new()),
         Multicall::Fails => return CallResult::Reverted,
-        Multicall::Works | Multicall::Short => {}
+        Multicall::Works
+        | Multicall::Short
+        | Multicall::Faults
+        | Multicall::FailsByMember
+        | Multicall::FaultsByMember => {}
     }
+    let results = members(world, data);
+    match world.multicall.get() {
+        Multicall::FailsByMember if results.contains(&false) => CallResult::Reverted,
+        Multicall::Short => CallResult::Returned(encode(&results[..results.len().saturating_sub(1)])),
+        Multicall::Absent
+        | Multicall::Fails
+        | Multicall::FailsByMember
+        | Multicall::Works
+        | Multicall::Faults
+        | Multicall::FaultsByMember => CallResult::Returned(encode(&results)),
+    }
+}
+
+/// Whether the node answers with a fault.
+pub(super) fn gives_up(world: &World, call: &EthCall) -> bool {
+    call.to == MULTICALL3
+        && match world.multicall.get() {
+            Multicall::Faults => true,
+            Multicall::FaultsByMember => members(world, &call.data).contains(&false),
+            Multicall::Works | Multicall::Absent | Multicall::Fails | Multicall::FailsByMember | Multicall::Short => {
+                false
+            }
+        }
+}
+
+/// Which members go through.
+fn members(world: &World, data: &[u8]) -> Vec<bool> {
     assert_eq!(data[..4], alloy_primitives::hex!("82ad56cb"));
     let data = &data[4..];
     let array = &data[place(data, 0)..];
@@ -87,13 +124,10 @@ fn aggregate3(world: &World, data: &[u8]) -> CallResult {
         assert_eq!(word_at(call, 32), U256::ONE, "a member that fails leaves the others alone");
         let bytes = &call[place(call, 64)..];
         let data = Bytes::copy_from_slice(&bytes[32..32 + place(bytes, 0)]);
-        let call = EthCall { from: MULTICALL3, to, data };
+        let call = EthCall { from: MULTICALL3, to, data, gas_max: None };
         results.push(token_call(world, &call, &mut changed) != CallResult::Reverted);
     }
-    if world.multicall.get() == Multicall::Short {
-        results.pop();
-    }
-    CallResult::Returned(encode(&results))
+    results
 }
 
 /// `(bool success, bytes returnData)[]` without data.

@@ -19,6 +19,15 @@ fn submitted_holds() {
         world.balance.set(0);
         REVERTED(world);
     };
+    let first_failed: Event = |world| world.revert(B256::repeat_byte(0xd0));
+    let both_failed: Event = |world| {
+        world.revert(B256::repeat_byte(0xd0));
+        REVERTED(world);
+    };
+    let second_landed: Event = |world| {
+        world.revert(B256::repeat_byte(0xd0));
+        world.pay(OURS, 105, lane_key().address());
+    };
     let rows: &[Row<'_>] = &[
         // A receipt of ours.
         (&[5], 6, PAID_BY_US, None, "posted c1, Kept"),
@@ -28,6 +37,15 @@ fn submitted_holds() {
         (&[5], 6, REVERTED, None, "burnt SettlementRefused, Kept"),
         (&[5], 6, emptied, None, "burnt SettlementRefused, Kept"),
         (&[5], 6, both, None, "posted c2, Kept"),
+        // One of two failed, and the other may still land; both failed; two bids for one sequence.
+        (&[5, 6], 6, first_failed, None, "submitted, Kept"),
+        (&[5, 6], 6, REVERTED, None, "burnt SettlementRefused, Kept"),
+        (&[5, 6], 7, REVERTED, None, "burnt SettlementRefused, Kept"),
+        (&[5, 6], 7, both_failed, None, "burnt SettlementRefused, Kept"),
+        (&[5, 5], 6, first_failed, None, "burnt SettlementRefused, Kept"),
+        (&[5, 5], 6, REVERTED, None, "burnt SettlementRefused, Kept"),
+        (&[5, 6], 7, second_landed, None, "posted c1, Kept"),
+        (&[5, 6], 6, first_failed, Some(1), "released Expired, Kept"),
         // No receipt of ours: who used it?
         (&[5], 5, PAID_BY_PAYER, None, "posted c2, Kept"),
         (&[5], 5, PAID_BY_PAYER, Some(1), "posted c2, Kept"),

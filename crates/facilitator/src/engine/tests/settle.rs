@@ -9,8 +9,8 @@ const EMPTIED: Event = |world| world.balance.set(AMOUNT - 1);
 const STUBBORN: Event = |world| world.token_refuses.set(true);
 
 const SENT: &str = "1 calls latest, submit, receipt c1";
-const SENT_THEN_LOOKED: &str = "1 calls latest, submit, receipt c1, 1 calls latest, logs 101, receipt c2";
-const NOT_SENT: &str = "1 calls latest, block latest, 1 calls latest, logs 101, receipt c2";
+const SENT_THEN_LOOKED: &str = "1 calls latest, submit, receipt c1, block latest, 1 calls 105, logs 101, receipt c2";
+const NOT_SENT: &str = "1 calls latest, block latest, block latest, 1 calls 104, logs 101, receipt c2";
 
 fn table(rows: &[Row]) {
     for (what, before, on_submit, want, calls) in rows {
@@ -24,7 +24,7 @@ fn table(rows: &[Row]) {
 
 #[test]
 fn what_the_receipt_says() {
-    let balance = "1 calls latest, submit, receipt c1, 1 calls latest, 1 calls latest";
+    let balance = "1 calls latest, submit, receipt c1, block latest, 1 calls 104, 2 calls 104";
     table(&[
         ("paid", NOTHING, PAID_BY_US, "settled c1 in 104", SENT),
         ("reverted", NOTHING, REVERTED, "refused TransactionFailed", balance),
@@ -66,7 +66,7 @@ fn what_the_receipt_says() {
                 REVERTED(world);
             },
             "refused NonceAlreadyUsed",
-            "1 calls latest, submit, receipt c1, 1 calls latest, logs 101",
+            "1 calls latest, submit, receipt c1, block latest, 1 calls 105, logs 101",
         ),
     ]);
 }
@@ -81,23 +81,75 @@ fn what_is_found_before_gas_is_spent() {
             CANCELLED,
             NOTHING,
             "refused NonceAlreadyUsed",
-            "1 calls latest, block latest, 1 calls latest, logs 101",
+            "1 calls latest, block latest, block latest, 1 calls 104, logs 101",
         ),
         (
             "emptied",
             EMPTIED,
             NOTHING,
             "refused InsufficientBalance",
-            "1 calls latest, block latest, 1 calls latest, 1 calls latest",
+            "1 calls latest, block latest, block latest, 1 calls 103, 2 calls 103",
         ),
         (
             "refused",
             STUBBORN,
             NOTHING,
             "refused SimulationFailed",
-            "1 calls latest, block latest, 1 calls latest, 1 calls latest",
+            "1 calls latest, block latest, block latest, 1 calls 103, 2 calls 103",
         ),
     ]);
+}
+
+/// Behind a receipt, a node that has not seen its block says nothing; without one, only a transfer that is refused in the block
+/// in which the nonce is unused is a refusal. All of a verdict is read there.
+#[test]
+fn a_refusal_is_read_at_one_block_of_the_receipts_height() {
+    let paid: Event = |world| world.pay(THEIRS, 104, payer());
+    for (what, event, chain_tx, not_before, want, calls) in [
+        ("behind", NOTHING, Some(OURS), LATEST + 1, "unknown c1", "block latest"),
+        ("behind, and emptied", EMPTIED, Some(OURS), LATEST + 1, "unknown c1", "block latest"),
+        ("behind, and cancelled", CANCELLED, Some(OURS), LATEST + 2, "unknown c1", "block latest"),
+        ("behind, and paid", paid, Some(OURS), LATEST + 2, "unknown c1", "block latest"),
+        ("ours", NOTHING, Some(OURS), LATEST, "refused TransactionFailed", "block latest, 1 calls 103, 2 calls 103"),
+        ("ours", EMPTIED, Some(OURS), 0, "refused InsufficientBalance", "block latest, 1 calls 103, 2 calls 103"),
+        // It passes where the nonce is unused: what the first trial met is over.
+        ("none", NOTHING, None, 0, "unknown", "block latest, 1 calls 103, 2 calls 103"),
+        ("none", STUBBORN, None, 0, "refused SimulationFailed", "block latest, 1 calls 103, 2 calls 103"),
+        ("none", EMPTIED, None, 0, "refused InsufficientBalance", "block latest, 1 calls 103, 2 calls 103"),
+        ("none", CANCELLED, None, 0, "refused NonceAlreadyUsed", "block latest, 1 calls 104, logs 101"),
+        ("none", paid, None, 0, "settled c2 in 104", "block latest, 1 calls 104, logs 101, receipt c2"),
+    ] {
+        let world = World::new();
+        event(&world);
+        let got = now(engine(&world).after_revert(&hold(0), chain_tx, not_before));
+        assert_eq!(settlement_word(&got), want, "{what}, {not_before}");
+        assert_eq!(world.said(), calls, "{what}, {want}");
+    }
+}
+
+/// The node that gave the receipt may be ahead of the one that is asked then: the next look at it decides.
+#[test]
+fn a_receipt_from_a_block_that_is_not_seen_yet() {
+    for (latest, want) in [(103, "unknown c1"), (104, "refused TransactionFailed"), (105, "refused TransactionFailed")]
+    {
+        let world = World::new();
+        REVERTED(&world);
+        let receipt = world.receipts.borrow()[0].clone();
+        world.latest.set(latest);
+        assert_eq!(settlement_word(&now(engine(&world).judge(&hold(0), &receipt))), want, "{latest}");
+    }
+}
+
+/// What a chain_tx of ours has no gas for does not pass its trial; what is only read may take what the node allows.
+#[test]
+fn the_gas_of_a_trial() {
+    let world = World::new();
+    STUBBORN(&world);
+    now(engine(&world).settle(&hold(0)));
+    let gas: Vec<_> = world.tried.borrow().iter().map(|call| (call.data.len(), call.gas_max)).collect();
+    // The transfer; the nonce; the balance and the transfer again.
+    let transfer = (292, Some(200_000));
+    assert_eq!(gas, [transfer, (68, None), (36, None), transfer]);
 }
 
 /// An idle chain's newest block may be older than the start of validity: the token refuses there what it takes in the next block.

@@ -3,16 +3,16 @@
 use super::multicall::Multicall;
 use super::*;
 
-const NOW_MS: u64 = 1_900_000_103_000;
+pub(super) const NOW_MS: u64 = 1_900_000_103_000;
 const YOUNG_MS: u64 = NOW_MS - 1_000;
 
-fn terms() -> TabTerms {
+pub(super) fn terms() -> TabTerms {
     let caps = Exposure { payer_micros: 1_000 * MICROS, source_micros: 1_000 * MICROS, gate_micros: 1_000 * MICROS };
     TabTerms { batch_max: 3, settle_age_ms: 60_000, caps, margin_ms: 30_000 }
 }
 
 /// Puts holds on the tab whose answers were given out, all young, after `change`.
-fn on_tab(world: &World, numbers: std::ops::Range<u8>, change: impl Fn(&mut Hold)) {
+pub(super) fn on_tab(world: &World, numbers: std::ops::Range<u8>, change: impl Fn(&mut Hold)) {
     for number in numbers {
         let mut hold = Hold { opened_at_ms: YOUNG_MS, ..tab_hold(number) };
         change(&mut hold);
@@ -21,19 +21,19 @@ fn on_tab(world: &World, numbers: std::ops::Range<u8>, change: impl Fn(&mut Hold
 }
 
 /// A world whose payer can pay for `count` calls, and which owes for as many.
-fn owing(count: u8) -> World {
+pub(super) fn owing(count: u8) -> World {
     let world = World::new();
     world.balance.set(AMOUNT * u128::from(count));
     on_tab(&world, 0..count, |_| {});
     world
 }
 
-fn settle(world: &World, terms: &TabTerms, all: bool) -> Result<usize, Fault> {
+pub(super) fn settle(world: &World, terms: &TabTerms, all: bool) -> Result<usize, Fault> {
     now(engine(world).settle_tab(world, Network::BASE_SEPOLIA, terms, NOW_MS, all))
 }
 
 /// What was submitted, as numbers of holds.
-fn batches(world: &World) -> String {
+pub(super) fn batches(world: &World) -> String {
     let one = |batch: &Vec<u8>| batch.iter().map(u8::to_string).collect::<Vec<_>>().join("+");
     world.batches.borrow().iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -159,9 +159,9 @@ fn what_is_not_given_out_is_not_due() {
 fn the_calls_of_a_pass() {
     for (count, want) in [
         (0, "due"),
-        (1, "due, 1 calls latest, submit"),
-        (3, "due, 1 calls latest, submit 3"),
-        (4, "due, 1 calls latest, submit 3, 1 calls latest, submit"),
+        (1, "due, native, fees, 1 calls latest, submit, due"),
+        (3, "due, native, fees, 1 calls latest, submit 3, due"),
+        (4, "due, native, fees, 1 calls latest, submit 3, 1 calls latest, submit, due"),
     ] {
         let world = owing(count);
         assert_eq!(settle(&world, &terms(), true), Ok(usize::from(count)));
@@ -185,7 +185,8 @@ const POISONS: [(&str, Event, &str); 6] = [
         |world| world.used.borrow_mut().extend([nonce(1)]),
         "answered, Delivered",
     ),
-    ("the token refuses", |world| world.poisoned.borrow_mut().extend([nonce(1)]), "lost Failed, Delivered"),
+    // Paused, or the payer is blocked: that may pass.
+    ("the token refuses", |world| world.poisoned.borrow_mut().extend([nonce(1)]), "answered, Delivered"),
 ];
 
 /// The second payer's address.
@@ -202,7 +203,7 @@ fn second(world: &World, chain_tx: B256, from: Address, cancelled: bool) {
 }
 
 /// Holds 0 and 2 by the payer, 1 by the second one.
-fn three() -> World {
+pub(super) fn three() -> World {
     let world = World::new();
     world.balance.set(2 * AMOUNT);
     on_tab(&world, 0..1, |_| {});
@@ -224,12 +225,16 @@ fn booked(want: &str) -> &'static str {
 #[test]
 fn a_poisoned_member_is_left_out_and_judged() {
     for (what, event, want) in POISONS {
-        // A batch, and each alone where a batch cannot be tried or says nothing.
+        // A batch, and each alone where a batch cannot be tried or says nothing. Where the poison alone made it fail, the others
+        // go together after all.
         for (multicall, submitted) in [
             (Multicall::Works, "0+2"),
             (Multicall::Fails, "0, 2"),
             (Multicall::Absent, "0, 2"),
             (Multicall::Short, "0, 2"),
+            (Multicall::Faults, "0, 2"),
+            (Multicall::FailsByMember, "0+2"),
+            (Multicall::FaultsByMember, "0+2"),
         ] {
             let world = three();
             world.multicall.set(multicall);
@@ -259,15 +264,16 @@ fn one_alone_that_cannot_be_paid_is_judged_without_a_batch() {
 
 #[test]
 fn the_calls_for_a_poisoned_member() {
-    let trials = "due, 1 calls latest, 1 calls latest, block latest, ";
-    let (refused, gone) = ("submit 2, advance_all 1 refuse", "1 calls latest, logs 101");
+    let trials = "due, native, fees, 1 calls latest, 1 calls latest, block latest, block latest, ";
+    let (refused, gone) = ("submit 2, advance_all 1 refuse", "1 calls 104, logs 101");
+    let final_block = "block latest, block 91";
     for ((what, event, _), want) in POISONS.into_iter().zip([
-        format!("{trials}1 calls latest, 1 calls latest, {refused} Emptied"),
+        format!("{trials}1 calls 103, 2 calls 103, {refused} Emptied"),
         format!("{trials}{gone}, {refused} Gone"),
         format!("{trials}{gone}, receipt c2, submit 2, advance_all 1 post c2"),
         format!("{trials}{gone}, receipt c2, submit 2, advance_all 1 submit"),
-        format!("{trials}{gone}, block latest, block 91, {gone}, submit 2"),
-        format!("{trials}1 calls latest, 1 calls latest, {refused} Failed"),
+        format!("{trials}1 calls 103, logs 101, {final_block}, 1 calls latest, logs 101, submit 2"),
+        format!("{trials}1 calls 103, 2 calls 103, {final_block}, submit 2"),
     ]) {
         let world = three();
         event(&world);
@@ -280,7 +286,7 @@ fn the_calls_for_a_poisoned_member() {
 #[test]
 fn a_fault_of_the_node_is_never_a_loss() {
     for (what, event, want) in POISONS {
-        for method in ["block", "calls", "logs", "receipt"] {
+        for method in ["block", "calls", "logs", "receipt", "native", "fees"] {
             for times in 0..5 {
                 let world = three();
                 event(&world);
@@ -341,6 +347,18 @@ fn what_fails_only_in_the_batch_stays() {
     assert_eq!((batches(&world).as_str(), kinds(&world).as_str()), ("0", "uncollected"));
 }
 
+/// A paused token refuses everybody. What it refused is collected when it goes on.
+#[test]
+fn what_the_token_refuses_for_a_while_is_paid_later() {
+    let world = owing(3);
+    world.token_refuses.set(true);
+    assert_eq!(settle(&world, &terms(), true), Ok(0));
+    assert_eq!((batches(&world).as_str(), kinds(&world).as_str()), ("", ""));
+    world.token_refuses.set(false);
+    assert_eq!(settle(&world, &terms(), true), Ok(3));
+    assert_eq!(batches(&world), "0+1+2");
+}
+
 /// What a lane does not take stays on the tab, and is taken the next time.
 #[test]
 fn a_lane_out_of_reach() {
@@ -355,7 +373,7 @@ fn a_lane_out_of_reach() {
 }
 
 #[test]
-fn a_silent_node_stops_the_pass() {
+fn what_a_silent_node_says_nothing_of_stays() {
     for (times, want, submitted) in [(0, 0, ""), (1, 3, "0+1+2"), (2, 6, "0+1+2, 3+4+5")] {
         let world = owing(7);
         world.fail_after("calls", times);
@@ -396,7 +414,7 @@ fn a_hold_that_is_being_settled_is_left_out() {
     let _stay = engine.live.enter(hold(0).id);
     world.said();
     assert_eq!(now(engine.settle_tab(&world, Network::BASE_SEPOLIA, &terms(), NOW_MS, true)), Ok(0));
-    assert_eq!(world.said(), "due");
+    assert_eq!(world.said(), "due, due");
 }
 
 /// What nobody collected in time is lost as expired, which is not the payer's doing.
@@ -416,7 +434,7 @@ fn what_ended_on_the_tab_is_lost_as_expired() {
 /// and a hold that stayed would count against every cap and call for a settlement for ever.
 #[test]
 fn what_cannot_be_judged_ends_with_its_validity() {
-    let rows: [(&str, Event, &str, &str); 2] = [
+    let rows: [(&str, Event, &str, &str); 3] = [
         ("a stranger landed it", PAID_BY_STRANGER, "submitted, Delivered", "burnt ForeignTransfer, Delivered, late"),
         (
             "a use without a log",
@@ -424,6 +442,8 @@ fn what_cannot_be_judged_ends_with_its_validity() {
             "answered, Delivered",
             "lost Gone, Delivered",
         ),
+        // That is no doing of the payer.
+        ("the token refuses", |world| world.token_refuses.set(true), "answered, Delivered", "lost Expired, Delivered"),
     ];
     for (what, event, before, want) in rows {
         let world = owing(1);

@@ -36,7 +36,8 @@ fn direct() {
             // What was not charged is not owed back.
             (RELEASED, Live, ["-", "-", "released, Pending", "released, Kept", "released, Lost"]),
             (EXPIRED, Pending, ["-", "-", "=", "released, Kept", "released, Lost"]),
-            (BURNT, Live, ["-", "-", "burnt, Pending", "burnt, Kept", "burnt, Lost"]),
+            (BURNT, Live, ["-", "=", "burnt, Pending", "burnt, Kept", "burnt, Lost"]),
+            (BURNT, Pending, ["-", "-", "=", "burnt, Kept", "burnt, Lost"]),
             (REFUSED, Kept, ["-", "=", "=", "=", "burnt, Lost"]),
         ],
     );
@@ -98,8 +99,13 @@ fn tab_after_the_submission() {
             (posted(), Kept, ["=", "=", "=", "=", owed]),
             (posted(), Delivered, ["=", "=", "=", "posted, Kept", "="]),
             (posted(), Lost, ["=", "=", "=", "-", "="]),
+            // It was judged before its answer had come to its end.
+            (LOST, Live, ["=", "=", "lost, Pending", "lost, Kept", "lost, Lost"]),
+            (LOST, Pending, ["=", "-", "=", "lost, Kept", "lost, Lost"]),
             (LOST, Delivered, ["=", "=", "=", "lost, Kept", "="]),
             (LOST, Kept, ["=", "=", "=", "=", "lost, Lost"]),
+            (FOREIGN, Live, ["-", "=", "burnt, Pending", "burnt, Kept", "burnt, Lost"]),
+            (BURNT, Live, ["-", "=", "burnt, Pending", "burnt, Kept", "burnt, Lost"]),
             (RELEASED, Live, ["-", "-", "released, Pending", "released, Kept", "released, Lost"]),
         ],
     );

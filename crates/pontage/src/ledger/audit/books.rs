@@ -241,7 +241,12 @@ impl<'a> SealWalk<'a> {
         let (mut id, mut last) = (0, 0);
         for seal in self.seals {
             let found = if seal.id != id + 1 {
-                Some(format!("seal {} is missing: nothing holds entries {}–{}", id + 1, last + 1, seal.first_entry - 1))
+                Some(format!(
+                    "seal {} is missing: nothing holds entries {}–{}",
+                    id + 1,
+                    last + 1,
+                    seal.first_entry.saturating_sub(1)
+                ))
             } else if seal.first_entry != last + 1 || seal.last_entry < seal.first_entry {
                 Some(format!("seal {} begins at entry {} instead of {}", seal.id, seal.first_entry, last + 1))
             } else {
@@ -269,6 +274,9 @@ impl<'a> SealWalk<'a> {
 
     /// Names the entries between the last one and this.
     fn miss(&mut self, next: u64) {
+        if next == self.last_entry + 1 {
+            return;
+        }
         let short = self.seals.iter().filter(|seal| seal.first_entry < next && seal.last_entry > self.last_entry);
         self.short.extend(short.filter(|seal| seal.first_entry.max(self.last_entry + 1) < next).map(|seal| seal.id));
         for id in (self.last_entry + 1..next).take(1_000) {

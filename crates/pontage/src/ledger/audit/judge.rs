@@ -274,8 +274,13 @@ const fn write_off(reason: LossReason) -> &'static str {
     }
 }
 
+/// What to do with money in suspense. What was served on the tab, and landed by a stranger, is most likely the price of it.
 fn send_back(payment: &Payment) -> String {
-    format!("send the amount back to {}", payment.record.hold.authorization.key.payer)
+    let record = &payment.record;
+    if record.hold.rail == Rail::Tab && matches!(record.answer, AnswerState::Delivered | AnswerState::Kept) {
+        return "the call was served: keep it, unless another gate of the same payee was paid with it".to_owned();
+    }
+    format!("send the amount back to {}", record.hold.authorization.key.payer)
 }
 
 /// Money on the chain that the books do not have.

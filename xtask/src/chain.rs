@@ -138,7 +138,7 @@ impl Chain {
         let program = options.devnet.clone().map_or_else(|| program(root), Ok)?;
         let mut command = Command::new(&program);
         if options.devnet.is_some() {
-            command.args(["devnet", "--listen", "127.0.0.1:0", "--chain-id", &chain_id]);
+            command.args(["devnet", "--bare", "--listen", "127.0.0.1:0", "--chain-id", &chain_id]);
         } else {
             command.args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id]);
         }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context as _, anyhow, bail};
 use facilitator::engine::{
     self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Submitter, TabTerms,
@@ -35,6 +36,10 @@ const LANE_BATCH_MAX: usize = 64;
 const REBROADCAST_MS: u64 = 2_000;
 /// How often unfinished holds are looked at.
 const RECONCILE_MS: u64 = 1_000;
+/// How often it is looked whether the settlement key can pay for gas.
+const PURSE_MS: u64 = 5_000;
+/// The gas that a key must be able to pay for: what one settlement may take.
+const PURSE_GAS: u64 = 200_000;
 /// How often it is looked whether the tab is to be settled.
 const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
@@ -50,6 +55,8 @@ pub(crate) struct ChainLink {
     live: Live,
     head: Head,
     tab: TabTerms,
+    /// Whether the settlement key can pay for gas. Without, nothing paid is served: nobody could settle it.
+    funded: Arc<AtomicBool>,
     /// Whose caps are the tab's.
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
@@ -67,6 +74,7 @@ pub(crate) struct LaneLink {
 #[derive(Clone, Debug)]
 pub(crate) struct Chains {
     engines: Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>,
+    funded: Rc<BTreeMap<Network, Arc<AtomicBool>>>,
     checks: Rc<Semaphore>,
 }
 
@@ -101,7 +109,11 @@ impl Facilitator for Chains {
     async fn check(&self, proven: &Proven, depth: Depth) -> Check {
         // Fresh keys with empty wallets cost their owner nothing: what they may ask of a node at once is bounded.
         let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
-        match self.engines.get(&proven.offer().network()) {
+        let network = proven.offer().network();
+        if !self.funded.get(&network).is_some_and(|funded| funded.load(Ordering::Relaxed)) {
+            return Check::Fault(Fault::untouched(FaultKind::Settlement));
+        }
+        match self.engines.get(&network) {
             // A lane that takes no more work would leave the run unpaid.
             Some(engine) if engine.submitter.queue.capacity() > 0 && !engine.submitter.queue.is_closed() => {
                 engine.check(proven, depth).await
@@ -122,7 +134,8 @@ impl Chains {
     /// The engines for the calling thread.
     pub(crate) fn new(links: &[ChainLink]) -> Self {
         let engines = links.iter().map(|link| (link.network, link.engine())).collect();
-        Self { engines: Rc::new(engines), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
+        let funded = links.iter().map(|link| (link.network, Arc::clone(&link.funded))).collect();
+        Self { engines: Rc::new(engines), funded: Rc::new(funded), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
     }
 }
 
@@ -154,9 +167,6 @@ impl ChainLink {
         check(config, &node, store).await?;
         let signer = key.address();
         let gas = node.native_balance(signer).await.with_context(|| out_of_reach(network))?;
-        if gas.is_zero() {
-            warn!(%network, %signer, "the settlement key has no gas: settlements will stay pending until it is funded");
-        }
         info!(%network, %signer, gas_wei = %gas, "settlement key");
         engine::recover(&store.handle()?, network).await?;
         let lane = start_lane(network, node.clone(), key.clone(), store.clone(), lifeline).await?;
@@ -170,7 +180,9 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, snapshot };
+        let (live, head, funded) = (Live::default(), Head::default(), Arc::new(AtomicBool::new(true)));
+        let link = Self { network, node, lane, signer, live, head, tab, funded, snapshot };
+        link.look_into_purse().await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
     }
@@ -193,8 +205,9 @@ impl ChainLink {
             let journal = store.handle()?;
             let engine = link.engine();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime
-                .block_on(async { tokio::join!(link.reconcile(&engine, &journal), link.collect(&engine, &journal)) });
+            runtime.block_on(async {
+                tokio::join!(link.reconcile(&engine, &journal), link.collect(&engine, &journal), link.mind_purse())
+            });
             Ok(())
         };
         lifeline.spawn("reconciler", reconcile).map(drop)
@@ -213,8 +226,36 @@ impl ChainLink {
         }
     }
 
+    /// Notes whether the settlement key can pay for gas, and says so when that changes.
+    async fn look_into_purse(&self) {
+        let (Ok(wei), Ok(fees)) = (self.node.native_balance(self.signer).await, self.node.fees().await) else { return };
+        let needed = fees.base.saturating_mul(2).saturating_add(fees.tip).saturating_mul(u128::from(PURSE_GAS));
+        let funded = wei >= U256::from(needed);
+        if self.funded.swap(funded, Ordering::Relaxed) == funded {
+            return;
+        }
+        let (network, signer) = (self.network, self.signer);
+        if funded {
+            info!(%network, %signer, gas_wei = %wei, "the settlement key can pay for gas again: paid calls are served");
+        } else {
+            error!(%network, %signer, gas_wei = %wei, needed_wei = needed,
+                "the settlement key cannot pay for gas: fund it. Until then no paid call is served and the tab is not settled");
+        }
+    }
+
+    async fn mind_purse(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(PURSE_MS)).await;
+            self.look_into_purse().await;
+        }
+    }
+
     async fn collect(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
         loop {
+            if !self.funded.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(TAB_MS)).await;
+                continue;
+            }
             match engine.settle_tab(journal, self.network, &self.terms(), now_ms(), false).await {
                 Ok(0) => {}
                 Ok(moved) => info!(network = %self.network, payments = moved, "settling the tab"),

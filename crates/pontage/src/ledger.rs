@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use store::Ledger;
 
@@ -62,16 +62,20 @@ impl Common {
 
 /// Opens the journal of a configuration, at this moment.
 fn open(config: &Config) -> anyhow::Result<Ledger> {
-    Ledger::open(&config.store_path).with_context(|| format!("store.path {}", config.store_path.display()))
+    let path = config.store_path.display();
+    if !config.store_path.is_file() {
+        bail!("store.path {path}: there is no journal. A gate makes it when it first starts");
+    }
+    Ledger::open(&config.store_path).with_context(|| format!("store.path {path}"))
 }
 
 /// Runs a command of the books.
 pub(crate) fn run(args: &LedgerArgs) -> ExitCode {
-    crate::log::start(run::Mode::Dev);
+    let logs = crate::log::start(run::Mode::Dev);
     let (outcome, failed) = match &args.what {
-        What::Audit(args) => (audit::run(args), ExitCode::from(2)),
-        What::Show(args) => (show::run(args).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
-        What::Export(args) => (export::run(args).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        What::Audit(args) => (logs.and_then(|()| audit::run(args)), ExitCode::from(2)),
+        What::Show(args) => (logs.and_then(|()| show::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        What::Export(args) => (logs.and_then(|()| export::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
     };
     match outcome {
         Ok(code) => code,

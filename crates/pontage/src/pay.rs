@@ -17,7 +17,7 @@ const ANSWER_MAX_BYTES: usize = 1024 * 1024;
 
 #[derive(clap::Args)]
 pub(crate) struct PayArgs {
-    /// What to ask for; plain http on this machine alone.
+    /// What to ask for; over plain http.
     url: String,
     /// The most that is paid, in atomic units.
     #[arg(long, default_value_t = 1_000_000)]

@@ -44,6 +44,10 @@ impl Reload {
             error!(keys = fixed.join(", "), "these take a restart; the configuration was not reloaded");
             return;
         }
+        if config == self.running {
+            info!("the configuration was read again and is the same");
+            return;
+        }
         let next = snapshot::replace(&self.snapshot.borrow(), snapshot::compile(&config), now_ms());
         info!(routes = config.routes.len(), payee = %config.payee, "the configuration was reloaded");
         self.snapshot.send_replace(Arc::new(next));

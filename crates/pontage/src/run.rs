@@ -61,7 +61,7 @@ pub(crate) fn serve(
     listens: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let config = load(path)?;
-    log::start(mode);
+    log::start(mode)?;
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
     if mode == Mode::Dev {
         if let Some(other) = networks.iter().find(|network| **network != Network::BASE_SEPOLIA) {
@@ -111,6 +111,10 @@ pub(crate) fn serve(
     if let Some(sealer) = &sealer {
         runtime.block_on(sealer.seal());
     }
+    // A copy of the one file is a backup then.
+    if let Err(error) = store.fold() {
+        warn!(%error, "the journal's write-ahead log stays beside it: copy both for a backup");
+    }
     outcome
 }
 
@@ -126,7 +130,8 @@ async fn keep_sealing(sealer: Option<&Sealer>) {
 async fn settle_tabs(links: &[ChainLink], store: &Store) {
     for link in links {
         match tokio::time::timeout(STOP_WAIT, link.settle_tab(store)).await {
-            Ok(Ok((payments, 0))) => info!(payments, "the tab was submitted"),
+            Ok(Ok((0, 0))) => {}
+            Ok(Ok((payments, 0))) => info!(payments, "the tab was submitted; the next start books what lands"),
             Ok(Ok((_, left))) => warn!(left, "stopped with payments on the tab: they are settled after the next start"),
             Ok(Err(_)) | Err(_) => warn!("stopped with payments on the tab: they are settled after the next start"),
         }

@@ -22,11 +22,13 @@ use crate::{pay, say};
 use model::Model;
 
 /// Keys of the public mnemonic "test test … junk": worth nothing anywhere. Who settles, and who pays.
-const SETTLER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+pub(super) const SETTLER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 pub(super) const PAYER_KEY: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 /// Who is paid. Nobody here needs its key.
 const PAYEE: Address = address!("209693Bc6afc0C5328bA36FaF03C514EF312287C");
 const FUNDS_ATOMIC: u128 = 10_000_000;
+/// What every account of `pontage devnet` has: a thousand dollars.
+const DEVNET_FUNDS_ATOMIC: u128 = 1_000_000_000;
 /// The call that is paid for.
 const PAID: &str = "/api/ask?question=What+is+pontage%3F";
 /// The services and their prices.
@@ -63,6 +65,9 @@ pub(crate) struct DevnetArgs {
     /// The chain's EIP-155 id. The default is Base Sepolia's, whose USDC payers know.
     #[arg(long, default_value_t = protocol::Network::BASE_SEPOLIA.chain_id)]
     chain_id: u64,
+    /// Start with no test USDC in any wallet, and say only where it listens.
+    #[arg(long)]
+    bare: bool,
 }
 
 /// `pontage devnet`.
@@ -74,6 +79,12 @@ pub(crate) fn devnet(args: &DevnetArgs) -> anyhow::Result<()> {
     let options = devnet::Options { chain_id: args.chain_id, mining, listen: args.listen };
     let chain = Devnet::start(options).with_context(|| format!("--listen {}", args.listen))?;
     say(&format!("Listening on {}", chain.address()))?;
+    if !args.bare {
+        for account in devnet::ACCOUNTS {
+            chain.mint(account, DEVNET_FUNDS_ATOMIC).context("the test USDC cannot be minted")?;
+        }
+        say(&story::devnet(&chain, args.chain_id))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         run::Signals::new()?.end(|| {}).await;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use gate::{Answer, Fault, FaultKind, Journal, Standing, Until};
-use ledger::{Change, Exposure, Funds, Hold, HoldId, Record, Reservation, Step, Violation};
+use ledger::{Change, Exposure, Funds, Hold, HoldId, Record, Reservation, State, Step, Violation};
 use protocol::{ClaimKey, Payer};
 use rusqlite::{Connection, OptionalExtension, params};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::rows;
 use crate::writer::{Batch, Writer};
@@ -45,6 +45,11 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
         Ok(None) => Ok(Ok(Some(record))),
         Ok(Some(change)) => {
             batch.write(&change)?;
+            if let (State::Lost(reason), false) = (change.record.state, record.state.ended()) {
+                let authorization = &record.hold.authorization;
+                warn!(%hold, route = record.hold.route, payer = %authorization.key.payer, ?reason,
+                    amount_atomic = authorization.amount_atomic, "a call was served and cannot be collected: it is a loss");
+            }
             Ok(Ok(Some(change.record)))
         }
         Err(violation) => Ok(Err(violation)),

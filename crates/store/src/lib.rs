@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use tracing::warn;
 
 pub use handle::Handle;
 pub use ledger::{
@@ -80,6 +81,7 @@ impl Store {
     /// # Errors
     /// [`OpenFault`]; nothing was written in that case.
     pub fn open(path: &Path, limits: Limits, now_ms: fn() -> u64) -> Result<Self, OpenFault> {
+        let existed = path.exists();
         let lock = lock(path)?;
         let connection = Connection::open(path)?;
         configure(&connection)?;
@@ -93,6 +95,9 @@ impl Store {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         if application != APPLICATION && tables > 0 {
             return Err(OpenFault::Foreign);
+        }
+        if tables == 0 && existed {
+            warn!(path = %path.display(), "this file was there and holds no books: new ones begin in it");
         }
         connection.pragma_update(None, "application_id", APPLICATION)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -119,6 +124,16 @@ impl Store {
     /// Ends when the writer's thread has ended: nothing can be written any more, and the process must stop.
     pub async fn ended(&self) {
         self.writer.ended().await;
+    }
+
+    /// Folds the write-ahead log into the file, so that it is whole by itself.
+    ///
+    /// # Errors
+    /// SQLite's; the journal is whole together with its log in that case.
+    pub fn fold(&self) -> Result<(), OpenFault> {
+        let connection = Connection::open(&self.path)?;
+        configure(&connection)?;
+        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 
     /// The networks with holds that have not ended.

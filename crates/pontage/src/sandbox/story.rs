@@ -5,7 +5,7 @@ use std::path::Path;
 use protocol::print_decimal;
 use serde_json::{Value, json};
 
-use super::{PAID, PAYEE, PAYER_KEY, Running, SERVICES};
+use super::{PAID, PAYEE, PAYER_KEY, Running, SERVICES, SETTLER_KEY};
 
 /// Where everything is.
 pub(super) fn head(running: &Running) -> String {
@@ -82,6 +82,22 @@ pub(super) fn commands(running: &Running, config: &Path) -> String {
          Ctrl-C ends it, and everything in it is gone.",
         config = config.display(),
         rpc = running.chain.rpc_url(),
+    )
+}
+
+/// How to use `pontage devnet`.
+pub(super) fn devnet(chain: &devnet::Devnet, chain_id: u64) -> String {
+    format!(
+        "chain     eip155:{chain_id}, an EVM in this process; it forgets everything when it ends, so a gate's journal ends with it\n\
+         USDC      {usdc}; each of ten test accounts has 1,000 of it, and coins for gas\n\n\
+         In pontage.yaml:\n\n\
+         \x20 networks:\n    \"eip155:{chain_id}\": {{ rpc_urls: [\"{rpc}\"] }}\n\n\
+         Settle with one public test key, and pay with another:\n\n\
+         \x20 PONTAGE_SIGNER_KEY={SETTLER_KEY} \\\n    {program} start\n\
+         \x20 PONTAGE_PAYER_KEY={PAYER_KEY} \\\n    {program} __pay http://127.0.0.1:8402/paid/x\n",
+        usdc = devnet::USDC,
+        rpc = chain.rpc_url(),
+        program = program(),
     )
 }
 

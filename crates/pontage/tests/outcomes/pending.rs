@@ -118,28 +118,32 @@ fn a_chain_tx_that_the_node_forgets_is_sent_again_and_one_that_comes_too_late_mo
 #[test]
 fn a_settlement_that_never_lands_is_let_go_when_it_is_final() {
     let world = World::with(ChainOptions::default(), &GateOptions::direct());
-    // Without gas no node takes the settlement.
-    world.chain.set_native_balance(SETTLER.address, 0).unwrap();
+    // Without gas no node takes the settlement; the gate would not serve, had it known before.
     let payment = Paying::for_s(&world, 42);
-    let answer = payment.get(&world, "/paid/ok");
+    let answer = std::thread::scope(|scope| {
+        let call = scope.spawn(|| payment.get(&world, "/paid/gate"));
+        until("it runs", || world.origin.runs("/paid/gate") == 1);
+        world.chain.set_native_balance(SETTLER.address, 0).unwrap();
+        world.origin.let_go();
+        call.join().unwrap()
+    });
     pending(&answer);
     world.chain.increase_time(52).unwrap();
     world.chain.mine().unwrap();
     // Expired, but not final: it stays as it is.
-    pending(&payment.get(&world, "/paid/ok"));
+    pending(&payment.get(&world, "/paid/gate"));
     for _ in 0..13 {
         world.chain.mine().unwrap();
     }
     until("it is let go", || world.books().newest() == state("released", "expired"));
-    let again = payment.get(&world, "/paid/ok");
+    let again = payment.get(&world, "/paid/gate");
     assert_eq!((again.status, again.error().as_str(), again.money().as_str()), (409, "expired", "untouched"));
     let gone = get(&world.url(&pickup(&answer)), &[]);
     assert_eq!((gone.status, gone.error().as_str()), (410, "not_charged"));
     untouched(&world);
     // The lane goes on once there is gas: the old chain_tx reverts and frees its sequence.
     world.chain.set_native_balance(SETTLER.address, 1_000_000_000_000_000_000).unwrap();
-    let next = Paying::for_s(&world, 88);
-    assert_eq!(next.get(&world, "/paid/ok?next").status, 200);
+    until("the gate knows it", || Paying::for_s(&world, 88).get(&world, "/paid/ok?next").status == 200);
     assert_eq!((world.paid(), world.origin.runs("/paid/")), (PRICE, 2));
     world.agree();
 }

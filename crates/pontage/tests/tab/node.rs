@@ -122,13 +122,13 @@ fn a_multicall_that_stops_working_is_done_without() {
 /// Nobody takes our chain_txs, until nothing in them is valid any more.
 #[test]
 fn what_was_submitted_and_never_mined_is_a_loss_when_it_is_final() {
-    let world = World::with(ChainOptions::default(), &by(2));
-    world.chain.set_native_balance(SETTLER.address, 0).unwrap();
+    let world = World::with(ChainOptions { mining: false, ..ChainOptions::default() }, &by(2));
     let payments = [Paying::new(&world), Paying::new(&world)];
     for payment in &payments {
         payment.served(&world);
     }
     until("both are submitted", || world.books().holds("submitted") == 2);
+    world.chain.set_native_balance(SETTLER.address, 0).unwrap();
     world.chain.increase_time(4_000).unwrap();
     world.chain.mine().unwrap();
     assert_eq!(world.books().holds("submitted"), 2, "expired, but not final");
@@ -142,6 +142,27 @@ fn what_was_submitted_and_never_mined_is_a_loss_when_it_is_final() {
     }
     settled(&world);
     assert_eq!((world.paid(), world.books().balance("loss:")), (0, money(-2)));
+}
+
+/// Nothing paid is served that nobody could settle, and what is on the tab waits for the gas.
+#[test]
+fn a_key_without_gas_serves_nothing_until_it_is_funded() {
+    let world = World::with(ChainOptions::default(), &tab());
+    let held = Paying::new(&world);
+    world.chain.set_native_balance(SETTLER.address, 0).unwrap();
+    let refused = || {
+        let answer = Paying::new(&world).get(&world, "/paid/ok?refused");
+        (answer.status, answer.error(), answer.money())
+    };
+    let no = (503, "settlement_unavailable".to_owned(), "untouched".to_owned());
+    until("the gate knows it", || refused() == no);
+    let answer = held.get(&world, "/paid/ok?held");
+    assert_eq!((answer.status, answer.error()), (503, "settlement_unavailable".to_owned()));
+    assert_eq!(world.origin.runs("/paid/ok?held"), 0);
+    assert!(world.gate.log().contains("the settlement key cannot pay for gas"));
+    world.chain.set_native_balance(SETTLER.address, 1_000_000_000_000_000_000).unwrap();
+    until("the gate knows it", || held.get(&world, "/paid/ok?held").status == 200);
+    settled(&world);
 }
 
 /// The stop does not wait for the node, and says that something is left.

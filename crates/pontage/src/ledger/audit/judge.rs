@@ -294,7 +294,9 @@ fn unposted(payment: &Payment, stray: &Stray<'_>, old_time_s: u64, assets: &Asse
         (false, State::Submitted(_)) if !stray.known_sender => {
             "a stranger landed it: it goes to suspense when its validity has ended"
         }
-        (false, State::Open | State::Answered | State::Submitted(_)) => "nothing: it is posted when it is settled",
+        (false, State::Open | State::Answered | State::Submitted(_)) => {
+            "nothing while a gate runs: it posts it; if none does, start it"
+        }
         (false, State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_)) => {
             "nothing: it is booked when its validity has ended"
         }
@@ -323,12 +325,20 @@ fn going(payment: &Payment) -> Verdict {
         (State::Answered, AnswerState::Live | AnswerState::Pending) => {
             (Word::Running, format!("its answer is being given out since {since}"), NOTHING.to_owned(), at)
         }
-        (State::Answered, AnswerState::Kept | AnswerState::Delivered | AnswerState::Lost) => {
-            (Word::Held, format!("on the tab since {since}"), "nothing: it settles by itself".to_owned(), at)
-        }
+        (State::Answered, AnswerState::Kept | AnswerState::Delivered | AnswerState::Lost) => (
+            Word::Held,
+            format!("on the tab since {since}"),
+            "nothing while a gate runs: it settles it; if none does, start it".to_owned(),
+            at,
+        ),
         (State::Submitted(chain_tx), _) => {
             let found = format!("sent to the chain in {chain_tx}, not final in the books yet");
-            (Word::Submitted, found, "nothing: a running gate follows it up".to_owned(), at)
+            (
+                Word::Submitted,
+                found,
+                "nothing while a gate runs: it follows it up; if none does, start it".to_owned(),
+                at,
+            )
         }
         (State::Released(reason), _) => {
             (Word::Released, format!("not charged ({})", words(reason)), NOTHING.to_owned(), at)

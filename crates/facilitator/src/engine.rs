@@ -23,7 +23,7 @@ pub use lane::{Lane, LaneJournal, Rejected};
 pub use live::{Head, Live};
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 pub use reconcile::{Bid, BooksJournal, Mined, Unfinished, recover};
-pub use settle::{Engine, Pace, Submitter};
+pub use settle::{Engine, Pace, Purse, Submitter};
 pub use tab::TabTerms;
 pub use token::{AssetFault, check_asset, has_multicall};
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, anyhow, bail};
 use facilitator::engine::{
-    self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Submitter, TabTerms,
+    self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
 };
 use facilitator::rpc::HttpNode;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement, Snapshot};
@@ -38,8 +38,6 @@ const REBROADCAST_MS: u64 = 2_000;
 const RECONCILE_MS: u64 = 1_000;
 /// How often it is looked whether the settlement key can pay for gas.
 const PURSE_MS: u64 = 5_000;
-/// The gas that a key must be able to pay for: what one settlement may take.
-const PURSE_GAS: u64 = 200_000;
 /// How often it is looked whether the tab is to be settled.
 const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
@@ -55,8 +53,6 @@ pub(crate) struct ChainLink {
     live: Live,
     head: Head,
     tab: TabTerms,
-    /// Whether the settlement key can pay for gas. Without, nothing paid is served: nobody could settle it.
-    funded: Arc<AtomicBool>,
     /// Whose caps are the tab's.
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
@@ -68,13 +64,25 @@ type Order = (Vec<Hold>, oneshot::Sender<Result<B256, Fault>>);
 #[derive(Clone, Debug)]
 pub(crate) struct LaneLink {
     queue: mpsc::Sender<Order>,
+    /// Whether the settlement key can pay for gas. Without, nothing paid is served: nobody could settle it.
+    funded: Arc<AtomicBool>,
+}
+
+impl LaneLink {
+    fn is_funded(&self) -> bool {
+        self.funded.load(Ordering::Relaxed)
+    }
+
+    /// A lane that takes no more work would leave a run unpaid.
+    fn takes_work(&self) -> bool {
+        self.is_funded() && self.queue.capacity() > 0 && !self.queue.is_closed()
+    }
 }
 
 /// The engines of every network, for one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Chains {
     engines: Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>,
-    funded: Rc<BTreeMap<Network, Arc<AtomicBool>>>,
     checks: Rc<Semaphore>,
 }
 
@@ -109,15 +117,8 @@ impl Facilitator for Chains {
     async fn check(&self, proven: &Proven, depth: Depth) -> Check {
         // Fresh keys with empty wallets cost their owner nothing: what they may ask of a node at once is bounded.
         let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
-        let network = proven.offer().network();
-        if !self.funded.get(&network).is_some_and(|funded| funded.load(Ordering::Relaxed)) {
-            return Check::Fault(Fault::untouched(FaultKind::Settlement));
-        }
-        match self.engines.get(&network) {
-            // A lane that takes no more work would leave the run unpaid.
-            Some(engine) if engine.submitter.queue.capacity() > 0 && !engine.submitter.queue.is_closed() => {
-                engine.check(proven, depth).await
-            }
+        match self.engines.get(&proven.offer().network()) {
+            Some(engine) if engine.submitter.takes_work() => engine.check(proven, depth).await,
             Some(_) | None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
         }
     }
@@ -134,8 +135,7 @@ impl Chains {
     /// The engines for the calling thread.
     pub(crate) fn new(links: &[ChainLink]) -> Self {
         let engines = links.iter().map(|link| (link.network, link.engine())).collect();
-        let funded = links.iter().map(|link| (link.network, Arc::clone(&link.funded))).collect();
-        Self { engines: Rc::new(engines), funded: Rc::new(funded), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
+        Self { engines: Rc::new(engines), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
     }
 }
 
@@ -180,9 +180,8 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let (live, head, funded) = (Live::default(), Head::default(), Arc::new(AtomicBool::new(true)));
-        let link = Self { network, node, lane, signer, live, head, tab, funded, snapshot };
-        link.look_into_purse().await;
+        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, snapshot };
+        link.look_into_purse(&link.engine()).await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
     }
@@ -190,13 +189,22 @@ impl ChainLink {
     /// Submits everything that is on the tab, and waits for no receipt. Says how many payments were moved, and how many are left.
     pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
         let journal = store.handle()?;
-        let moved = self.engine().settle_tab(&journal, self.network, &self.terms(), now_ms(), true).await?;
+        let moved = self.settle_due(&self.engine(), &journal, true).await?;
         Ok((moved, journal.due(self.network, None).await?.len()))
     }
 
-    /// When the tab is settled, with the caps of now.
-    fn terms(&self) -> TabTerms {
-        TabTerms { caps: self.snapshot.borrow().caps, ..self.tab }
+    /// Settles the tab, if it is time or `all` is asked for. Nothing is signed that the key could not pay for.
+    async fn settle_due(
+        &self,
+        engine: &Engine<HttpNode, LaneLink, Watch>,
+        journal: &store::Handle,
+        all: bool,
+    ) -> Result<usize, Fault> {
+        if !self.lane.is_funded() {
+            return Ok(0);
+        }
+        let terms = TabTerms { caps: self.snapshot.borrow().caps, ..self.tab };
+        engine.settle_tab(journal, self.network, &terms, now_ms(), all).await
     }
 
     fn start_reconciler(&self, store: Store, lifeline: &Lifeline) -> anyhow::Result<()> {
@@ -206,7 +214,11 @@ impl ChainLink {
             let engine = link.engine();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                tokio::join!(link.reconcile(&engine, &journal), link.collect(&engine, &journal), link.mind_purse())
+                tokio::join!(
+                    link.reconcile(&engine, &journal),
+                    link.collect(&engine, &journal),
+                    link.mind_purse(&engine)
+                )
             });
             Ok(())
         };
@@ -227,36 +239,31 @@ impl ChainLink {
     }
 
     /// Notes whether the settlement key can pay for gas, and says so when that changes.
-    async fn look_into_purse(&self) {
-        let (Ok(wei), Ok(fees)) = (self.node.native_balance(self.signer).await, self.node.fees().await) else { return };
-        let needed = fees.base.saturating_mul(2).saturating_add(fees.tip).saturating_mul(u128::from(PURSE_GAS));
-        let funded = wei >= U256::from(needed);
-        if self.funded.swap(funded, Ordering::Relaxed) == funded {
+    async fn look_into_purse(&self, engine: &Engine<HttpNode, LaneLink, Watch>) {
+        let Ok(Purse { wei, needed_wei }) = engine.purse().await else { return };
+        let funded = wei >= needed_wei;
+        if self.lane.funded.swap(funded, Ordering::Relaxed) == funded {
             return;
         }
         let (network, signer) = (self.network, self.signer);
         if funded {
             info!(%network, %signer, gas_wei = %wei, "the settlement key can pay for gas again: paid calls are served");
         } else {
-            error!(%network, %signer, gas_wei = %wei, needed_wei = needed,
+            error!(%network, %signer, gas_wei = %wei, %needed_wei,
                 "the settlement key cannot pay for gas: fund it. Until then no paid call is served and the tab is not settled");
         }
     }
 
-    async fn mind_purse(&self) {
+    async fn mind_purse(&self, engine: &Engine<HttpNode, LaneLink, Watch>) {
         loop {
             tokio::time::sleep(Duration::from_millis(PURSE_MS)).await;
-            self.look_into_purse().await;
+            self.look_into_purse(engine).await;
         }
     }
 
     async fn collect(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
         loop {
-            if !self.funded.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(TAB_MS)).await;
-                continue;
-            }
-            match engine.settle_tab(journal, self.network, &self.terms(), now_ms(), false).await {
+            match self.settle_due(engine, journal, false).await {
                 Ok(0) => {}
                 Ok(moved) => info!(network = %self.network, payments = moved, "settling the tab"),
                 Err(fault) => error!(network = %self.network, %fault, "the tab was not settled; it will be"),
@@ -319,7 +326,7 @@ async fn start_lane(
     };
     lifeline.spawn("lane", run)?;
     ready.await.context("the lane's thread ended")?.context("the lane cannot start")?;
-    Ok(LaneLink { queue })
+    Ok(LaneLink { queue, funded: Arc::new(AtomicBool::new(true)) })
 }
 
 /// Signs and sends what is ordered, whatever has come together in one step.

@@ -153,8 +153,8 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
     })
 }
 
-/// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer that its
-/// caller has not had, and whose payment may still move, is never put out: where nothing else makes room, the new one is not kept.
+/// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer that its caller has not had, and whose
+/// payment may still move, is never put out: where nothing else makes room, the new one is not kept.
 fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<bool, Violation>> {
     const ENDED: &str = "EXISTS (SELECT 1 FROM holds WHERE id = answers.hold
                              AND (rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost')))";

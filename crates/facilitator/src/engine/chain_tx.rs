@@ -20,9 +20,15 @@ pub(super) fn gas_max(members: usize) -> u64 {
     }
 }
 
+/// What a unit of gas may cost. Twice the base fee outlasts six full blocks in a row; only the base fee of the block that takes the
+/// chain_tx is paid.
+pub(super) const fn fee_max(fees: Fees) -> u128 {
+    fees.base.saturating_mul(2).saturating_add(fees.tip)
+}
+
 /// For how many holds one chain_tx can be paid for with so much native coin: the whole of its gas must be there before it runs.
 pub(super) fn members_max(wei: U256, fees: Fees) -> usize {
-    let price = U256::from(fees.base.saturating_mul(2).saturating_add(fees.tip).max(1));
+    let price = U256::from(fee_max(fees).max(1));
     let gas = u64::try_from(wei.checked_div(price).unwrap_or_default()).unwrap_or(u64::MAX);
     let members = gas.saturating_sub(TRANSFER_GAS_MAX).checked_div(MEMBER_GAS_MAX).unwrap_or(0);
     usize::try_from(members).unwrap_or(usize::MAX).max(1)
@@ -108,10 +114,9 @@ impl ChainTx {
         (to, data): (Address, Bytes),
         holds: Vec<HoldId>,
     ) -> Result<Self, SignFault> {
-        // Twice the base fee outlasts six full blocks in a row; only the base fee of the block that takes it is paid.
-        let fee_max = fees.base.saturating_mul(2).saturating_add(fees.tip);
         let gas_max = gas_max(holds.len());
-        let unsigned = Unsigned { chain_id: network.chain_id, sequence, tip: fees.tip, fee_max, gas_max, to, data };
+        let (chain_id, tip, fee_max) = (network.chain_id, fees.tip, fee_max(fees));
+        let unsigned = Unsigned { chain_id, sequence, tip, fee_max, gas_max, to, data };
         Self::signed(signer, network, &unsigned, holds).await
     }
 
@@ -124,7 +129,7 @@ impl ChainTx {
         let mut unsigned = Unsigned::decode(&self.raw).ok_or(SignFault)?;
         let more = |bid: u128| bid.saturating_add(bid.div_ceil(8));
         unsigned.tip = more(unsigned.tip).max(fees.tip);
-        unsigned.fee_max = more(unsigned.fee_max).max(fees.base.saturating_mul(2).saturating_add(unsigned.tip));
+        unsigned.fee_max = more(unsigned.fee_max).max(fee_max(Fees { tip: unsigned.tip, ..fees }));
         Self::signed(signer, self.network, &unsigned, self.holds.clone()).await
     }
 

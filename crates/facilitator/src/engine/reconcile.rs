@@ -265,8 +265,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             return Ok(Next::Step(step));
         }
         // Every sequence that was given to it went to another chain_tx of the same key, or to one that failed: none can land. The
-        // authorization's nonce makes a further one safe.
-        // What a stranger landed has no chain_tx of ours, and a reorg may take his back.
+        // authorization's nonce makes a further one safe. What a stranger landed has none of ours, and a reorg may take his back.
         let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| bid.sequence < mined);
         let expired = times.final_s > hold.authorization.valid_before_s;
         // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
@@ -310,11 +309,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         // As long as one of them may still land, nothing is given up. The verdict is of a block in which all of them have ended.
         let over = |bid: &Bid| known.contains(&bid.sequence) || bid.sequence < mined;
-        if let Some(mut receipt) = failed
+        if let Some(receipt) = failed
             && bids.iter().all(over)
         {
-            receipt.block = receipt.block.max(times.latest);
-            return Ok(verdict(self.judge(hold, &receipt).await));
+            return Ok(verdict(self.judge(hold, &receipt, receipt.block.max(times.latest)).await));
         }
         Ok(None)
     }

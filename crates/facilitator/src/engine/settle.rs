@@ -1,11 +1,11 @@
 //! The checks that need a chain, and the settlement of one hold.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use gate::{Check, Depth, Fault, FaultKind, Seen, Settlement};
 use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
-use super::chain_tx::{TRANSFER_GAS_MAX, gas_max};
+use super::chain_tx::{TRANSFER_GAS_MAX, fee_max, gas_max};
 use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
 use super::token::{
@@ -64,7 +64,25 @@ pub(super) enum Landed {
     Unlogged,
 }
 
+/// What the settlement key has, and what one settlement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purse {
+    /// Its native coin, in wei.
+    pub wei: U256,
+    /// What must be there before a transfer is taken, in wei.
+    pub needed_wei: U256,
+}
+
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
+    /// Looks into the purse of the settlement key.
+    ///
+    /// # Errors
+    /// [`NodeFault`] when nobody can say now.
+    pub async fn purse(&self) -> Result<Purse, NodeFault> {
+        let (wei, fees) = (self.node.native_balance(self.signer).await?, self.node.fees().await?);
+        Ok(Purse { wei, needed_wei: U256::from(fee_max(fees)).saturating_mul(U256::from(TRANSFER_GAS_MAX)) })
+    }
+
     /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal. At
     /// [`Depth::Local`] nothing is read, once any block is known.
     pub async fn check(&self, proven: &Proven, depth: Depth) -> Check {
@@ -130,7 +148,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let mut pause_ms = 5u64;
         loop {
             if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
-                return self.judge(hold, &receipt).await;
+                return self.judge(hold, &receipt, receipt.block).await;
             }
             // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
             if pause_ms >= SLOW_MS
@@ -146,15 +164,16 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
     }
 
-    /// What our own chain_tx's receipt means. A receipt is one confirmation.
-    pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt) -> Settlement {
+    /// What our own chain_tx's receipt means. A receipt is one confirmation. Why it failed is looked for in a block of `not_before`
+    /// or later.
+    pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt, not_before: u64) -> Settlement {
         if moved(receipt, &hold.authorization) {
             return Settlement::Settled(settled(hold, receipt));
         }
         if receipt.success {
             return Settlement::Refused(Refusal::TransferEventMismatch);
         }
-        self.after_revert(hold, Some(receipt.chain_tx), receipt.block).await
+        self.after_revert(hold, Some(receipt.chain_tx), not_before).await
     }
 
     /// The transfer was refused by the token: was the authorization used, is it gone, or is the payer's wallet empty? All is read at
@@ -187,7 +206,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
     fn empty_or_failed(&self, hold: &Hold, balance: Option<&CallResult>, chain_tx: Option<B256>) -> Refusal {
         let balance = balance.and_then(word);
-        if balance.is_some_and(|balance| balance < alloy_primitives::U256::from(hold.authorization.amount_atomic)) {
+        if balance.is_some_and(|balance| balance < U256::from(hold.authorization.amount_atomic)) {
             return Refusal::InsufficientBalance;
         }
         if chain_tx.is_some() { Refusal::TransactionFailed } else { Refusal::SimulationFailed }

@@ -139,11 +139,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let passes = match group.as_slice() {
             [] => return Ok(Sent::default()),
             [_] => None,
-            group => {
-                // A node that gives a batch up may do so by one of its members.
-                let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await.unwrap_or_default();
-                results.first().and_then(batch_results).filter(|passes| passes.len() == group.len())
-            }
+            group => self.tried_together(group).await,
         };
         // A batch that fails as a whole says nothing of its members: then each is tried alone.
         let together = passes.is_some();
@@ -156,8 +152,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let mut bad: Vec<Hold> = bad.into_iter().map(|(hold, _)| hold).collect();
         if together && !bad.is_empty() {
             // What goes through alone fails behind another payment of the same payer, or for want of gas that another one takes: it
-            // is looked at again when those have landed.
-            // A node that does not say leaves them alone; the others do not wait for it.
+            // is looked at again when those have landed. A node that does not say leaves them alone; the others do not wait for it.
             let passes = self.tried(bad.iter().map(alone).collect()).await.unwrap_or(vec![true; bad.len()]);
             let (later, now): (Vec<_>, Vec<_>) = bad.into_iter().zip(passes).partition(|(_, passes)| *passes);
             sent.unclear.extend(later.iter().map(|(hold, _)| hold.id));
@@ -182,11 +177,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Ok(sent)
     }
 
+    /// Which members of a batch go through. `None` where it fails as a whole; so a node may give it up by one of its members.
+    async fn tried_together(&self, group: &[Hold]) -> Option<Vec<bool>> {
+        let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await.ok()?;
+        results.first().and_then(batch_results).filter(|passes| passes.len() == group.len())
+    }
+
     /// Whether a batch goes through with all of its members.
     async fn all_pass(&self, group: &[Hold]) -> bool {
-        let results = self.node.calls(&[self.batch_call(group)], BlockAt::Latest).await.unwrap_or_default();
-        let passes = results.first().and_then(batch_results).unwrap_or_default();
-        passes.len() == group.len() && passes.iter().all(|passes| *passes)
+        self.tried_together(group).await.is_some_and(|passes| passes.iter().all(|passes| *passes))
     }
 
     /// Submits holds once more, each in a chain_tx of its own, and says what became of those that no longer go through.

@@ -136,7 +136,7 @@ fn a_receipt_from_a_block_that_is_not_seen_yet() {
         REVERTED(&world);
         let receipt = world.receipts.borrow()[0].clone();
         world.latest.set(latest);
-        assert_eq!(settlement_word(&now(engine(&world).judge(&hold(0), &receipt))), want, "{latest}");
+        assert_eq!(settlement_word(&now(engine(&world).judge(&hold(0), &receipt, receipt.block))), want, "{latest}");
     }
 }
 
@@ -222,7 +222,11 @@ fn only_the_transfer_that_was_signed_counts() {
         let world = World::new();
         world.mine(OURS, 104, lane_key().address(), &logs);
         let receipt = world.receipts.borrow()[0].clone();
-        assert_eq!(settlement_word(&now(engine(&world).judge(&hold(0), &receipt))), mismatch, "{what}, ours");
+        assert_eq!(
+            settlement_word(&now(engine(&world).judge(&hold(0), &receipt, receipt.block))),
+            mismatch,
+            "{what}, ours"
+        );
 
         // The same logs in a chain_tx of the payer, found when the token refuses ours.
         if !world.used.borrow().contains(&nonce(0)) {
@@ -242,7 +246,7 @@ fn logs_of_a_failed_chain_tx_do_not_count() {
     world.mine(OURS, 104, lane_key().address(), &[used(nonce(0)), transfer(AMOUNT)]);
     world.used.borrow_mut().clear();
     let receipt = ChainReceipt { success: false, ..world.receipts.borrow()[0].clone() };
-    let got = settlement_word(&now(engine(&world).judge(&hold(0), &receipt)));
+    let got = settlement_word(&now(engine(&world).judge(&hold(0), &receipt, receipt.block)));
     assert_eq!(got, "refused TransactionFailed");
 }
 

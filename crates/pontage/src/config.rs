@@ -4,8 +4,10 @@
 
 mod expand;
 mod keys;
+mod limits;
 mod mistake;
 mod network;
+mod operation;
 mod reader;
 mod route;
 mod secret;
@@ -19,11 +21,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use gate::DefaultAction;
-use protocol::Payee;
+use protocol::{Payee, Payer};
 
+pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
-pub(crate) use route::{PriceConfig, RouteConfig};
+pub(crate) use operation::{DiscoveryConfig, LogConfig, LogFormat, LogLevel, OperationConfig};
+pub(crate) use route::{AcceptConfig, DueConfig, EndpointConfig, FixedPrice, PriceConfig, RouteConfig};
 pub(crate) use secret::SecretSource;
 pub(crate) use tab::TabConfig;
 pub(crate) use template::TEMPLATE;
@@ -64,6 +68,41 @@ pub(crate) struct Config {
     pub(crate) replay: ReplayConfig,
     /// What may be served before it is settled.
     pub(crate) tab: TabConfig,
+    /// The gate's own origin as callers know it, `https://host[:port]` without a path: for resource URLs and sign-in.
+    /// Without it a caller's `Host` is taken.
+    pub(crate) public_url: Option<String>,
+    /// How many proxies of the operator's stand between callers and this gate.
+    pub(crate) trusted_proxies: usize,
+    /// Who passes unpaid everywhere, by proof of the key.
+    pub(crate) global_allowlist: Vec<Payer>,
+    /// Whether calls are let through unpaid while nobody can verify payments.
+    pub(crate) fail_open: bool,
+    /// Token buckets.
+    pub(crate) rates: RatesConfig,
+    /// Calls at once.
+    pub(crate) in_flight: InFlightConfig,
+    /// Which origins of web pages may read answers; `*` is any. Empty: the gate adds no CORS words.
+    pub(crate) cors_origins: Vec<String>,
+    /// The log.
+    pub(crate) log: LogConfig,
+    /// Metrics and traces.
+    pub(crate) operation: OperationConfig,
+    /// What the public is told.
+    pub(crate) discovery: DiscoveryConfig,
+    /// The key of the HMAC over `X-Pay-*`.
+    pub(crate) trust_secret: Option<SecretSource>,
+    /// The key that signs offers and receipts.
+    pub(crate) offer_signer: Option<SecretSource>,
+    /// Whether a payment may, or must, carry an identifier.
+    pub(crate) payment_identifier: IdentifierConfig,
+}
+
+/// `extensions.payment_identifier`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum IdentifierConfig {
+    #[default]
+    Optional,
+    Required,
 }
 
 /// How a credential that was used before is answered.
@@ -145,7 +184,10 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
     let tab = tab::tab(reader, &fields);
     let routes = reader
         .required(&fields, "routes", "write a list of routes, each with a path and a price or `free: true`.")
-        .and_then(|node| route::routes(reader, &node, &tokens, &tab.unwrap_or_default()));
+        .and_then(|node| {
+            let around = route::Around { tokens: &tokens, payee, tab: tab.unwrap_or_default() };
+            route::routes(reader, &node, &around)
+        });
     check_networks(reader, &fields, networks.as_deref());
     let signer = optional(reader, &fields, "facilitator", None, |reader, node| signer(reader, node, folder));
     let default_store = folder.join(DEFAULT_STORE);
@@ -165,6 +207,19 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
         store_path: store_path?,
         replay: replay?,
         tab: tab?,
+        public_url: None,
+        trusted_proxies: 0,
+        global_allowlist: Vec::new(),
+        fail_open: false,
+        rates: RatesConfig::default(),
+        in_flight: InFlightConfig::default(),
+        cors_origins: vec!["*".to_owned()],
+        log: LogConfig::default(),
+        operation: OperationConfig::default(),
+        discovery: DiscoveryConfig::default(),
+        trust_secret: None,
+        offer_signer: None,
+        payment_identifier: IdentifierConfig::default(),
     })
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use gate::{Honoured, Price, Route, Snapshot, Terms};
 use ledger::Rail;
-use protocol::{Offer, parse_decimal};
+use protocol::Offer;
 
-use crate::config::{Config, PriceConfig, RouteConfig};
+use crate::config::{AcceptConfig, Config, PriceConfig, RouteConfig};
 
 /// After this long without a receipt a `direct` settlement is Unknown.
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
@@ -29,7 +29,7 @@ pub(crate) fn compile(config: &Config) -> Snapshot {
     let remaining_min_s = upstream_s.saturating_add(SETTLE_BUDGET_MS.div_ceil(1_000)).saturating_add(OVERHEAD_S);
     let max_timeout_s = remaining_min_s.saturating_add(MARGIN_S).max(DIRECT_MIN_S);
     Snapshot {
-        routes: config.routes.iter().map(|route| compile_route(config, route, max_timeout_s)).collect(),
+        routes: config.routes.iter().map(|route| compile_route(route, max_timeout_s)).collect(),
         default_action: config.default_action,
         replay_wait_ms: config.replay.wait_ms,
         remaining_min_s,
@@ -52,24 +52,27 @@ pub(crate) fn replace(before: &Arc<Snapshot>, mut next: Snapshot, now_ms: u64) -
     next
 }
 
-fn compile_route(config: &Config, route: &RouteConfig, direct_timeout_s: u64) -> Route {
+fn compile_route(route: &RouteConfig, direct_timeout_s: u64) -> Route {
     let method = route.method.as_ref().map(|method| method.as_str().to_owned());
     let price = match &route.price {
         PriceConfig::Free => Price::Free,
-        PriceConfig::Due { dollars, micros, rail } => {
-            let tokens = config.networks.iter().flat_map(|network| &network.tokens);
+        PriceConfig::Due(due) => {
+            let rail = due.rail.unwrap_or(Rail::Direct);
             let max_timeout_s = match rail {
                 Rail::Direct => direct_timeout_s,
                 Rail::Tab => TAB_TIMEOUT_S,
             };
-            let offer = |token: &protocol::AssetInfo| Offer {
-                asset_info: token.clone(),
-                amount_atomic: parse_decimal(dollars, token.decimals)
-                    .expect("the configuration checked every price against every token"),
-                payee: config.payee,
-                max_timeout_s,
+            let offer = |accept: &AcceptConfig| {
+                Some(Offer {
+                    asset_info: accept.token.clone(),
+                    amount_atomic: accept.price.as_ref()?.atomic,
+                    payee: accept.payee,
+                    max_timeout_s,
+                })
             };
-            Price::Due(Terms { offers: tokens.map(offer).collect(), rail: *rail, exposure_micros: *micros })
+            let offers = due.accepts.iter().filter_map(offer).collect();
+            let micros = due.accepts.iter().filter_map(|accept| Some(accept.price.as_ref()?.micros)).max();
+            Price::Due(Terms { offers, rail, exposure_micros: micros.unwrap_or(u64::MAX) })
         }
     };
     Route {

@@ -1,8 +1,9 @@
 //! Routes and their prices.
 
+use gate::Rate;
 use http::Method;
 use ledger::Rail;
-use protocol::{AssetInfo, NotAnAmount, parse_decimal};
+use protocol::{AssetInfo, NotAnAmount, Payee, Payer, parse_decimal};
 
 use super::reader::{At, Fields, Node, Reader};
 use super::tab::TabConfig;
@@ -20,39 +21,98 @@ const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 /// One route: which calls, and what they cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteConfig {
-    /// Which paths; the pattern keeps its text.
+    /// Which paths; the pattern keeps its text. Where there is a `route_template`, this is the template's.
     pub(crate) path: gate::Pattern,
     /// Which method; `None` is any. HEAD goes with GET and is never written here.
     pub(crate) method: Option<Method>,
     /// What a call costs.
     pub(crate) price: PriceConfig,
+    /// Who passes unpaid here, by proof of the key. On a free route only these pass, where it is not empty.
+    pub(crate) allowlist: Vec<Payer>,
+    /// For so long a wallet that paid for a resource gets it again by signing in, in seconds; 0 is never.
+    pub(crate) reentry_s: u64,
+    /// For the challenge.
+    pub(crate) description: Option<String>,
+    /// For the challenge: the media type of the answer.
+    pub(crate) mime_type: Option<String>,
+    /// The bazaar block, checked.
+    pub(crate) info: Option<serde_json::Value>,
+    /// `/users/:id`, as the bazaar names the route.
+    pub(crate) template: Option<String>,
+    /// The path that the upstream gets instead.
+    pub(crate) rewrite: Option<String>,
+    /// Query parameters that the upstream gets besides. They may be secret, so `Debug` of this list must not be logged.
+    pub(crate) params: Vec<(String, String)>,
+    /// Calls of the route, whoever makes them.
+    pub(crate) rate_limit: Option<Rate>,
     /// Where the route stands in the file.
     pub(crate) line: usize,
 }
 
-/// A price before it is known in which tokens.
+/// What a call of a route costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PriceConfig {
     /// Costs nothing, and says so.
     Free,
-    /// A positive amount.
-    Due {
-        /// Decimal, without a dollar sign; it has an exact amount in every configured token.
-        dollars: String,
-        /// The price in millionths of a dollar, rounded up.
-        micros: u64,
-        /// When the money moves.
-        rail: Rail,
-    },
+    /// Is paid for.
+    Due(DueConfig),
+}
+
+/// What a paid call costs, and when its money moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DueConfig {
+    /// In which tokens, in order of preference; never empty.
+    pub(crate) accepts: Vec<AcceptConfig>,
+    /// Who is asked for the price; the fixed prices of `accepts` stand in for him.
+    pub(crate) endpoint: Option<EndpointConfig>,
+    /// When the money moves. `None` where only the price endpoint's answer can tell.
+    pub(crate) rail: Option<Rail>,
+    /// Whether the money moves before the upstream is run.
+    pub(crate) settle_first: bool,
+}
+
+/// One token that a route is paid in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptConfig {
+    /// Which token.
+    pub(crate) token: AssetInfo,
+    /// Who is paid.
+    pub(crate) payee: Payee,
+    /// The price; `None` where only the price endpoint knows it.
+    pub(crate) price: Option<FixedPrice>,
+}
+
+/// A price of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FixedPrice {
+    /// In the token's atomic units; never zero.
+    pub(crate) atomic: u128,
+    /// In millionths of a dollar, rounded up.
+    pub(crate) micros: u64,
+}
+
+/// `price_endpoint`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndpointConfig {
+    /// Asked with POST `{method, path}`; answers `{"price": "0.05"}`.
+    pub(crate) url: String,
+    /// How long it may take.
+    pub(crate) timeout_ms: u64,
+    /// How long its answer is used for further calls of the same method and path; 0 asks every time.
+    pub(crate) cache_s: u64,
+    /// How long a quoted price is honoured.
+    pub(crate) quote_s: u64,
+}
+
+/// What a route takes from the rest of the file.
+pub(super) struct Around<'a> {
+    pub(super) tokens: &'a [AssetInfo],
+    pub(super) payee: Option<Payee>,
+    pub(super) tab: TabConfig,
 }
 
 /// Reads `routes`. Every price must be exact in each of `tokens`.
-pub(super) fn routes<'d>(
-    reader: &mut Reader<'d>,
-    node: &Node<'d>,
-    tokens: &[AssetInfo],
-    tab: &TabConfig,
-) -> Option<Vec<RouteConfig>> {
+pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, around: &Around<'_>) -> Option<Vec<RouteConfig>> {
     let fix = "write at least one route, such as `- path: /health` with `free: true` beneath it.";
     let items = reader.items(node, fix)?;
     if items.is_empty() {
@@ -64,7 +124,7 @@ pub(super) fn routes<'d>(
     }
     let mut routes: Vec<(At, Option<RouteConfig>)> = Vec::new();
     for item in &items {
-        let route = route(reader, item, tokens, tab);
+        let route = route(reader, item, around);
         if let Some(route) = &route {
             check_reached(reader, &item.at, route, &routes);
         }
@@ -73,36 +133,54 @@ pub(super) fn routes<'d>(
     routes.into_iter().map(|(_, route)| route).collect()
 }
 
-fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, tokens: &[AssetInfo], tab: &TabConfig) -> Option<RouteConfig> {
+fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> Option<RouteConfig> {
     let fields = reader.fields(item, "routes[]")?;
     let path = path(reader, &fields);
     let method = match fields.get("method") {
         Some(node) => method(reader, &node).map(Some),
         None => Some(None),
     };
-    let price = price(reader, &fields, tokens);
+    let price = price(reader, &fields, around.tokens);
     let settlement = match fields.get("settlement") {
         Some(node) => settlement(reader, &node).map(|rail| Some((rail, node.at))),
         None => Some(None),
     };
-    let price = on_rail(reader, price?, settlement?, tab)?;
-    Some(RouteConfig { path: path?, method: method?, price, line: item.at.line })
+    let price = on_rail(reader, price?, settlement?, around)?;
+    Some(RouteConfig {
+        path: path?,
+        method: method?,
+        price,
+        allowlist: Vec::new(),
+        reentry_s: 0,
+        description: None,
+        mime_type: None,
+        info: None,
+        template: None,
+        rewrite: None,
+        params: Vec::new(),
+        rate_limit: None,
+        line: item.at.line,
+    })
 }
+
+/// Dollars before they are on a rail; `None` is free.
+type Dollars = Option<(String, u64)>;
 
 /// Puts a price on its rail: what the route says, or the tab up to a dollar and within the cap on one payer.
 fn on_rail(
     reader: &mut Reader<'_>,
-    price: PriceConfig,
+    price: Dollars,
     settlement: Option<(Rail, At)>,
-    tab: &TabConfig,
+    around: &Around<'_>,
 ) -> Option<PriceConfig> {
-    let (PriceConfig::Due { dollars, micros, .. }, settlement) = (price, &settlement) else {
+    let (Some((dollars, micros)), settlement) = (price, &settlement) else {
         return match settlement {
             Some((_, at)) => reader.mistake(&at, "the route is free: nothing is settled.", "leave `settlement` out."),
             None => Some(PriceConfig::Free),
         };
     };
-    let cap = tab.caps.payer_micros.min(tab.caps.source_micros).min(tab.caps.gate_micros);
+    let caps = around.tab.caps;
+    let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
     let rail = match settlement {
         Some((Rail::Tab, at)) if micros > cap => {
             let what = "the price is above a cap of `exposure`: no call could go on the tab.";
@@ -112,7 +190,13 @@ fn on_rail(
         None if micros <= cap.min(TAB_DEFAULT_MAX_MICROS) => Rail::Tab,
         None => Rail::Direct,
     };
-    Some(PriceConfig::Due { dollars, micros, rail })
+    let payee = around.payee?;
+    let accept = |token: &AssetInfo| {
+        let atomic = parse_decimal(&dollars, token.decimals).expect("every price was checked against every token");
+        AcceptConfig { token: token.clone(), payee, price: Some(FixedPrice { atomic, micros }) }
+    };
+    let accepts = around.tokens.iter().map(accept).collect();
+    Some(PriceConfig::Due(DueConfig { accepts, endpoint: None, rail: Some(rail), settle_first: false }))
 }
 
 fn path<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<gate::Pattern> {
@@ -139,7 +223,7 @@ fn method<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Method> {
     reader.mistake(&node.at, what, fix)
 }
 
-fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo]) -> Option<PriceConfig> {
+fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo]) -> Option<Dollars> {
     let free = match fields.get("free") {
         Some(node) => Some(reader.truth(&node)?),
         None => None,
@@ -148,8 +232,8 @@ fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo])
         (Some(_), Some(true)) => {
             reader.mistake(&fields.at, "the route has a price and is free.", "keep `price` or `free: true`, not both.")
         }
-        (Some(node), Some(false) | None) => dollars(reader, &node, tokens),
-        (None, Some(true)) => Some(PriceConfig::Free),
+        (Some(node), Some(false) | None) => dollars(reader, &node, tokens).map(Some),
+        (None, Some(true)) => Some(None),
         (None, _) if fields.was_meant("price") => None,
         (None, Some(false)) => {
             let what = "the route is not free, and has no price.";
@@ -164,7 +248,7 @@ fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo])
     }
 }
 
-fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<PriceConfig> {
+fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<(String, u64)> {
     let text = reader.text(node, PRICE_FIX)?;
     let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
     let refuse = |why: &str| format!("{} is not a price: {why}.", text.shown());
@@ -191,7 +275,7 @@ fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -
     // Too fine for a millionth, or too dear for the count of them: rounded up either way.
     let micros = read.map_or(u64::MAX, |atto| u64::try_from(atto.div_ceil(MICRO)).unwrap_or(u64::MAX));
     let micros = if read == Err(NotAnAmount::TooFine) { u64::MAX } else { micros };
-    Some(PriceConfig::Due { dollars: dollars.to_owned(), micros, rail: Rail::Direct })
+    Some((dollars.to_owned(), micros))
 }
 
 fn not_in_token(shown: &str, token: &AssetInfo, why: NotAnAmount) -> String {

@@ -46,7 +46,7 @@ pub(super) fn good(text: &str) -> Config {
 
 fn price_of(text: &str) -> String {
     match &good(&format!("{HEAD}routes:\n- path: /a\n  price: {text}\n")).routes[0].price {
-        PriceConfig::Due { dollars, .. } => dollars.clone(),
+        PriceConfig::Due(due) => due.accepts[0].price.as_ref().unwrap().atomic.to_string(),
         PriceConfig::Free => "free".to_owned(),
     }
 }
@@ -159,8 +159,8 @@ fn rails_table() {
         ("1.50\n  settlement: tab", "exposure: { per_payer: \"$2\" }\n", Rail::Tab),
     ] {
         let config = good(&format!("{HEAD}routes:\n- path: /a\n  price: {price}\n{more}"));
-        let PriceConfig::Due { rail, .. } = config.routes[0].price else { panic!("{price} is free") };
-        assert_eq!(rail, want, "{price} {more}");
+        let PriceConfig::Due(due) = &config.routes[0].price else { panic!("{price} is free") };
+        assert_eq!(due.rail, Some(want), "{price} {more}");
     }
     let text = "tab: { batch_max: 7, settle_age_s: 60, verify: local }\nexposure: { per_source: 0.5, per_gate: 9 }\n";
     let tab = good(&format!("{HEAD}{FREE}{text}")).tab;

@@ -2,8 +2,10 @@
 
 use alloy_primitives::B256;
 use ledger::Source;
-use protocol::Refusal;
+use protocol::{Payer, Refusal};
 use sha2::{Digest, Sha256};
+
+use crate::{Route, Terms};
 
 /// What the caller shows for payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,13 @@ pub struct Call<'a> {
     pub idempotency: Option<B256>,
     /// Where it came from.
     pub source: Source,
+    /// The route that covers it, as [`Snapshot::find`](crate::Snapshot::find) says.
+    pub route: Option<&'a Route>,
+    /// What the route's price endpoint asks for the call, and before it what it asked for and is still honoured, newest first.
+    /// Empty where the route has a price of its own, or nobody can say.
+    pub quoted: &'a [Terms],
+    /// Whose key the caller has proved to have, by signing in.
+    pub signed_in: Option<Payer>,
 }
 
 impl Call<'_> {

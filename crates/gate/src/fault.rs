@@ -11,6 +11,10 @@ pub enum FaultKind {
     Journal,
     /// No chain node answers.
     Node,
+    /// No facilitator says whether a payment is good.
+    Facilitator,
+    /// The price endpoint does not say what a call costs.
+    Price,
     /// The settlement queue is full or its thread is gone.
     Settlement,
     /// A step that must not happen was asked for. It is ours, and repeating it changes nothing.
@@ -39,9 +43,17 @@ impl Fault {
         match self.kind {
             FaultKind::Journal => "journal_unavailable",
             FaultKind::Node => "chain_unavailable",
+            FaultKind::Facilitator => "service_unavailable",
+            FaultKind::Price => "price_unavailable",
             FaultKind::Settlement => "settlement_unavailable",
             FaultKind::Invariant => "internal_error",
         }
+    }
+
+    /// Whether it is those who verify payments that are out of reach, so that a payment could be good.
+    #[must_use]
+    pub const fn is_outage(self) -> bool {
+        matches!(self.kind, FaultKind::Node | FaultKind::Facilitator)
     }
 
     /// When a repeat may succeed, in seconds.
@@ -49,7 +61,7 @@ impl Fault {
     pub const fn retry_after_s(self) -> u32 {
         match self.kind {
             FaultKind::Journal | FaultKind::Invariant => 5,
-            FaultKind::Node | FaultKind::Settlement => 2,
+            FaultKind::Node | FaultKind::Facilitator | FaultKind::Price | FaultKind::Settlement => 2,
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use ledger::{Hold, HoldId, LossReason, Rail, Reservation, Step};
 use protocol::x402::{Challenge, Credential, Receipt, Resource};
-use protocol::{MoneyState, Offer, Proven, Refusal};
+use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 
 use crate::replay::recallable;
 use crate::{
     Call, Check, Closed, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
-    Presented, Progress, Quote, Route, Settlement, Snapshot, Terms, secret_digest,
+    Prepaid, Presented, Progress, Quote, Route, Settlement, Snapshot, Standing, Terms, Unpaid, secret_digest,
 };
 
 /// The flow over its ports.
@@ -23,11 +23,25 @@ pub struct Flow<J, F, H> {
 
 impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// From a call to a permit: parse, recall, quote, verify, admit, reserve. One journal step claims the authorization, before
-    /// any upstream work.
-    pub async fn open(&self, snapshot: &Snapshot, call: &Call<'_>) -> Opened<H> {
+    /// any upstream work. `paces` says whether a payer whose signature is proven may make one more call now.
+    pub async fn open(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        paces: impl Fn(Payer, Standing) -> bool,
+    ) -> Opened<H> {
+        match self.unpaid(snapshot, call).await {
+            Ok(Some(why)) => return Opened::Free(FreePass::new(why)),
+            Ok(None) => {}
+            Err(fault) => return Opened::Fault(fault),
+        }
         let (route, terms) = match snapshot.quote(call) {
-            Quote::Free => return Opened::Free(FreePass::new()),
+            Quote::Free => {
+                return Opened::Free(FreePass::new(call.route.map_or(Unpaid::Passthrough, |_| Unpaid::Free)));
+            }
             Quote::Blocked => return Opened::Blocked,
+            Quote::Listed => return Opened::SignIn,
+            Quote::Unknown => return Opened::Fault(Fault::untouched(FaultKind::Price)),
             Quote::Due(route, terms) => (route, terms),
         };
         let refuse = |refusal| Opened::Challenge { challenge: challenge(call, &terms.offers, refusal), refusal };
@@ -48,8 +62,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(Some(refusal)),
         };
-        let depth = match self.trust(snapshot, &mut admitted).await {
-            Ok(depth) => depth,
+        let payer = admitted.proven.authorization().key.payer;
+        let depth = match self.journal.standing(payer).await {
+            Ok(standing) if !paces(payer, standing) => return Opened::TooMany,
+            Ok(standing) => admitted.trust(snapshot, standing),
             Err(fault) => return Opened::Fault(fault),
         };
         let seen = match self.facilitator.check(&admitted.proven, depth).await {
@@ -58,6 +74,9 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Check::Refused(refusal) => {
                 let recalled = self.recall(snapshot, call, &credential, key).await;
                 return recalled.unwrap_or_else(|| refuse(Some(refusal)));
+            }
+            Check::Fault(fault) if snapshot.fail_open && fault.is_outage() => {
+                return Opened::Free(FreePass::new(Unpaid::Unverified));
             }
             Check::Fault(fault) => return Opened::Fault(fault),
         };
@@ -99,8 +118,52 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     pub fn challenge(&self, snapshot: &Snapshot, call: &Call<'_>, refusal: Option<Refusal>) -> Option<Challenge> {
         match snapshot.quote(call) {
             Quote::Due(_, terms) => Some(challenge(call, &terms.offers, refusal)),
-            Quote::Free | Quote::Blocked => None,
+            Quote::Free | Quote::Blocked | Quote::Listed | Quote::Unknown => None,
         }
+    }
+
+    /// Why a caller who signed in passes unpaid, if he does.
+    async fn unpaid(&self, snapshot: &Snapshot, call: &Call<'_>) -> Result<Option<Unpaid>, Fault> {
+        let Some(payer) = call.signed_in else { return Ok(None) };
+        if snapshot.lists(call.route, payer) {
+            return Ok(Some(Unpaid::Allowlisted(payer)));
+        }
+        let reentry_ms = call.route.map_or(0, |route| route.reentry_ms);
+        if reentry_ms == 0 {
+            return Ok(None);
+        }
+        let since_ms = self.host.now_ms().saturating_sub(reentry_ms);
+        let paid = self.journal.paid_before(payer, call.fingerprint(), since_ms).await?;
+        Ok(paid.then_some(Unpaid::PaidBefore(payer)))
+    }
+
+    /// Moves the money before the run: the other way round for a route with `settle_first`. Must run in a task that no connection
+    /// owns. Where the money has not moved, or nobody knows, the upstream is not run.
+    pub async fn prepay(&self, mut permit: Permit<H>) -> Result<Prepaid<H>, Closed> {
+        let host = permit.host().clone();
+        let Some(hold) = permit.take() else { return Err(Closed::NothingDue) };
+        // From here on the journal knows that an answer is owed, also after a crash.
+        if let Err(fault) = self.journal.advance(hold.id, Step::Pend).await {
+            self.host.later(hold.id, Step::Release(ledger::ReleaseReason::NotSent));
+            return Err(Closed::Fault(Fault { money: MoneyState::Held, ..fault }));
+        }
+        match self.charge(&hold).await {
+            Closed::Settled(settled) => Ok(Prepaid::new(hold.id, settled, host)),
+            closed => {
+                // If it moves after all, it is owed back: there will be no answer.
+                self.step(hold.id, Step::LoseAnswer).await;
+                Err(closed)
+            }
+        }
+    }
+
+    /// A proxy reports that the call of a sidecar's check was not answered, or with an error: its price is given back. What is
+    /// on the tab is burnt; what has moved, or is on its way, is owed back.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub async fn take_back(&self, hold: HoldId) -> Result<Option<ledger::Record>, Fault> {
+        self.journal.advance(hold, Step::TakeBack).await
     }
 
     /// Writes that a call on the tab is answered, before the first byte of the body is released, and returns what its payer is
@@ -207,7 +270,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     fn verify<'a>(
         &self,
         snapshot: &'a Snapshot,
-        call: &Call<'_>,
+        call: &'a Call<'_>,
         credential: &Credential,
         asked: (&'a Route, &'a Terms),
     ) -> Result<Admitted<'a>, Refusal> {
@@ -232,20 +295,6 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         }
         snapshot.earlier(call, now_ms).find_map(|earlier| admit(earlier).ok()).map_or(admitted, Ok)
     }
-
-    /// Whoever failed to pay for a call that was served goes on the tab no more. Who has paid before, and never failed to, may be
-    /// served without a look at the chain, if the operator says so.
-    async fn trust(&self, snapshot: &Snapshot, admitted: &mut Admitted<'_>) -> Result<Depth, Fault> {
-        if admitted.rail == Rail::Direct {
-            return Ok(Depth::Chain);
-        }
-        let standing = self.journal.standing(admitted.proven.authorization().key.payer).await?;
-        if standing.risky {
-            admitted.rail = Rail::Direct;
-        }
-        let local = snapshot.verify_local && standing.settled && !standing.risky;
-        Ok(if local { Depth::Local } else { Depth::Chain })
-    }
 }
 
 /// What a call shows for payment; without one, why it is none.
@@ -263,6 +312,21 @@ struct Admitted<'a> {
     route: &'a Route,
     rail: Rail,
     exposure_micros: u64,
+}
+
+impl Admitted<'_> {
+    /// Whoever failed to pay for a call that was served goes on the tab no more. Who has paid before, and never failed to, may be
+    /// served without a look at the chain, if the operator says so.
+    fn trust(&mut self, snapshot: &Snapshot, standing: Standing) -> Depth {
+        if self.rail == Rail::Direct {
+            return Depth::Chain;
+        }
+        if standing.risky {
+            self.rail = Rail::Direct;
+        }
+        let local = snapshot.verify_local && standing.settled && !standing.risky;
+        if local { Depth::Local } else { Depth::Chain }
+    }
 }
 
 /// What the payer of a hold on the tab is told.

@@ -31,7 +31,7 @@ pub use fault::{Fault, FaultKind};
 pub use flow::Flow;
 pub use outcome::{Due, FreeReason, Outcome};
 pub use pattern::{Pattern, PatternRefusal};
-pub use permit::{FreePass, Permit, Progress};
+pub use permit::{FreePass, Permit, Prepaid, Progress, Unpaid};
 pub use port::{Check, Depth, Facilitator, Host, Journal, Seen, Settlement, Standing, Until};
 pub use rate::{Bucket, Rate, Taken};
 pub use replay::money_of;

@@ -1,6 +1,7 @@
 //! The right to run the upstream once.
 
-use ledger::Hold;
+use ledger::{Hold, HoldId, Step};
+use protocol::{Payer, Settled};
 
 use crate::{Host, Outcome};
 
@@ -59,19 +60,86 @@ impl<H: Host> Permit<H> {
         self.hold = Some(hold);
     }
 
+    pub(crate) const fn host(&self) -> &H {
+        &self.host
+    }
+
     /// Takes the hold out: from here on the caller closes it.
     pub(crate) const fn take(&mut self) -> Option<Hold> {
         self.hold.take()
     }
 }
 
-/// The right to run the upstream for a call that costs nothing. Only [`Flow::open`](crate::Flow::open) makes one.
+/// Why a call is run unpaid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpaid {
+    /// Its route is free.
+    Free,
+    /// No route covers it, and such calls are passed on.
+    Passthrough,
+    /// This address is on an allowlist, and has proved that it has the key.
+    Allowlisted(Payer),
+    /// This address has paid for the same resource not long ago, and has proved that it has the key.
+    PaidBefore(Payer),
+    /// It shows a payment that nobody can verify now, and the operator lets such calls through.
+    Unverified,
+}
+
+/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one.
 #[derive(Debug)]
-pub struct FreePass(());
+pub struct FreePass(Unpaid);
 
 impl FreePass {
-    pub(crate) const fn new() -> Self {
-        Self(())
+    pub(crate) const fn new(why: Unpaid) -> Self {
+        Self(why)
+    }
+
+    /// Why nothing is charged.
+    #[must_use]
+    pub const fn why(&self) -> Unpaid {
+        self.0
+    }
+}
+
+/// The right to run the upstream for a call whose money has moved already. Dropped before the answer is [`served`](Self::served),
+/// the money is owed back.
+#[derive(Debug)]
+pub struct Prepaid<H: Host> {
+    hold: Option<HoldId>,
+    settled: Settled,
+    host: H,
+}
+
+impl<H: Host> Prepaid<H> {
+    pub(crate) const fn new(hold: HoldId, settled: Settled, host: H) -> Self {
+        Self { hold: Some(hold), settled, host }
+    }
+
+    /// What moved.
+    #[must_use]
+    pub const fn settled(&self) -> &Settled {
+        &self.settled
+    }
+
+    /// The payment's name.
+    #[must_use]
+    pub const fn hold(&self) -> Option<HoldId> {
+        self.hold
+    }
+
+    /// The answer was given out, or its caller left: nothing is owed.
+    pub fn served(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.host.later(hold, Step::Deliver);
+        }
+    }
+}
+
+impl<H: Host> Drop for Prepaid<H> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.host.later(hold, Step::LoseAnswer);
+        }
     }
 }
 

@@ -49,6 +49,9 @@ pub trait Journal {
     /// What became of a payer's earlier payments.
     fn standing(&self, payer: Payer) -> impl Future<Output = Result<Standing, Fault>>;
 
+    /// Whether a payer has paid for a request of this fingerprint since a moment, and nothing of it is owed back.
+    fn paid_before(&self, payer: Payer, fingerprint: B256, since_ms: u64) -> impl Future<Output = Result<bool, Fault>>;
+
     /// A hold by its name.
     fn payment(&self, hold: HoldId) -> impl Future<Output = Result<Option<Record>, Fault>>;
 

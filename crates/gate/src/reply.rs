@@ -20,6 +20,10 @@ pub enum Opened<H: Host> {
         /// Why the payment that came was refused, if one came.
         refusal: Option<Refusal>,
     },
+    /// The route is for an allowlist, and the caller has not proved that he is on it. Nothing can be paid.
+    SignIn,
+    /// The payer has made too many calls. The money is untouched.
+    TooMany,
     /// The hold is ours: run the upstream, then close.
     Permit(Permit<H>),
     /// The authorization was claimed before. The upstream is not run.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger::{Exposure, Rail};
-use protocol::{Asset, AssetInfo, Offer};
+use protocol::{Asset, AssetInfo, Offer, Payer};
 
 use crate::{Call, Pattern};
 
@@ -14,6 +14,8 @@ pub enum Price {
     Free,
     /// One of the offers.
     Due(Terms),
+    /// What the price endpoint says for the call, in one of these tokens.
+    Quoted(Vec<AssetInfo>),
 }
 
 /// What a priced call costs, and when its money moves.
@@ -25,6 +27,8 @@ pub struct Terms {
     pub rail: Rail,
     /// The price in millionths of a dollar, rounded up: what a call adds to the exposure.
     pub exposure_micros: u64,
+    /// Whether the money moves before the upstream is run.
+    pub settle_first: bool,
 }
 
 /// One route.
@@ -38,6 +42,10 @@ pub struct Route {
     pub method: Option<String>,
     /// What it costs.
     pub price: Price,
+    /// Who passes unpaid, by proof of the key. Where it is not empty, a free route is for these alone.
+    pub allowlist: Vec<Payer>,
+    /// For so long a payer gets a resource again that he has paid for, by proof of the key.
+    pub reentry_ms: u64,
 }
 
 /// What happens to a call that no route covers.
@@ -56,6 +64,10 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// For the rest.
     pub default_action: DefaultAction,
+    /// Who passes unpaid on every route, by proof of the key.
+    pub allowlist: Vec<Payer>,
+    /// Whether calls with a payment are passed on unpaid while nobody can verify it.
+    pub fail_open: bool,
     /// How long a duplicate waits for the first call's end.
     pub replay_wait_ms: u64,
     /// What must be left of an authorization's validity on `direct`: the upstream's time to answer and the settlement's to confirm.
@@ -88,37 +100,72 @@ pub enum Quote<'a> {
     Free,
     /// It is not served.
     Blocked,
+    /// Nothing, for those on the route's allowlist; nobody else is served.
+    Listed,
     /// One of these offers, on this route.
     Due(&'a Route, &'a Terms),
+    /// The price endpoint did not say.
+    Unknown,
 }
 
 impl Snapshot {
-    /// Finds the first route that covers the call.
+    /// The first route that covers a method and a normalised path.
     #[must_use]
-    pub fn quote(&self, call: &Call<'_>) -> Quote<'_> {
-        match self.routes.iter().find(|route| route.covers(call)) {
-            None if self.default_action == DefaultAction::Block => Quote::Blocked,
-            None => Quote::Free,
-            Some(route) => match &route.price {
-                Price::Free => Quote::Free,
-                Price::Due(terms) => Quote::Due(route, terms),
-            },
+    pub fn find(&self, method: &str, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.covers(method, path))
+    }
+
+    /// What a call costs. Asks nobody.
+    #[must_use]
+    pub fn quote<'a>(&self, call: &Call<'a>) -> Quote<'a> {
+        let Some(route) = call.route else {
+            return match self.default_action {
+                DefaultAction::Block => Quote::Blocked,
+                DefaultAction::Passthrough => Quote::Free,
+            };
+        };
+        match (&route.price, call.quoted.first()) {
+            (Price::Free, _) if route.allowlist.is_empty() => Quote::Free,
+            (Price::Free, _) => Quote::Listed,
+            (Price::Due(terms), _) | (Price::Quoted(_), Some(terms)) => Quote::Due(route, terms),
+            (Price::Quoted(_), None) => Quote::Unknown,
         }
+    }
+
+    /// Whether an address passes unpaid here, once it has proved that it has the key.
+    #[must_use]
+    pub fn lists(&self, route: Option<&Route>, payer: Payer) -> bool {
+        let on_route = route.is_some_and(|route| route.allowlist.contains(&payer));
+        on_route || self.allowlist.contains(&payer)
     }
 
     /// The token of an asset, on whatever route it is accepted.
     #[must_use]
     pub fn asset_info(&self, asset: Asset) -> Option<&AssetInfo> {
-        self.offers().map(|offer| &offer.asset_info).find(|token| token.asset == asset)
+        let quoted = self.routes.iter().flat_map(|route| match &route.price {
+            Price::Quoted(tokens) => tokens.iter(),
+            Price::Free | Price::Due(_) => [].iter(),
+        });
+        self.offers().map(|offer| &offer.asset_info).chain(quoted).find(|token| token.asset == asset)
     }
 
-    /// What the call cost before a change of configuration that callers may not have heard of, newest first.
-    pub(crate) fn earlier(&self, call: &Call<'_>, now_ms: u64) -> impl Iterator<Item = (&Route, &Terms)> {
+    /// What else is honoured for a call: what its price endpoint said before, and what it cost before a change of configuration
+    /// that callers may not have heard of, newest first.
+    pub(crate) fn earlier<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (&'a Route, &'a Terms)> {
+        let quoted =
+            call.route.into_iter().flat_map(|route| call.quoted.iter().skip(1).map(move |terms| (route, terms)));
         let honoured = self.honoured.iter().filter(move |honoured| now_ms < honoured.until_ms);
-        honoured.filter_map(|honoured| match honoured.snapshot.quote(call) {
-            Quote::Due(route, terms) => Some((route, terms)),
-            Quote::Free | Quote::Blocked => None,
-        })
+        quoted.chain(honoured.filter_map(|honoured| {
+            let route = honoured.snapshot.find(call.method, call.path)?;
+            match &route.price {
+                Price::Due(terms) => Some((route, terms)),
+                Price::Free | Price::Quoted(_) => None,
+            }
+        }))
     }
 
     /// How long an authorization must still be valid.
@@ -133,18 +180,18 @@ impl Snapshot {
     /// Every offer of every route.
     pub fn offers(&self) -> impl Iterator<Item = &Offer> {
         self.routes.iter().flat_map(|route| match &route.price {
-            Price::Free => [].iter(),
+            Price::Free | Price::Quoted(_) => [].iter(),
             Price::Due(terms) => terms.offers.iter(),
         })
     }
 }
 
 impl Route {
-    fn covers(&self, call: &Call<'_>) -> bool {
-        let method = self.method.as_deref().is_none_or(|method| {
-            method.eq_ignore_ascii_case(call.method) || (method == "GET" && call.method.eq_ignore_ascii_case("HEAD"))
+    fn covers(&self, method: &str, path: &str) -> bool {
+        let covered = self.method.as_deref().is_none_or(|own| {
+            own.eq_ignore_ascii_case(method) || (own == "GET" && method.eq_ignore_ascii_case("HEAD"))
         });
-        method && self.pattern.matches(call.path)
+        covered && self.pattern.matches(path)
     }
 }
 
@@ -162,12 +209,14 @@ mod tests {
             payee: Payee(Address::repeat_byte(1)),
             max_timeout_s: 60,
         };
-        let terms = Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1 };
+        let terms = Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1, settle_first: false };
         let route = |path: &str, method: Option<&str>, price| Route {
             id: path.to_owned(),
             pattern: Pattern::parse(path).unwrap(),
             method: method.map(str::to_owned),
             price,
+            allowlist: Vec::new(),
+            reentry_ms: 0,
         };
         Snapshot {
             routes: vec![
@@ -177,6 +226,8 @@ mod tests {
                 route("/all", None, Price::Due(terms)),
             ],
             default_action,
+            allowlist: Vec::new(),
+            fail_open: false,
             replay_wait_ms: 0,
             remaining_min_s: 0,
             tab_remaining_min_s: 0,
@@ -208,10 +259,14 @@ mod tests {
                 presented: Presented::Nothing,
                 idempotency: None,
                 source: ledger::Source([0; 16]),
+                route: snapshot.find(method, path),
+                quoted: &[],
+                signed_in: None,
             };
             let got = match snapshot.quote(&call) {
                 Quote::Free => "free",
                 Quote::Blocked => "blocked",
+                Quote::Listed | Quote::Unknown => "neither",
                 Quote::Due(route, _) => route.id.as_str(),
             };
             assert_eq!(got, want, "{method} {path}");

@@ -51,6 +51,8 @@ pub enum Step {
     Pend,
     /// The answer is in the store.
     KeepAnswer,
+    /// The money is given back although the answer was given out: what is on the tab is burnt, what moved is owed back.
+    TakeBack,
     /// The answer is lost, or was cut by the upstream after the charge. What moved is owed back; what is on the tab is burnt.
     LoseAnswer,
 }
@@ -99,7 +101,9 @@ pub fn reserve(latest: Option<Record>, mut hold: Hold, funds: &Funds) -> Reserva
 /// [`Violation`] when the state does not allow the step; a submitted hold is never released but as expired.
 pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
     match step {
-        Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::LoseAnswer => advance_answer(record, step),
+        Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::TakeBack | Step::LoseAnswer => {
+            advance_answer(record, step)
+        }
         Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire => {
             advance_money(record, step)
         }
@@ -169,7 +173,9 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         (Step::Refuse(_), State::Burnt(BurnReason::SettlementRefused) | State::Lost(_)) => return Ok(None),
         (Step::Expire, State::Released(ReleaseReason::Expired) | State::Lost(_)) => return Ok(None),
         (Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _)
-        | (Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::LoseAnswer, _) => return violation,
+        | (Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::TakeBack | Step::LoseAnswer, _) => {
+            return violation;
+        }
     }
     Ok(Some(Change { record: next, entries }))
 }
@@ -213,14 +219,20 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
         (Step::KeepAnswer, AnswerState::Live | AnswerState::Pending | AnswerState::Delivered) => {
             next.answer = AnswerState::Kept;
         }
-        (Step::KeepAnswer, AnswerState::Kept) | (Step::LoseAnswer, AnswerState::Lost) => return Ok(None),
+        (Step::KeepAnswer, AnswerState::Kept) | (Step::LoseAnswer | Step::TakeBack, AnswerState::Lost) => {
+            return Ok(None);
+        }
+        // Paid before its run, and answered now.
+        (Step::Deliver, AnswerState::Pending) if matches!(record.state, State::Posted(_)) => {
+            next.answer = AnswerState::Delivered;
+        }
         // What was given out to its end cannot break any more, and what is not charged is not owed back.
         (Step::LoseAnswer, AnswerState::Delivered) => return Ok(None),
-        (Step::LoseAnswer, _) if on_tab => {
+        (Step::LoseAnswer | Step::TakeBack, _) if on_tab => {
             next.answer = AnswerState::Lost;
             next.state = State::Burnt(BurnReason::Broken);
         }
-        (Step::LoseAnswer, _) => {
+        (Step::LoseAnswer | Step::TakeBack, _) => {
             next.answer = AnswerState::Lost;
             if let State::Posted(_) = record.state {
                 entries.push(refund(&mut next));

@@ -72,7 +72,7 @@ fn compile_route(route: &RouteConfig, direct_timeout_s: u64) -> Route {
             };
             let offers = due.accepts.iter().filter_map(offer).collect();
             let micros = due.accepts.iter().filter_map(|accept| Some(accept.price.as_ref()?.micros)).max();
-            Price::Due(Terms { offers, rail, exposure_micros: micros.unwrap_or(u64::MAX) })
+            Price::Due(Terms { offers, rail, exposure_micros: micros.unwrap_or(u64::MAX), settle_first: false })
         }
     };
     Route {

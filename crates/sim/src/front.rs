@@ -51,21 +51,25 @@ impl Gate {
         let world = Rc::clone(&self.world);
         let payment = &world.plan.payments[request.payment];
         let key = payment.key();
+        let path = request.url.strip_prefix("http://gate.test").unwrap_or_default();
         let call = Call {
             method: "GET",
-            path: request.url.strip_prefix("http://gate.test").unwrap_or_default(),
+            path,
             url: &request.url,
             presented: Presented::Header(payment.header.as_bytes()),
             idempotency: request.secret.map(|secret| secret_digest(&[secret])),
             source: Source([request.source; 16]),
+            route: world.plan.snapshot.find("GET", path),
+            quoted: &[],
+            signed_in: None,
         };
         let known = self.known(key);
         let opened = match world.bug {
-            Some(Bug::NoSecret) => self.leaky(call.idempotency).open(&world.plan.snapshot, &call).await,
-            _ => self.flow.open(&world.plan.snapshot, &call).await,
+            Some(Bug::NoSecret) => self.leaky(call.idempotency).open(&world.plan.snapshot, &call, |_, _| true).await,
+            _ => self.flow.open(&world.plan.snapshot, &call, |_, _| true).await,
         };
         match opened {
-            Opened::Free(_) | Opened::Blocked => Words::Other("free"),
+            Opened::Free(_) | Opened::Blocked | Opened::SignIn | Opened::TooMany => Words::Other("free"),
             Opened::Permit(permit) => self.paid(&request, permit).await,
             Opened::Challenge { refusal, .. } => {
                 if known.is_some() && known == self.known(key) {

@@ -129,6 +129,22 @@ impl Journal for Handle {
         })
     }
 
+    async fn paid_before(&self, payer: Payer, fingerprint: B256, since_ms: u64) -> Result<bool, Fault> {
+        // Each half reads an index of the payer's own, newest first, and no more of it than a payer is owed patience for.
+        let sql = "SELECT EXISTS (
+                SELECT 1 FROM (SELECT fingerprint, opened_at_ms, refund_due FROM holds
+                    WHERE payer = ?1 AND state = 'posted' ORDER BY settled_block DESC LIMIT 10000)
+                WHERE fingerprint = ?2 AND opened_at_ms >= ?3 AND refund_due = 0
+            ) OR EXISTS (
+                SELECT 1 FROM holds WHERE payer = ?1 AND state IN ('open', 'answered', 'submitted')
+                    AND rail = 'tab' AND answer IN ('delivered', 'kept') AND fingerprint = ?2 AND opened_at_ms >= ?3
+            )";
+        let since_ms = i64::try_from(since_ms).unwrap_or(i64::MAX);
+        self.read(|db| {
+            db.prepare_cached(sql)?.query_row(rusqlite::params![payer.0.0.0, fingerprint.0, since_ms], |row| row.get(0))
+        })
+    }
+
     async fn payment(&self, hold: HoldId) -> Result<Option<Record>, Fault> {
         self.read(|db| rows::by_id(db, hold))
     }

@@ -451,6 +451,7 @@ fn step_word(step: Step) -> String {
         Step::Pend => "pend".to_owned(),
         Step::KeepAnswer => "keep answer".to_owned(),
         Step::LoseAnswer => "lose answer".to_owned(),
+        Step::TakeBack => "take back".to_owned(),
     }
 }
 

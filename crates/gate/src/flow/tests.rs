@@ -21,7 +21,7 @@ use ledger::{
 };
 use protocol::exact::Fields;
 use protocol::x402::{Credential, Receipt, Version};
-use protocol::{AssetInfo, ClaimKey, Key, Network, Offer, Payee, Proven, Refusal, Settled, Signature};
+use protocol::{AssetInfo, ClaimKey, Key, Network, Offer, Payee, Payer, Proven, Refusal, Settled, Signature};
 
 use crate::{
     Answer, Call, Check, Closed, DefaultAction, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened,
@@ -195,6 +195,17 @@ impl Journal for Rc<World> {
         self.journal("standing").map(|()| self.standing.get())
     }
 
+    async fn paid_before(&self, payer: Payer, fingerprint: B256, since_ms: u64) -> Result<bool, Fault> {
+        self.note("paid before");
+        self.journal("paid before")?;
+        let counts = |record: &&Record| {
+            let hold = &record.hold;
+            let is_his = hold.authorization.key.payer == payer && hold.fingerprint == fingerprint;
+            is_his && hold.opened_at_ms >= since_ms && matches!(record.state, State::Posted(_)) && !record.refund_due
+        };
+        Ok(self.records.borrow().iter().any(|record| counts(&record)))
+    }
+
     async fn payment(&self, _: HoldId) -> Result<Option<Record>, Fault> {
         unreachable!("the flow looks for no payment by its name")
     }
@@ -308,6 +319,7 @@ fn step_word(step: Step) -> String {
         Step::Pend => "pend".to_owned(),
         Step::KeepAnswer => "keep answer".to_owned(),
         Step::LoseAnswer => "lose answer".to_owned(),
+        Step::TakeBack => "take back".to_owned(),
     }
 }
 
@@ -332,16 +344,20 @@ fn snapshot_of(offers: Vec<Offer>) -> Snapshot {
 
 /// The same on a rail. On the tab there is room for one call, whoever pays.
 fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
-    let due = |offers| Price::Due(Terms { offers, rail, exposure_micros: MICROS });
+    let due = |offers| Price::Due(Terms { offers, rail, exposure_micros: MICROS, settle_first: false });
     let route = |path: &str, price| Route {
         id: path.trim_start_matches('/').to_owned(),
         pattern: Pattern::parse(path).unwrap(),
         method: None,
         price,
+        allowlist: Vec::new(),
+        reentry_ms: 0,
     };
     Snapshot {
         routes: vec![route("/free", Price::Free), route("/paid", due(offers.clone())), route("/other", due(offers))],
         default_action: DefaultAction::Block,
+        allowlist: Vec::new(),
+        fail_open: false,
         replay_wait_ms: 700,
         remaining_min_s: 30,
         tab_remaining_min_s: 45,
@@ -363,7 +379,22 @@ fn tab_snapshot() -> Snapshot {
 /// A call of `url`, whose path is what follows the host.
 fn call<'a>(url: &'a str, presented: Presented<'a>) -> Call<'a> {
     let path = url.strip_prefix("http://gate.test").unwrap().split('?').next().unwrap();
-    Call { method: "GET", path, url, presented, idempotency: None, source: SOURCE }
+    Call {
+        method: "GET",
+        path,
+        url,
+        presented,
+        idempotency: None,
+        source: SOURCE,
+        route: None,
+        quoted: &[],
+        signed_in: None,
+    }
+}
+
+/// The call with the route that covers it, as a front hands it in.
+fn found<'a>(snapshot: &'a Snapshot, call: &Call<'a>) -> Call<'a> {
+    Call { route: snapshot.find(call.method, call.path), ..call.clone() }
 }
 
 /// A payment before it is a header. The signature is made last, over whatever the fields then are.
@@ -457,10 +488,12 @@ fn kinds(world: &World) -> String {
 
 /// Opens a call and says what came of it in words. A permit is dropped after the look.
 fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String {
-    let opened = now(rig(world).open(snapshot, call));
+    let opened = now(rig(world).open(snapshot, &found(snapshot, call), |_, _| true));
     match &opened {
         Opened::Free(_) => "free".to_owned(),
         Opened::Blocked => "blocked".to_owned(),
+        Opened::SignIn => "sign in".to_owned(),
+        Opened::TooMany => "too many".to_owned(),
         Opened::Challenge { challenge, refusal } => {
             assert_eq!(challenge.error, refusal.map_or("payment_required", Refusal::code));
             assert_eq!(challenge.resource.url, call.url);
@@ -511,7 +544,8 @@ fn won_by(snapshot: &Snapshot) -> (Rc<World>, Rig, Permit<Rc<World>>) {
     let world = World::new();
     let flow = rig(&world);
     let header = payment().header();
-    let opened = now(flow.open(snapshot, &call(URL, Presented::Header(header.as_bytes()))));
+    let opened =
+        now(flow.open(snapshot, &found(snapshot, &call(URL, Presented::Header(header.as_bytes()))), |_, _| true));
     let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
     world.calls();
     (world, flow, permit)

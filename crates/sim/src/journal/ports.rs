@@ -53,6 +53,11 @@ impl Journal for SimJournal {
         self.read(|disk| disk.standing(payer)).await
     }
 
+    /// No call of the simulator signs in.
+    async fn paid_before(&self, _: Payer, _: B256, _: u64) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
     async fn payment(&self, hold: HoldId) -> Result<Option<Record>, Fault> {
         self.read(|disk| disk.by_id(hold).cloned()).await
     }

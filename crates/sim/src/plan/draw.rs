@@ -109,6 +109,8 @@ fn snapshot(chance: &mut Chance) -> Arc<Snapshot> {
     let base = Snapshot {
         routes: routes(tab_offer()),
         default_action: DefaultAction::Block,
+        allowlist: Vec::new(),
+        fail_open: false,
         replay_wait_ms: chance.below(3) * 1_500,
         remaining_min_s: 12,
         tab_remaining_min_s: 30,
@@ -133,7 +135,10 @@ fn routes(on_tab: Offer) -> Vec<Route> {
             exposure_micros: u64::try_from(offer.amount_atomic).unwrap_or(u64::MAX),
             offers: vec![offer],
             rail,
+            settle_first: false,
         }),
+        allowlist: Vec::new(),
+        reentry_ms: 0,
     };
     vec![route("/d/*", direct_offer(), Rail::Direct), route("/t/*", on_tab, Rail::Tab)]
 }

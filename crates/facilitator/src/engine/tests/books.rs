@@ -28,6 +28,10 @@ impl Journal for World {
         unreachable!("the engine judges no payer")
     }
 
+    async fn paid_before(&self, _: protocol::Payer, _: B256, _: u64) -> Result<bool, Fault> {
+        unreachable!("the engine lets nobody in")
+    }
+
     async fn payment(&self, _: HoldId) -> Result<Option<Record>, Fault> {
         unreachable!("the engine looks for no payment by its name")
     }

@@ -41,7 +41,7 @@ fn the_old_price_is_taken_until_the_end_of_its_offers() {
             let world = World::new();
             let payment = payment().with(|p| p.version = version);
             assert_eq!(open(&world, &gate(until_ms), &payment), want, "{until_ms} {version:?}");
-            let calls = if want == "permit" { "recall, check, reserve, close NotSent" } else { "recall" };
+            let calls = if want == "permit" { "recall, standing, check, reserve, close NotSent" } else { "recall" };
             assert_eq!(world.calls(), calls, "{until_ms} {version:?}");
             if want == "permit" {
                 assert_eq!(world.only().hold.authorization, payment.authorization());
@@ -69,7 +69,7 @@ fn only_the_new_price_is_asked_for() {
     let (world, snapshot) = (World::new(), gate(UNTIL_MS));
     for header in [None, Some(payment().with(|p| p.key = STRANGER).header())] {
         let presented = header.as_ref().map_or(Presented::Nothing, |header| Presented::Header(header.as_bytes()));
-        let opened = now(rig(&world).open(&snapshot, &call(URL, presented)));
+        let opened = now(rig(&world).open(&snapshot, &found(&snapshot, &call(URL, presented)), |_, _| true));
         let Opened::Challenge { challenge, .. } = opened else { panic!("{opened:?}") };
         assert_eq!(challenge.offers, [dearer()]);
     }
@@ -100,7 +100,8 @@ fn rail_route_and_exposure_are_those_of_the_old_snapshot() {
     for (old, new) in [(Rail::Tab, Rail::Direct), (Rail::Direct, Rail::Tab)] {
         let mut earlier = snapshot_on(old, vec![offer()]);
         earlier.routes[1].id = "before".to_owned();
-        earlier.routes[1].price = Price::Due(Terms { offers: vec![offer()], rail: old, exposure_micros: 7 });
+        earlier.routes[1].price =
+            Price::Due(Terms { offers: vec![offer()], rail: old, exposure_micros: 7, settle_first: false });
         let snapshot = Snapshot { honoured: vec![honoured(earlier, UNTIL_MS)], ..snapshot_on(new, vec![dearer()]) };
         let world = World::new();
         assert_eq!(open(&world, &snapshot, &payment()), "permit");

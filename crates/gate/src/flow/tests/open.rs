@@ -29,10 +29,10 @@ fn calls_without_a_credential() {
 fn a_challenge_offers_what_the_route_costs() {
     let world = World::new();
     let unpaid = call(URL, Presented::Nothing);
-    let opened = now(rig(&world).open(&snapshot(), &unpaid));
+    let opened = now(rig(&world).open(&snapshot(), &found(&snapshot(), &unpaid), |_, _| true));
     let Opened::Challenge { challenge, refusal: None } = opened else { panic!("{opened:?}") };
     assert_eq!(challenge.offers, [offer()]);
-    assert_eq!(rig(&world).challenge(&snapshot(), &unpaid, None), Some(challenge));
+    assert_eq!(rig(&world).challenge(&snapshot(), &found(&snapshot(), &unpaid), None), Some(challenge));
     for url in ["http://gate.test/free", "http://gate.test/none"] {
         assert_eq!(rig(&world).challenge(&snapshot(), &call(url, Presented::Nothing), None), None, "{url}");
     }
@@ -95,7 +95,7 @@ fn the_window_has_both_its_ends() {
     }
 }
 
-const TWICE: &str = "recall, check, recall";
+const TWICE: &str = "recall, standing, check, recall";
 
 #[test]
 fn what_the_chain_and_the_journal_say() {
@@ -112,15 +112,20 @@ fn what_the_chain_and_the_journal_say() {
         (refused(Refusal::NonceAlreadyUsed), "", "challenge invalid_exact_evm_nonce_already_used", TWICE),
         (refused(Refusal::InsufficientBalance), "", "challenge invalid_exact_evm_insufficient_balance", TWICE),
         (refused(Refusal::SimulationFailed), "", "challenge invalid_exact_evm_transaction_simulation_failed", TWICE),
-        (node, "", "chain_unavailable (money: untouched)", "recall, check"),
+        (node, "", "chain_unavailable (money: untouched)", "recall, standing, check"),
         // It may be a payment that was served before: who cannot look it up cannot say that nothing moved.
         (payable(AMOUNT), "recall", "journal_unavailable (money: unknown)", "recall"),
         // Whether the claim was written is not known: it is let go once the journal is back.
-        (payable(AMOUNT), "reserve", journal, "recall, check, reserve, close NotSent"),
+        (payable(AMOUNT), "reserve", journal, "recall, standing, check, reserve, close NotSent"),
         // A claim that the ledger refused is nobody's: there is nothing to close.
-        (payable(AMOUNT - 1), "", "challenge invalid_exact_evm_insufficient_balance", "recall, check, reserve"),
+        (
+            payable(AMOUNT - 1),
+            "",
+            "challenge invalid_exact_evm_insufficient_balance",
+            "recall, standing, check, reserve",
+        ),
         // The permit is dropped unused.
-        (payable(AMOUNT), "", "permit", "recall, check, reserve, close NotSent"),
+        (payable(AMOUNT), "", "permit", "recall, standing, check, reserve, close NotSent"),
     ] {
         let world = World::new();
         world.check.set(check);
@@ -140,7 +145,7 @@ fn a_permit_holds_what_was_verified() {
         let payment = payment().with(|p| p.version = version);
         let header = payment.header();
         let call = Call { idempotency: Some(B256::repeat_byte(4)), ..call(URL, Presented::Header(header.as_bytes())) };
-        let opened = now(rig(&world).open(&snapshot(), &call));
+        let opened = now(rig(&world).open(&snapshot(), &found(&snapshot(), &call), |_, _| true));
         let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
         let hold = permit.hold().unwrap();
         assert_eq!(hold.authorization, payment.authorization());
@@ -169,7 +174,7 @@ fn a_claim_that_was_taken_in_between() {
         let got = open_word(&world, &snapshot(), &call(URL, Presented::Header(paid().as_bytes())));
         assert_eq!(got, want, "{state:?}");
         let calls = world.calls();
-        assert!(calls.starts_with("recall, check, reserve") && !calls.contains("close"), "{calls}");
+        assert!(calls.starts_with("recall, standing, check, reserve") && !calls.contains("close"), "{calls}");
     }
 }
 
@@ -201,10 +206,11 @@ fn a_caller_who_leaves_while_the_journal_works_lets_the_claim_go() {
     world.reserve_hangs.set(true);
     let (flow, snapshot, header) = (rig(&world), snapshot(), paid());
     let call = call(URL, Presented::Header(header.as_bytes()));
+    let call = found(&snapshot, &call);
     {
-        let mut open = pin!(flow.open(&snapshot, &call));
+        let mut open = pin!(flow.open(&snapshot, &call, |_, _| true));
         assert!(open.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        assert_eq!(world.calls(), "recall, check, reserve");
+        assert_eq!(world.calls(), "recall, standing, check, reserve");
     }
     assert_eq!(world.calls(), "close NotSent");
     let closes = world.closes.take();
@@ -254,7 +260,7 @@ fn the_futures_stay_small() {
     let (world, flow, permit) = won();
     let (snapshot, header) = (snapshot(), paid());
     let call = call(URL, Presented::Header(header.as_bytes()));
-    let open = size_of_val(&flow.open(&snapshot, &call));
+    let open = size_of_val(&flow.open(&snapshot, &found(&snapshot, &call), |_, _| true));
     let close = size_of_val(&flow.close(permit, Outcome::Unseen));
     assert!(open <= 6_000, "open has {open} bytes");
     assert!(close <= 4_000, "close has {close} bytes");

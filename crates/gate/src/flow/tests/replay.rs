@@ -34,8 +34,8 @@ fn what_a_replay_is_told_by_state_and_answer() {
         (State::Burnt(BurnReason::ForeignTransfer), Live, "burnt", "recall"),
         (EXPIRED, Live, "expired", "recall"),
         // May be claimed again, and is.
-        (released(ReleaseReason::NotSent), Live, "permit", "recall, check, reserve, close NotSent"),
-        (released(ReleaseReason::FreeStatus), Live, "permit", "recall, check, reserve, close NotSent"),
+        (released(ReleaseReason::NotSent), Live, "permit", "recall, standing, check, reserve, close NotSent"),
+        (released(ReleaseReason::FreeStatus), Live, "permit", "recall, standing, check, reserve, close NotSent"),
     ] {
         let world = World::new();
         world.put(&payment(), state, answer);
@@ -277,8 +277,12 @@ fn a_v1_retry_finds_its_claim_on_a_route_with_another_token() {
     let mut euro = offer();
     euro.asset_info.asset.address = protocol::AssetAddress(address!("808456652fdb597867f38412077A9182bf77359F"));
     let mut snapshot = snapshot_of(vec![offer()]);
-    snapshot.routes[2].price =
-        Price::Due(Terms { offers: vec![euro.clone()], rail: Rail::Direct, exposure_micros: MICROS });
+    snapshot.routes[2].price = Price::Due(Terms {
+        offers: vec![euro.clone()],
+        rail: Rail::Direct,
+        exposure_micros: MICROS,
+        settle_first: false,
+    });
     let payment = payment().with(|p| {
         p.version = Version::V1;
         p.offer = euro;

@@ -98,9 +98,12 @@ fn play(world: &Rc<World>, rail: Rail, run: &mut Option<Run>, past: &mut Past, a
             world.failing.borrow_mut().extend(*failing);
             if *caller_leaves {
                 world.reserve_hangs.set(true);
-                drop(pin!(flow.open(&snapshot, &call)).poll(&mut Context::from_waker(Waker::noop())));
+                drop(
+                    pin!(flow.open(&snapshot, &found(&snapshot, &call), |_, _| true))
+                        .poll(&mut Context::from_waker(Waker::noop())),
+                );
                 world.reserve_hangs.set(false);
-            } else if let Opened::Permit(permit) = now(flow.open(&snapshot, &call)) {
+            } else if let Opened::Permit(permit) = now(flow.open(&snapshot, &found(&snapshot, &call), |_, _| true)) {
                 assert!(run.is_none(), "two runs at a time");
                 assert!(!past.served, "a run after one that may have served");
                 *run = Some(Run { permit, progress: Progress::NotSent });

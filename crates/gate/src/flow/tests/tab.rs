@@ -35,7 +35,11 @@ fn a_call_from_its_claim_to_the_tab() {
     let world = World::new();
     let flow = rig(&world);
     let header = payment().header();
-    let opened = now(flow.open(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
+    let opened = now(flow.open(
+        &tab_snapshot(),
+        &found(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))),
+        |_, _| true,
+    ));
     let Opened::Permit(mut permit) = opened else { panic!("{opened:?}") };
     assert_eq!(world.calls(), "recall, standing, check, reserve");
     let hold = permit.hold().unwrap().clone();
@@ -267,7 +271,11 @@ fn a_full_tab_is_settled_at_once() {
         let world = World::new();
         world.exposed.set(Exposure { payer_micros, source_micros, gate_micros });
         let (flow, header) = (rig(&world), payment().header());
-        let opened = now(flow.open(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
+        let opened = now(flow.open(
+            &tab_snapshot(),
+            &found(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))),
+            |_, _| true,
+        ));
         let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
         assert_eq!(permit.hold().unwrap().rail, want);
         assert_eq!(world.only().hold, *permit.hold().unwrap(), "the permit has the hold that was written");
@@ -285,7 +293,11 @@ fn a_dropped_permit_of_a_full_tab_is_settled_at_once() {
     let world = World::new();
     world.exposed.set(Exposure { gate_micros: MICROS, ..Exposure::default() });
     let (flow, header) = (rig(&world), payment().header());
-    let opened = now(flow.open(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))));
+    let opened = now(flow.open(
+        &tab_snapshot(),
+        &found(&tab_snapshot(), &call(URL, Presented::Header(header.as_bytes()))),
+        |_, _| true,
+    ));
     let Opened::Permit(mut permit) = opened else { panic!("{opened:?}") };
     permit.reached(Progress::Head);
     drop(permit);
@@ -328,7 +340,7 @@ fn what_is_not_valid_for_long_enough_to_wait_is_settled_at_once() {
 /// Whether the operator says so, the rail, how long it is valid, what became of earlier payments; the calls, and the rail it is on.
 #[test]
 fn who_has_paid_before_may_be_served_without_a_look_at_the_chain() {
-    let (asked, looked) = ("recall, check, reserve", "recall, standing, check, reserve");
+    let (asked, looked) = ("recall, standing, check, reserve", "recall, standing, check, reserve");
     let trusted = "recall, standing, check nothing, reserve";
     for (verify_local, rail, remaining_s, settled, risky, want, won) in [
         (false, Rail::Tab, 60, true, false, looked, Rail::Tab),
@@ -418,7 +430,7 @@ fn what_a_replay_is_told() {
             assert_eq!(world.calls(), calls, "{what}");
             // The receipt names the payment that holds the authorization.
             if want == served || want == stored {
-                let opened = now(rig(&world).open(&tab_snapshot(), &call));
+                let opened = now(rig(&world).open(&tab_snapshot(), &found(&tab_snapshot(), &call), |_, _| true));
                 let Opened::Replay(Replay::AlreadyServed(receipt) | Replay::Stored { receipt, .. }) = opened else {
                     panic!("{opened:?}")
                 };

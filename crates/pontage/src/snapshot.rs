@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gate::{Honoured, Price, Route, Snapshot, Terms};
 use ledger::Rail;
-use protocol::{Offer, parse_decimal};
+use protocol::{Offer, OfferExtra, parse_decimal};
 
 use crate::config::{Config, PriceConfig, RouteConfig};
 
@@ -68,6 +68,7 @@ fn compile_route(config: &Config, route: &RouteConfig, direct_timeout_s: u64) ->
                     .expect("the configuration checked every price against every token"),
                 payee: config.payee,
                 max_timeout_s,
+                extra: OfferExtra::default(),
             };
             Price::Due(Terms { offers: tokens.map(offer).collect(), rail: *rail, exposure_micros: *micros })
         }

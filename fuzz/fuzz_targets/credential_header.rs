@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use protocol::x402::{Credential, HEADER_MAX_BYTES, Version};
-use protocol::{Asset, Offer, Signature, AssetInfo};
+use protocol::{Asset, Offer, OfferExtra, Signature, AssetInfo};
 
 fuzz_target!(|data: &[u8]| {
     check(data);
@@ -36,6 +36,7 @@ fn offer(read: &Credential) -> Option<Offer> {
             amount_atomic: 1,
             payee: protocol::Payee(read.fields.to),
             max_timeout_s: 1,
+            extra: OfferExtra::default(),
         };
         return Some(offer);
     }
@@ -50,5 +51,6 @@ fn offer(read: &Credential) -> Option<Offer> {
         amount_atomic: terms.amount_atomic,
         payee: terms.pay_to,
         max_timeout_s: terms.max_timeout_s,
+        extra: terms.extra,
     })
 }

@@ -8,7 +8,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use protocol::exact::{Fields, Window, verify};
 use protocol::x402::{Accepted, Credential, Terms, Version};
-use protocol::{Asset, AssetAddress, Key, Network, Offer, Payee, Refusal, Signature, Signer, AssetInfo};
+use protocol::{Asset, AssetAddress, Key, Network, Offer, OfferExtra, Payee, Refusal, Signature, Signer, AssetInfo};
 
 static KEY: LazyLock<Key> =
     LazyLock::new(|| Key::from_hex(&format!("0x{}", "11".repeat(32))).expect("below the group order"));
@@ -87,6 +87,7 @@ impl WildOffer {
             amount_atomic: pick(&[10_000, 1, u128::MAX], self.amount),
             payee: Payee(Address::repeat_byte(pick(&[7, 8], self.payee))),
             max_timeout_s: u64::from(self.timeout_s),
+            extra: OfferExtra::default(),
         }
     }
 }
@@ -119,6 +120,7 @@ impl WildCredential {
             max_timeout_s: named.max_timeout_s,
             name: (!self.no_name).then_some(named.asset_info.name),
             version: (!self.no_version).then_some(named.asset_info.version),
+            extra: OfferExtra::default(),
         };
         let accepted = Accepted {
             version: if self.v1 { Version::V1 } else { Version::V2 },
@@ -139,13 +141,13 @@ impl WildCredential {
             }
             WildSignature::Bytes(bytes) => bytes.clone(),
         };
-        Some(Credential { accepted, fields, signature })
+        Some(Credential { accepted, fields, signature, payment_id: None })
     }
 }
 
 /// Every rule, none depending on the one before, in the order in which they must be reported. `None` where nothing is wrong.
 fn fault(credential: &Credential, offers: &[Offer], window: Window) -> Option<Refusal> {
-    let Credential { accepted, fields, signature } = credential;
+    let Credential { accepted, fields, signature, .. } = credential;
     let (scheme, network) = match accepted.version {
         Version::V1 => ("scheme", "network"),
         Version::V2 => ("accepted.scheme", "accepted.network"),

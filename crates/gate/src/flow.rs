@@ -1,7 +1,7 @@
 //! One paid call is `open` and `close`, read together. Everything that charges goes through here.
 
 use ledger::{Hold, HoldId, LossReason, Rail, Reservation, Step};
-use protocol::x402::{Challenge, Credential, Receipt, Resource};
+use protocol::x402::{Challenge, Credential, Extensions, Receipt, Resource};
 use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 
 use crate::replay::recallable;
@@ -337,7 +337,8 @@ pub(crate) fn held(hold: &Hold) -> Receipt {
 
 fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Challenge {
     let error = refusal.map_or("payment_required", Refusal::code).to_owned();
-    Challenge { resource: Resource { url: call.url.to_owned() }, offers: offers.to_vec(), error }
+    let resource = Resource { url: call.url.to_owned(), ..Resource::default() };
+    Challenge { resource, offers: offers.to_vec(), error, extensions: Extensions::new() }
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::Presented;
     use alloy_primitives::Address;
-    use protocol::{Network, Payee};
+    use protocol::{Network, OfferExtra, Payee};
 
     fn snapshot(default_action: DefaultAction) -> Snapshot {
         let offer = Offer {
@@ -208,6 +208,7 @@ mod tests {
             amount_atomic: 1,
             payee: Payee(Address::repeat_byte(1)),
             max_timeout_s: 60,
+            extra: OfferExtra::default(),
         };
         let terms = Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1, settle_first: false };
         let route = |path: &str, method: Option<&str>, price| Route {

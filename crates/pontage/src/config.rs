@@ -100,8 +100,12 @@ pub(crate) struct Config {
 /// `extensions.payment_identifier`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum IdentifierConfig {
+    /// The challenge does not speak of it; one that comes is honoured.
     #[default]
+    Unsaid,
+    /// The challenge asks for one.
     Optional,
+    /// A payment without one is refused.
     Required,
 }
 

@@ -245,7 +245,8 @@ fn status_of(refusal: Refusal) -> StatusCode {
         | Refusal::InvalidBase64
         | Refusal::InvalidJson
         | Refusal::InvalidVersion
-        | Refusal::InvalidPayload(_) => StatusCode::BAD_REQUEST,
+        | Refusal::InvalidPayload(_)
+        | Refusal::PaymentIdentifierRequired => StatusCode::BAD_REQUEST,
         Refusal::UnsupportedScheme(_)
         | Refusal::NetworkMismatch(_)
         | Refusal::NoMatchingOffer(_)

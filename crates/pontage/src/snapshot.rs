@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gate::{Honoured, Price, Route, Snapshot, Terms};
 use ledger::Rail;
-use protocol::Offer;
+use protocol::{Offer, OfferExtra};
 
 use crate::config::{AcceptConfig, Config, PriceConfig, RouteConfig};
 
@@ -68,6 +68,7 @@ fn compile_route(route: &RouteConfig, direct_timeout_s: u64) -> Route {
                     amount_atomic: accept.price.as_ref()?.atomic,
                     payee: accept.payee,
                     max_timeout_s,
+                    extra: OfferExtra::default(),
                 })
             };
             let offers = due.accepts.iter().filter_map(offer).collect();

@@ -27,7 +27,7 @@ pub use amount::{Amount, NotAnAmount, parse_atomic, parse_decimal, print_decimal
 pub use asset::{Asset, AssetInfo};
 pub use exact::{Authorization, ClaimKey, Proven, verify};
 pub use network::{Network, NotANetwork};
-pub use offer::Offer;
+pub use offer::{Offer, OfferExtra};
 pub use refusal::{Field, Refusal};
 pub use role::{AssetAddress, NotAnAddress, Payee, Payer};
 pub use settlement::{MoneyState, Settled};

@@ -24,6 +24,8 @@ pub enum Refusal {
     InvalidVersion,
     /// A field is missing or has the wrong shape.
     InvalidPayload(Field),
+    /// The route asks for a payment identifier and the payment has none.
+    PaymentIdentifierRequired,
     /// The scheme is not `exact`.
     UnsupportedScheme(Field),
     /// The network is not one that is offered.
@@ -70,6 +72,7 @@ impl Refusal {
             Self::InvalidJson => "invalid_json",
             Self::InvalidVersion => "invalid_x402_version",
             Self::InvalidPayload(_) => "invalid_payload",
+            Self::PaymentIdentifierRequired => "payment_identifier_required",
             Self::UnsupportedScheme(_) => "invalid_exact_evm_scheme",
             Self::NetworkMismatch(_) => "invalid_exact_evm_network_mismatch",
             Self::NoMatchingOffer(_) => "no_matching_payment_requirements",
@@ -99,6 +102,7 @@ impl Refusal {
             | Self::NetworkMismatch(field)
             | Self::NoMatchingOffer(field) => Some(field),
             Self::InvalidVersion => Some("x402Version"),
+            Self::PaymentIdentifierRequired => Some("extensions.payment-identifier.info.id"),
             Self::RecipientMismatch => Some("payload.authorization.to"),
             Self::ValueMismatch => Some("payload.authorization.value"),
             Self::ValidBeforeTooSoon | Self::ValidBeforeTooFar => Some("payload.authorization.validBefore"),
@@ -130,6 +134,9 @@ impl Refusal {
             Self::InvalidJson => "The payment header does not hold one JSON object.",
             Self::InvalidVersion => "x402Version must be 1 or 2.",
             Self::InvalidPayload(_) => "A field of the payment is missing or malformed.",
+            Self::PaymentIdentifierRequired => {
+                "This route asks for a payment identifier: 16 to 128 characters of A-Za-z0-9_- that name this call."
+            }
             Self::UnsupportedScheme(_) => "Only the scheme exact is offered here.",
             Self::NetworkMismatch(_) => "This network is not offered here.",
             Self::NoMatchingOffer(_) => {

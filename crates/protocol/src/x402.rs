@@ -2,11 +2,13 @@
 
 mod challenge;
 mod credential;
+pub mod ext;
 mod header;
 mod json;
 mod receipt;
 
 pub use challenge::{Challenge, ChallengeFault, Resource};
 pub use credential::{Accepted, Credential, Terms, Version};
+pub use ext::Extensions;
 pub use header::{HEADER_MAX_BYTES, decode_header, encode_header};
 pub use receipt::{PAYMENTS, Receipt};

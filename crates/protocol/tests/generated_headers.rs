@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use protocol::exact::{Fields, Window};
 use protocol::x402::{Credential, Version, decode_header};
-use protocol::{AssetInfo, Key, Network, Offer, Payee, Signature, verify};
+use protocol::{AssetInfo, Key, Network, Offer, OfferExtra, Payee, Signature, verify};
 use serde_json::{Value, json};
 
 const HEADERS: u64 = 10_000;
@@ -48,7 +48,13 @@ fn fixture() -> (Fields, Offer, Signature) {
     let token = AssetInfo::usdc(Network::BASE_SEPOLIA).expect("in the table");
     let key = Key::from_hex("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").expect("a key");
     let signature = key.sign_now(fields.digest(&token)).expect("a valid key signs");
-    let offer = Offer { asset_info: token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 };
+    let offer = Offer {
+        asset_info: token,
+        amount_atomic: 10_000,
+        payee: Payee(fields.to),
+        max_timeout_s: 60,
+        extra: OfferExtra::default(),
+    };
     (fields, offer, signature)
 }
 

@@ -83,8 +83,8 @@ pub async fn sign<S: Signer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::x402::Resource;
-    use protocol::{Network, Payee};
+    use protocol::x402::{Extensions, Resource};
+    use protocol::{Network, OfferExtra, Payee};
 
     fn challenge(prices: &[u128]) -> Challenge {
         let payee: Payee = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap();
@@ -93,11 +93,13 @@ mod tests {
             amount_atomic: *amount_atomic,
             payee,
             max_timeout_s: 60,
+            extra: OfferExtra::default(),
         };
         Challenge {
-            resource: Resource { url: "http://127.0.0.1/paid".to_owned() },
+            resource: Resource { url: "http://127.0.0.1/paid".to_owned(), ..Resource::default() },
             offers: prices.iter().map(offer).collect(),
             error: String::new(),
+            extensions: Extensions::new(),
         }
     }
 

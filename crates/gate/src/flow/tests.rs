@@ -21,7 +21,9 @@ use ledger::{
 };
 use protocol::exact::Fields;
 use protocol::x402::{Credential, Receipt, Version};
-use protocol::{AssetInfo, ClaimKey, Key, Network, Offer, Payee, Payer, Proven, Refusal, Settled, Signature};
+use protocol::{
+    AssetInfo, ClaimKey, Key, Network, Offer, OfferExtra, Payee, Payer, Proven, Refusal, Settled, Signature,
+};
 
 use crate::{
     Answer, Call, Check, Closed, DefaultAction, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Opened,
@@ -329,6 +331,7 @@ fn offer() -> Offer {
         amount_atomic: AMOUNT,
         payee: Payee(address!("209693Bc6afc0C5328bA36FaF03C514EF312287C")),
         max_timeout_s: 60,
+        extra: OfferExtra::default(),
     }
 }
 

@@ -112,7 +112,7 @@ pub fn match_offer<'a>(accepted: &Accepted, offers: &'a [Offer]) -> Result<&'a O
     Err(Refusal::NoMatchingOffer(nearest.1))
 }
 
-fn differences(terms: &Terms, offer: &Offer) -> [(bool, &'static str); 6] {
+fn differences(terms: &Terms, offer: &Offer) -> [(bool, &'static str); 7] {
     [
         (terms.asset == offer.asset_info.asset.address, "accepted.asset"),
         (terms.pay_to == offer.payee, "accepted.payTo"),
@@ -120,6 +120,7 @@ fn differences(terms: &Terms, offer: &Offer) -> [(bool, &'static str); 6] {
         (terms.max_timeout_s == offer.max_timeout_s, "accepted.maxTimeoutSeconds"),
         (terms.name.as_deref() == Some(offer.asset_info.name.as_str()), "accepted.extra.name"),
         (terms.version.as_deref() == Some(offer.asset_info.version.as_str()), "accepted.extra.version"),
+        (terms.extra.covers(&offer.extra), "accepted.extra"),
     ]
 }
 

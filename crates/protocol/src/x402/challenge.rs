@@ -4,15 +4,42 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::ext::Extensions;
 use super::header::decode_header;
 use super::json::get;
-use crate::{Asset, AssetAddress, AssetInfo, Network, Offer, Payee, parse_atomic};
+use crate::{Asset, AssetAddress, AssetInfo, Network, Offer, OfferExtra, Payee, parse_atomic};
 
 /// What is being paid for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     /// The URL that was asked for.
     pub url: String,
+    /// What it is, for a person or an agent. Left out of the wire form when unset.
+    pub description: Option<String>,
+    /// The media type of the answer. Left out of the wire form when unset.
+    pub mime_type: Option<String>,
+}
+
+impl Resource {
+    fn print(&self) -> Value {
+        let mut object = Map::new();
+        let texts = [
+            ("url", Some(&self.url)),
+            ("description", self.description.as_ref()),
+            ("mimeType", self.mime_type.as_ref()),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                object.insert(name.to_owned(), text.as_str().into());
+            }
+        }
+        object.into()
+    }
+
+    fn parse(value: Option<&Value>) -> Self {
+        let text = |name| value.and_then(|resource| get(resource, name)).and_then(Value::as_str).map(str::to_owned);
+        Self { url: text("url").unwrap_or_default(), description: text("description"), mime_type: text("mimeType") }
+    }
 }
 
 /// A 402 before it has a wire form.
@@ -24,6 +51,8 @@ pub struct Challenge {
     pub offers: Vec<Offer>,
     /// A refusal's code, or a sentence for the first 402.
     pub error: String,
+    /// By name, what beside the offers is said or asked for. v1 has none of them.
+    pub extensions: Extensions,
 }
 
 /// Why a 402 of another server cannot be paid.
@@ -41,12 +70,16 @@ impl Challenge {
     /// The v2 object for the `PAYMENT-REQUIRED` header.
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        json!({
+        let mut value = json!({
             "x402Version": 2,
             "error": self.error,
-            "resource": { "url": self.resource.url },
+            "resource": self.resource.print(),
             "accepts": self.offers.iter().map(print_offer).collect::<Vec<_>>(),
-        })
+        });
+        if let (false, Some(members)) = (self.extensions.is_empty(), value.as_object_mut()) {
+            members.insert("extensions".to_owned(), self.extensions.clone().into());
+        }
+        value
     }
 
     /// The v1 `accepts` for the body: the first offer of each network that v1 has a name for. A v1 payment repeats no more than
@@ -59,20 +92,20 @@ impl Challenge {
                 "network": offer.network().v1_name()?,
                 "maxAmountRequired": offer.amount_atomic.to_string(),
                 "resource": self.resource.url,
-                "description": "",
-                "mimeType": "",
+                "description": self.resource.description.as_deref().unwrap_or_default(),
+                "mimeType": self.resource.mime_type.as_deref().unwrap_or_default(),
                 "payTo": offer.payee.to_string(),
                 "maxTimeoutSeconds": offer.max_timeout_s,
                 "asset": offer.asset_info.asset.address.to_string(),
-                "extra": { "name": offer.asset_info.name, "version": offer.asset_info.version },
+                "extra": offer.extra.print(&offer.asset_info),
             }))
         };
         let mut seen = BTreeSet::new();
         self.offers.iter().filter(|offer| seen.insert(offer.network())).filter_map(one).collect()
     }
 
-    /// Reads a v2 `PAYMENT-REQUIRED` header as a payer does. Offers of other schemes and chains are left out, decimals are
-    /// taken from the table of known tokens (6 where the token is not in it) and serve display alone.
+    /// Reads a v2 `PAYMENT-REQUIRED` header as a payer does. Offers of other schemes, chains, payment flows and transfer
+    /// methods are left out: what we sign would not be what they ask for. Decimals are taken from the table of known tokens (6 where the token is not in it) and serve display alone.
     ///
     /// # Errors
     /// [`ChallengeFault`] when nothing in it can be paid.
@@ -81,15 +114,15 @@ impl Challenge {
         if get(&value, "x402Version").and_then(Value::as_u64) != Some(2) {
             return Err(ChallengeFault::NotX402);
         }
-        let url = get(&value, "resource").and_then(|resource| get(resource, "url")).and_then(Value::as_str);
         let accepts = get(&value, "accepts").and_then(Value::as_array).ok_or(ChallengeFault::NotX402)?;
         let offers: Vec<_> = accepts.iter().take(64).filter_map(parse_offer).collect();
         if offers.is_empty() {
             return Err(ChallengeFault::NoOffer);
         }
         let error = get(&value, "error").and_then(Value::as_str).unwrap_or_default();
-        let resource = Resource { url: url.unwrap_or_default().to_owned() };
-        Ok(Self { resource, offers, error: error.to_owned() })
+        let resource = Resource::parse(get(&value, "resource"));
+        let extensions = get(&value, "extensions").and_then(Value::as_object).cloned().unwrap_or_default();
+        Ok(Self { resource, offers, error: error.to_owned(), extensions })
     }
 }
 
@@ -102,7 +135,7 @@ pub(super) fn print_offer(offer: &Offer) -> Value {
         "asset": offer.asset_info.asset.address.to_string(),
         "payTo": offer.payee.to_string(),
         "maxTimeoutSeconds": offer.max_timeout_s,
-        "extra": { "name": offer.asset_info.name, "version": offer.asset_info.version },
+        "extra": offer.extra.print(&offer.asset_info),
     })
 }
 
@@ -116,6 +149,11 @@ fn parse_offer(value: &Value) -> Option<Offer> {
     let address: AssetAddress = text(object, "asset")?.parse().ok()?;
     let payee: Payee = text(object, "payTo")?.parse().ok()?;
     let extra = object.get("extra")?.as_object()?;
+    let others = OfferExtra::read(object.get("extra"));
+    let known = |name, words: &[&str]| others.get(name).is_none_or(|word| words.iter().any(|known| word == known));
+    if !known("paymentFlow", &["authorization", "upfront"]) || !known("assetTransferMethod", &["eip3009"]) {
+        return None;
+    }
     let asset = Asset { network, address };
     let decimals = AssetInfo::usdc(network).filter(|token| token.asset == asset).map_or(6, |token| token.decimals);
     Some(Offer {
@@ -123,6 +161,7 @@ fn parse_offer(value: &Value) -> Option<Offer> {
         amount_atomic: parse_atomic(&text(object, "amount")?).ok()?,
         payee,
         max_timeout_s: object.get("maxTimeoutSeconds")?.as_u64()?,
+        extra: others,
     })
 }
 
@@ -133,14 +172,16 @@ mod tests {
 
     fn challenge() -> Challenge {
         Challenge {
-            resource: Resource { url: "http://127.0.0.1:1/paid".to_owned() },
+            resource: Resource { url: "http://127.0.0.1:1/paid".to_owned(), ..Resource::default() },
             offers: vec![Offer {
                 asset_info: AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap(),
                 amount_atomic: 10_000,
                 payee: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap(),
                 max_timeout_s: 60,
+                extra: OfferExtra::default(),
             }],
             error: "payment_required".to_owned(),
+            extensions: Extensions::new(),
         }
     }
 
@@ -149,6 +190,50 @@ mod tests {
         let challenge = challenge();
         let header = encode_header(&challenge.to_v2());
         assert_eq!(Challenge::parse_v2(header.as_bytes()), Ok(challenge));
+    }
+
+    #[test]
+    fn optional_members_are_left_out_or_read_back() {
+        let mut challenge = challenge();
+        let bare = challenge.to_v2();
+        assert_eq!(bare["resource"], json!({"url": "http://127.0.0.1:1/paid"}));
+        assert_eq!(bare.get("extensions"), None);
+        assert_eq!(bare["accepts"][0]["extra"], json!({"name": "USDC", "version": "2"}));
+        let v1 = &challenge.to_v1_accepts()[0];
+        assert_eq!((&v1["description"], &v1["mimeType"]), (&json!(""), &json!("")));
+
+        challenge.resource.description = Some("The weather".to_owned());
+        challenge.resource.mime_type = Some("application/json".to_owned());
+        challenge.extensions.insert("payment-identifier".to_owned(), json!({"info": {"required": false}}));
+        challenge.offers[0].extra = OfferExtra::default().with_settlement("tab").with_upfront();
+        let full = challenge.to_v2();
+        assert_eq!(full["resource"]["description"], "The weather");
+        assert_eq!(full["resource"]["mimeType"], "application/json");
+        assert_eq!(full["extensions"]["payment-identifier"]["info"]["required"], false);
+        assert_eq!(full["accepts"][0]["extra"]["paymentFlow"], "upfront");
+        let v1 = &challenge.to_v1_accepts()[0];
+        assert_eq!((&v1["description"], &v1["mimeType"]), (&json!("The weather"), &json!("application/json")));
+        assert_eq!(v1["extra"]["settlement"], "tab");
+        assert_eq!(Challenge::parse_v2(encode_header(&full).as_bytes()), Ok(challenge));
+    }
+
+    #[test]
+    fn offers_that_ask_for_another_signature_are_left_out() {
+        for (name, word, read) in [
+            ("paymentFlow", json!("authorization"), true),
+            ("paymentFlow", json!("upfront"), true),
+            ("paymentFlow", json!("escrow"), false),
+            ("paymentFlow", json!(7), false),
+            ("paymentFlow", json!(null), true),
+            ("assetTransferMethod", json!("eip3009"), true),
+            ("assetTransferMethod", json!("permit2"), false),
+            ("anything", json!({"else": []}), true),
+        ] {
+            let mut challenge = challenge();
+            challenge.offers[0].extra = OfferExtra::default().with(name, word.clone());
+            let got = Challenge::parse_v2(encode_header(&challenge.to_v2()).as_bytes());
+            assert_eq!(got, if read { Ok(challenge) } else { Err(ChallengeFault::NoOffer) }, "{name} {word}");
+        }
     }
 
     #[test]

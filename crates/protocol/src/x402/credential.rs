@@ -3,11 +3,12 @@
 use alloy_primitives::{Address, B256, U256, hex};
 use serde_json::{Value, json};
 
+use super::ext::PaymentId;
 use super::header::{decode_header, encode_header};
 use super::json::{get, object, string};
 use crate::exact::Fields;
 use crate::role::parse_address;
-use crate::{AssetAddress, Field, Network, Offer, Payee, Refusal, Signature, parse_atomic};
+use crate::{AssetAddress, Field, Network, Offer, OfferExtra, Payee, Refusal, Signature, parse_atomic};
 
 /// Which form of x402 a message has. It is read from the message, not from the header's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Terms {
     pub name: Option<String>,
     /// `extra.version`, where it is a string.
     pub version: Option<String>,
+    /// The rest of `extra`.
+    pub extra: OfferExtra,
 }
 
 /// A payment as it arrived: shapes are checked, nothing is true yet.
@@ -68,6 +71,8 @@ pub struct Credential {
     pub fields: Fields,
     /// The signature's bytes, of any length up to 1,024.
     pub signature: Vec<u8>,
+    /// The payer's own name for the payment. v1 has no place for it.
+    pub payment_id: Option<PaymentId>,
 }
 
 impl Credential {
@@ -119,7 +124,11 @@ impl Credential {
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|digits| hex::decode(digits).ok())
             .ok_or(Refusal::InvalidPayload("payload.signature"))?;
-        Ok(Self { accepted, fields, signature })
+        let payment_id = match accepted.version {
+            Version::V1 => None,
+            Version::V2 => PaymentId::of_payment(value)?,
+        };
+        Ok(Self { accepted, fields, signature, payment_id })
     }
 
     /// Writes a payment of `offer` as the given version's header. `None` when v1 has no name for the network.
@@ -191,6 +200,7 @@ fn accepted_v2(value: &Value) -> Result<Accepted, Refusal> {
                 .ok_or(Refusal::InvalidPayload("accepted.maxTimeoutSeconds"))?,
             name: text("name"),
             version: text("version"),
+            extra: OfferExtra::read(extra),
         }),
     })
 }

@@ -3,6 +3,7 @@
 use alloy_primitives::{B256, hex};
 use serde_json::{Value, json};
 
+use super::ext::Extensions;
 use super::header::encode_header;
 use crate::{Amount, Network, Payer, Refusal, Settled};
 
@@ -48,6 +49,16 @@ impl Receipt {
     #[must_use]
     pub fn to_v2_header(&self) -> String {
         encode_header(&self.to_json(|network| Some(network.to_string())))
+    }
+
+    /// The same with extensions of x402: the signed receipt lies there.
+    #[must_use]
+    pub fn to_v2_header_with(&self, extensions: Extensions) -> String {
+        let mut value = self.to_v2();
+        if let Some(members) = value.as_object_mut() {
+            members.insert("extensions".to_owned(), extensions.into());
+        }
+        encode_header(&value)
     }
 
     /// The header's text in v1 form, or `None` when v1 has no name for the network.

@@ -7,7 +7,7 @@ use facilitator::engine::TabTerms;
 use gate::{DefaultAction, Honoured, Pattern, Price, Route, Snapshot, Terms};
 use ledger::{Exposure, Rail};
 use protocol::exact::Fields;
-use protocol::{Offer, Payee};
+use protocol::{Offer, OfferExtra, Payee};
 
 use super::{Crash, ELSEWHERE, Faults, Moment, PAYEE, Payment, Plan, Request, STRANGER, Stale, token};
 use crate::chain::{Deed, Mining};
@@ -88,7 +88,7 @@ fn stale(chance: &mut Chance) -> Stale {
 }
 
 fn offer(amount_atomic: u128, max_timeout_s: u64) -> Offer {
-    Offer { asset_info: token(), amount_atomic, payee: Payee(PAYEE), max_timeout_s }
+    Offer { asset_info: token(), amount_atomic, payee: Payee(PAYEE), max_timeout_s, extra: OfferExtra::default() }
 }
 
 fn direct_offer() -> Offer {

@@ -2,13 +2,19 @@
 
 use gate::{Check, Seen};
 use protocol::x402::{Credential, Version};
-use protocol::{Offer, Proven, exact::Window};
+use protocol::{Offer, OfferExtra, Proven, exact::Window};
 
 use super::*;
 
 fn proven() -> Proven {
     let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
-    let offer = Offer { asset_info: token, amount_atomic: AMOUNT, payee: Payee(PAYEE), max_timeout_s: 60 };
+    let offer = Offer {
+        asset_info: token,
+        amount_atomic: AMOUNT,
+        payee: Payee(PAYEE),
+        max_timeout_s: 60,
+        extra: OfferExtra::default(),
+    };
     let authorization = hold(0).authorization;
     let header = Credential::print(Version::V2, &offer, "", &authorization.fields(), &authorization.signature);
     let credential = Credential::parse(header.unwrap().as_bytes()).unwrap();

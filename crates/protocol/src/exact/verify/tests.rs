@@ -5,7 +5,7 @@ use super::*;
 use crate::exact::Fields;
 use crate::exact::tests::{KEY_0, fixture};
 use crate::x402::{Version, decode_header, encode_header};
-use crate::{AssetAddress, AssetInfo, Key, Network, Signer};
+use crate::{AssetAddress, AssetInfo, Key, Network, OfferExtra, Signer};
 
 /// 60 seconds before the fixture ends, so that its offer's whole `maxTimeoutSeconds` is used.
 const NOW_S: u64 = 1_999_999_940;
@@ -16,7 +16,13 @@ const ORDER: [u8; 32] = hex!("fffffffffffffffffffffffffffffffebaaedce6af48a03bbf
 
 fn offer() -> Offer {
     let (token, fields) = fixture();
-    Offer { asset_info: token, amount_atomic: 10_000, payee: Payee(fields.to), max_timeout_s: 60 }
+    Offer {
+        asset_info: token,
+        amount_atomic: 10_000,
+        payee: Payee(fields.to),
+        max_timeout_s: 60,
+        extra: OfferExtra::default().with_settlement("direct"),
+    }
 }
 
 fn sign(key: &str, fields: &Fields, token: &AssetInfo) -> Vec<u8> {
@@ -36,6 +42,7 @@ fn echo(offer: &Offer) -> Accepted {
             max_timeout_s: offer.max_timeout_s,
             name: Some(offer.asset_info.name.clone()),
             version: Some(offer.asset_info.version.clone()),
+            extra: offer.extra.clone(),
         }),
     }
 }
@@ -43,7 +50,7 @@ fn echo(offer: &Offer) -> Accepted {
 /// The fixture, paid in v2.
 fn paid() -> Credential {
     let (token, fields) = fixture();
-    Credential { accepted: echo(&offer()), fields, signature: sign(KEY_0, &fields, &token) }
+    Credential { accepted: echo(&offer()), fields, signature: sign(KEY_0, &fields, &token), payment_id: None }
 }
 
 fn paid_v1() -> Credential {
@@ -88,6 +95,7 @@ const BEFORE_SIGNING: &[Fault] = &[
     (|c| terms(c).max_timeout_s = 61, Refusal::NoMatchingOffer("accepted.maxTimeoutSeconds")),
     (|c| terms(c).name = Some("USD Coin".to_owned()), Refusal::NoMatchingOffer("accepted.extra.name")),
     (|c| terms(c).version = Some("1".to_owned()), Refusal::NoMatchingOffer("accepted.extra.version")),
+    (|c| terms(c).extra = OfferExtra::default(), Refusal::NoMatchingOffer("accepted.extra")),
     (|c| c.fields.to = STRANGER, Refusal::RecipientMismatch),
     (|c| c.fields.value = U256::from(1), Refusal::ValueMismatch),
     (|c| c.fields.valid_before = U256::from(NOW_S), Refusal::ValidBeforeTooSoon),
@@ -125,7 +133,7 @@ fn each_fault_alone_is_named() {
     for (at, want) in all_faults().into_iter().enumerate() {
         assert_eq!(verdict(&with_faults(vec![at])), Err(want), "{at}");
     }
-    let more: [Fault; 9] = [
+    let more: [Fault; 10] = [
         (|c| c.accepted.scheme = String::new(), Refusal::UnsupportedScheme("accepted.scheme")),
         (|c| c.accepted.scheme = "Exact".to_owned(), Refusal::UnsupportedScheme("accepted.scheme")),
         (|c| c.accepted.network = Some(Network { chain_id: 8453 }), Refusal::NetworkMismatch("accepted.network")),
@@ -134,6 +142,7 @@ fn each_fault_alone_is_named() {
         (|c| terms(c).name = None, Refusal::NoMatchingOffer("accepted.extra.name")),
         (|c| terms(c).name = Some("usdc".to_owned()), Refusal::NoMatchingOffer("accepted.extra.name")),
         (|c| terms(c).version = None, Refusal::NoMatchingOffer("accepted.extra.version")),
+        (|c| terms(c).extra = OfferExtra::default().with_settlement("tab"), Refusal::NoMatchingOffer("accepted.extra")),
         (|c| c.fields.valid_before = U256::from(NOW_S + 99), Refusal::ValidBeforeTooFar),
     ];
     for (change, want) in more {
@@ -250,7 +259,8 @@ fn prices_at_the_end_of_the_range() {
         let (token, fields) = fixture();
         let fields = Fields { value, ..fields };
         let offer = Offer { amount_atomic, ..offer() };
-        let credential = Credential { accepted: echo(&offer), fields, signature: sign(KEY_0, &fields, &token) };
+        let credential =
+            Credential { accepted: echo(&offer), fields, signature: sign(KEY_0, &fields, &token), ..paid() };
         assert_eq!(verify(&credential, &[offer], WINDOW).map(|_| ()), want, "{amount_atomic} {value}");
     }
 }
@@ -384,7 +394,7 @@ fn the_accepted_offer_is_the_one_that_is_matched() {
         // Paid in full as well, so the signature is checked under the token that was accepted.
         let fields = Fields { to: offer.payee.0, value: U256::from(offer.amount_atomic), ..fixture().1 };
         let accepted = echo(offer);
-        let credential = Credential { accepted, fields, signature: sign(KEY_0, &fields, &offer.asset_info) };
+        let credential = Credential { accepted, fields, signature: sign(KEY_0, &fields, &offer.asset_info), ..paid() };
         let proven = verify(&credential, &menu, WINDOW).unwrap();
         assert_eq!((proven.offer(), proven.authorization().key.asset), (offer, offer.asset_info.asset));
     }

@@ -94,7 +94,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             exposure_micros: admitted.exposure_micros,
         };
         // The permit exists before the claim: if the caller leaves while the journal works, its drop lets the claim go.
-        let mut permit = Permit::new(hold.clone(), self.host.clone());
+        let mut permit = Permit::new(hold.clone(), admitted.settle_first, self.host.clone());
         match self.journal.reserve(hold, seen.balance_atomic, snapshot.caps).await {
             Ok(Reservation::Won(change)) => {
                 permit.won(change.record.hold);
@@ -281,7 +281,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 let window =
                     protocol::exact::Window { now_s: now_ms / 1_000, remaining_min_s, skew_s: snapshot.skew_s };
                 let proven = protocol::verify(credential, &terms.offers, window)?;
-                Ok(Admitted { proven, route, rail, exposure_micros: terms.exposure_micros })
+                let (exposure_micros, settle_first) = (terms.exposure_micros, terms.settle_first);
+                Ok(Admitted { proven, route, rail, exposure_micros, settle_first })
             };
             match on(terms.rail) {
                 Err(Refusal::ValidBeforeTooSoon) if terms.rail == Rail::Tab => on(Rail::Direct),
@@ -312,6 +313,7 @@ struct Admitted<'a> {
     route: &'a Route,
     rail: Rail,
     exposure_micros: u64,
+    settle_first: bool,
 }
 
 impl Admitted<'_> {

@@ -35,13 +35,20 @@ impl Progress {
 #[derive(Debug)]
 pub struct Permit<H: Host> {
     hold: Option<Hold>,
+    settle_first: bool,
     progress: Progress,
     host: H,
 }
 
 impl<H: Host> Permit<H> {
-    pub(crate) const fn new(hold: Hold, host: H) -> Self {
-        Self { hold: Some(hold), progress: Progress::NotSent, host }
+    pub(crate) const fn new(hold: Hold, settle_first: bool, host: H) -> Self {
+        Self { hold: Some(hold), settle_first, progress: Progress::NotSent, host }
+    }
+
+    /// Whether the money moves before the run: the permit is for [`Flow::prepay`](crate::Flow::prepay) then.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.settle_first
     }
 
     /// Says that the run has come further. It never goes back.

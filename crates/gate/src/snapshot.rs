@@ -109,10 +109,16 @@ pub enum Quote<'a> {
 }
 
 impl Snapshot {
+    /// The position of the first route that covers a method and a normalised path.
+    #[must_use]
+    pub fn position(&self, method: &str, path: &str) -> Option<usize> {
+        self.routes.iter().position(|route| route.covers(method, path))
+    }
+
     /// The first route that covers a method and a normalised path.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| route.covers(method, path))
+        self.routes.get(self.position(method, path)?)
     }
 
     /// What a call costs. Asks nobody.

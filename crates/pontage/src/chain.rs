@@ -12,7 +12,7 @@ use facilitator::engine::{
     self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
 };
 use facilitator::rpc::HttpNode;
-use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement, Snapshot};
+use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Key, MoneyState, Network, Proven, Signer};
 use store::Store;
@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 
 use crate::config::{NetworkConfig, TabConfig};
 use crate::host::now_ms;
+use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
-use crate::snapshot::SETTLE_BUDGET_MS;
 
 /// How long a node may take for one request.
 const NODE_TIMEOUT_MS: u64 = 5_000;
@@ -54,7 +54,7 @@ pub(crate) struct ChainLink {
     head: Head,
     tab: TabTerms,
     /// Whose caps are the tab's.
-    snapshot: watch::Receiver<Arc<Snapshot>>,
+    plan: watch::Receiver<Arc<Plan>>,
 }
 
 /// A group of holds on its way to the lane, and where the answer goes.
@@ -156,7 +156,7 @@ impl ChainLink {
     pub(crate) async fn start(
         config: &NetworkConfig,
         tab: &TabConfig,
-        snapshot: watch::Receiver<Arc<Snapshot>>,
+        plan: watch::Receiver<Arc<Plan>>,
         key: &Key,
         store: &Store,
         lifeline: &Lifeline,
@@ -180,7 +180,7 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, snapshot };
+        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, plan };
         link.look_into_purse(&link.engine()).await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
@@ -203,7 +203,7 @@ impl ChainLink {
         if !self.lane.is_funded() {
             return Ok(0);
         }
-        let terms = TabTerms { caps: self.snapshot.borrow().caps, ..self.tab };
+        let terms = TabTerms { caps: self.plan.borrow().snapshot.caps, ..self.tab };
         engine.settle_tab(journal, self.network, &terms, now_ms(), all).await
     }
 

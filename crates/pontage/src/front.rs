@@ -1,34 +1,42 @@
 //! The HTTP front: a request becomes a `Call`, the flow decides, and its answer becomes a response. It knows no money.
 
 mod answer;
+mod check;
 mod own;
+mod paid;
 mod request;
+mod trust;
 mod upload;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::hex;
 use bytes::Bytes;
-use gate::{Call, Closed, FreePass, FreeReason, Journal, Opened, Outcome, Permit, Progress, Replay, Snapshot};
+use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Progress, Replay, Route, Unpaid};
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use ledger::{HoldId, Rail};
-use protocol::MoneyState;
+use ledger::HoldId;
 use protocol::x402::{Challenge, Receipt};
+use protocol::{MoneyState, Payer, Refusal};
 use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::host::{Tasks, WorkerFlow, WorkerHost};
+use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
+use crate::plan::{Plan, RoutePlan};
+use crate::price::Prices;
 use crate::problem::{Problem, money_of};
 
-use answer::{Body, Keeper, full};
-use own::PICKUP;
-use request::{Arrived, Forward, resource_url};
-use upload::{Digest, Upload};
+use answer::{Body, full};
+use request::{Forward, Shown, resource_url, source};
+use trust::Word;
+use upload::Upload;
+
+pub(crate) use trust::TrustKey;
 
 /// What is never forwarded.
 const OWN: &str = "/__pay";
@@ -36,11 +44,27 @@ const OWN: &str = "/__pay";
 /// How long the body of a repeated request may take, until it is known to be the same.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 
+/// What the front does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Passes them on.
+    Proxy,
+    /// Only says to another proxy whether they are paid for.
+    Sidecar,
+    /// Passes them on for any payment header, and takes no money.
+    Mock,
+}
+
 /// What every worker's front shares.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) plan: watch::Receiver<Arc<Plan>>,
     pub(crate) answer_max_bytes: u64,
+    pub(crate) role: Role,
+    /// Where there is a secret to share with the origin.
+    pub(crate) trust: Option<TrustKey>,
+    /// Signs the names of holds that a sidecar's proxy reports on.
+    pub(crate) names: TrustKey,
 }
 
 /// The front of one worker.
@@ -49,41 +73,57 @@ pub(crate) struct Front(Rc<Inner>);
 
 struct Inner {
     flow: Rc<WorkerFlow>,
-    upstream: Upstream,
+    upstream: Option<Upstream>,
     /// The newest; calls under way go on with theirs.
-    snapshot: RefCell<Arc<Snapshot>>,
-    answer_max_bytes: u64,
+    plan: RefCell<Arc<Plan>>,
+    prices: Prices,
+    shared: Shared,
     tasks: Tasks,
 }
 
 /// What lets a call through to the upstream.
 enum Pass<'a> {
-    Free(FreePass),
+    Free(&'a FreePass),
     Paid(&'a mut Permit<WorkerHost>),
+    Prepaid(&'a Prepaid<WorkerHost>),
+    /// `pontage mock` charges for nothing.
+    Mock,
 }
 
-/// What the detached end of a paid call tells the connection, if that is still there.
-enum Ended {
-    Released(Response<Body>),
-    Problem(Problem),
+/// One call, as far as it was read.
+struct Arriving<'a> {
+    plan: &'a Plan,
+    route: Option<&'a Route>,
+    route_plan: Option<&'a RoutePlan>,
+    path: &'a CleanPath,
+    method: String,
+    url: String,
+    shown: Shown,
+    from: IpAddr,
 }
 
 impl Front {
-    pub(crate) fn new(flow: Rc<WorkerFlow>, upstream: Upstream, shared: Shared, tasks: Tasks) -> Self {
-        let Shared { mut snapshot, answer_max_bytes } = shared;
-        let newest = RefCell::new(Arc::clone(&snapshot.borrow_and_update()));
-        let front = Self(Rc::new(Inner { flow, upstream, snapshot: newest, answer_max_bytes, tasks }));
+    pub(crate) fn new(
+        flow: Rc<WorkerFlow>,
+        upstream: Option<Upstream>,
+        prices: Prices,
+        shared: Shared,
+        tasks: Tasks,
+    ) -> Self {
+        let mut plans = shared.plan.clone();
+        let newest = RefCell::new(Arc::clone(&plans.borrow_and_update()));
+        let front = Self(Rc::new(Inner { flow, upstream, plan: newest, prices, shared, tasks }));
         let follower = front.clone();
         tokio::task::spawn_local(async move {
-            while snapshot.changed().await.is_ok() {
-                *follower.0.snapshot.borrow_mut() = Arc::clone(&snapshot.borrow_and_update());
+            while plans.changed().await.is_ok() {
+                *follower.0.plan.borrow_mut() = Arc::clone(&plans.borrow_and_update());
             }
         });
         front
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0.snapshot.borrow())
+    fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.0.plan.borrow())
     }
 
     /// Answers one request.
@@ -92,107 +132,126 @@ impl Front {
             Ok(path) => path,
             Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
+        let plan = self.plan();
         if own::is_own(&path) {
-            return self.own(request.method(), &path).await;
+            return self.own(&plan, request, &path, peer.address.ip()).await;
         }
-        let (arrived, body) = Arrived::take(request, &path);
-        let url = resource_url(&arrived.parts, &path);
-        let call = arrived.call(&path, &url, peer.address.ip());
-        let snapshot = self.snapshot();
-        match self.0.flow.open(&snapshot, &call).await {
-            Opened::Free(pass) => self.free(pass, arrived.forward, body).await,
-            Opened::Permit(permit) => self.paid(&snapshot, &call, body, arrived.forward.clone(), permit).await,
-            Opened::Blocked => full(Problem::blocked().into_response()),
+        let (mut parts, body) = request.into_parts();
+        proxy::strip_hop_by_hop(&mut parts.headers);
+        match self.0.shared.role {
+            Role::Proxy => self.proxied(&plan, parts, body, &path, peer.address.ip()).await,
+            Role::Mock => self.mocked(&plan, parts, body, &path).await,
+            Role::Sidecar => full(Problem::not_found().into_response()),
+        }
+    }
+
+    async fn proxied(
+        &self,
+        plan: &Plan,
+        parts: Parts,
+        body: Incoming,
+        path: &CleanPath,
+        from: IpAddr,
+    ) -> Response<Body> {
+        let arriving = Arriving::of(plan, &parts, path, parts.method.as_str(), from);
+        let forward = Forward::of(parts, path, arriving.route_plan);
+        match self.open(&arriving).await {
+            Opened::Free(pass) => self.free(pass, forward, body).await,
+            Opened::Permit(permit) => self.paid(&arriving, body, forward, permit).await,
+            Opened::Replay(Replay::Stored { hold, receipt }) => self.stored(body, hold, receipt).await,
+            other => full(self.refused(&arriving, other)),
+        }
+    }
+
+    /// Judges a call by the flow.
+    async fn open(&self, arriving: &Arriving<'_>) -> Opened<WorkerHost> {
+        let quoted = match (arriving.route, arriving.route_plan.and_then(|route| route.quoted.as_ref())) {
+            (Some(route), Some(quoted)) => {
+                let target = arriving.path.path_and_query();
+                let call = (arriving.method.as_str(), target.as_str());
+                self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms()).await
+            }
+            _ => Vec::new(),
+        };
+        let call = arriving.call(&quoted, None);
+        self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await
+    }
+
+    /// The answer to a call that is not run.
+    fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Response<Bytes> {
+        match opened {
+            Opened::Blocked => Problem::blocked().into_response(),
             Opened::Challenge { challenge, refusal } => {
                 if let Some(refusal) = refusal {
-                    info!(path = short(call.path), reason = refusal.code(), field = refusal.field(), "payment refused");
+                    info!(
+                        path = short(arriving.path.path()),
+                        reason = refusal.code(),
+                        field = refusal.field(),
+                        "payment refused"
+                    );
                 }
-                full(Problem::challenge(challenge, refusal).into_response())
+                Problem::challenge(arriving.dress(challenge), refusal).into_response()
             }
-            Opened::Replay(Replay::Stored { hold, receipt }) => self.stored(body, hold, receipt).await,
-            Opened::Replay(replay) => full(Problem::replay(replay).into_response()),
+            Opened::SignIn => Problem::sign_in(arriving.dress(Challenge::default())).into_response(),
+            Opened::TooMany => Problem::too_many(1).into_response(),
+            Opened::Replay(replay) => Problem::replay(replay).into_response(),
             Opened::Fault(fault) => {
-                warn!(path = short(call.path), %fault, "a payment could not be taken");
-                full(Problem::fault(fault).into_response())
+                warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
+                Problem::fault(fault).into_response()
             }
+            // They are run; whoever asks for their answer without running them has nothing for the caller.
+            Opened::Free(_) | Opened::Permit(_) => Problem::blocked().into_response(),
         }
     }
 
     /// The one way to the upstream: with what the flow gave for this call.
     async fn run(&self, pass: Pass<'_>, request: Request<Upload>) -> Result<Response<UpstreamBody>, UpstreamFault> {
+        let upstream = self.0.upstream.as_ref().expect("only a sidecar has no upstream, and it runs nothing");
         let on_sent = || match pass {
-            Pass::Free(FreePass { .. }) => {}
+            Pass::Free(FreePass { .. }) | Pass::Prepaid(Prepaid { .. }) | Pass::Mock => {}
             Pass::Paid(permit) => permit.reached(Progress::Sent),
         };
-        self.0.upstream.send(request, on_sent).await
+        upstream.send(request, on_sent).await
+    }
+
+    /// Tells the origin about the call.
+    fn tell_origin(&self, word: &Word, forward: &mut Forward) {
+        let (method, target) = (forward.method.clone(), forward.path_and_query().to_owned());
+        let key = self.0.shared.trust.as_ref();
+        word.put(&mut forward.headers, key, now_ms() / 1_000, method.as_str(), &target);
     }
 
     /// Passes a call on unpaid.
-    async fn free(&self, pass: FreePass, forward: Forward, body: Incoming) -> Response<Body> {
+    async fn free(&self, pass: FreePass, mut forward: Forward, body: Incoming) -> Response<Body> {
+        if let Some(word) = Word::unpaid(pass.why()) {
+            self.tell_origin(&word, &mut forward);
+        }
+        if pass.why() == Unpaid::Unverified {
+            warn!(path = short(forward.path_and_query()), "nobody can verify payments: a call is passed on unpaid");
+        }
         let (upload, _) = Upload::new(body);
-        match self.run(Pass::Free(pass), forward.into_request(upload)).await {
+        match self.run(Pass::Free(&pass), forward.into_request(upload)).await {
             Ok(response) => answer::pass(response),
             Err(fault) => full(upstream_problem(&fault, "No payment was asked for.").into_response()),
         }
     }
 
-    /// Runs the upstream for a permit. Whatever happens to this future, the permit closes its hold.
-    async fn paid(
-        &self,
-        snapshot: &Snapshot,
-        call: &Call<'_>,
-        body: Incoming,
-        forward: Forward,
-        mut permit: Permit<WorkerHost>,
-    ) -> Response<Body> {
-        let (upload, digest) = Upload::new(body);
-        let response = match self.run(Pass::Paid(&mut permit), forward.into_request(upload)).await {
-            Ok(response) => response,
-            Err(fault) => return self.not_answered(permit, &fault).await,
-        };
-        if response.status().as_u16() >= 400 {
-            return match self.close_detached(permit, Outcome::Free(FreeReason::Status)).await {
-                Err(fault) => full(Problem::fault(fault).into_response()),
-                Ok(()) => answer::pass(response),
-            };
+    /// `pontage mock`: any payment header pays, nothing is verified and nothing moves.
+    async fn mocked(&self, plan: &Plan, parts: Parts, body: Incoming, path: &CleanPath) -> Response<Body> {
+        let arriving = Arriving::of(plan, &parts, path, parts.method.as_str(), IpAddr::from([127, 0, 0, 1]));
+        let mut forward = Forward::of(parts, path, arriving.route_plan);
+        let pays = arriving.shown.pays();
+        let unpaid = Arriving { shown: Shown::nothing(), ..arriving };
+        match self.open(&unpaid).await {
+            Opened::Free(pass) => return self.free(pass, forward, body).await,
+            Opened::Challenge { .. } if pays => {}
+            other => return full(self.refused(&unpaid, other)),
         }
-        permit.reached(Progress::Head);
-        // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
-        let (tell, told) = oneshot::channel();
-        let challenge = self.0.flow.challenge(snapshot, call, None);
-        let end = End { front: self.clone(), digest, idempotent: call.idempotency.is_some(), challenge };
-        self.0.tasks.spawn(end.of_call(permit, response, tell));
-        match told.await {
-            Ok(Ended::Released(response)) => response,
-            Ok(Ended::Problem(problem)) => full(problem.into_response()),
-            Err(_) => {
-                let message = "It is not known yet whether the payment moved. Do not pay again.";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                full(Problem::new(status, "interrupted", message, MoneyState::Unknown).retry_after(2).into_response())
-            }
-        }
-    }
-
-    async fn not_answered(&self, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Response<Body> {
-        warn!(kind = fault.kind.code(), sent = fault.sent, cause = %fault, "the upstream failed");
-        let (outcome, money) = if fault.sent {
-            (Outcome::Unanswered, "Nothing was charged. This payment is not accepted again: sign a new one.")
-        } else {
-            (Outcome::NotSent, "Nothing was charged. The same payment may be sent again.")
-        };
-        match self.close_detached(permit, outcome).await {
-            Err(fault) => full(Problem::fault(fault).into_response()),
-            Ok(()) => full(upstream_problem(fault, money).into_response()),
-        }
-    }
-
-    /// Closes a run that costs nothing, in a task of its own, and waits for it.
-    async fn close_detached(&self, permit: Permit<WorkerHost>, outcome: Outcome) -> Result<(), gate::Fault> {
-        let flow = Rc::clone(&self.0.flow);
-        match self.0.tasks.spawn(async move { flow.close(permit, outcome).await }).await {
-            Ok(Closed::Fault(fault)) => Err(fault),
-            // The other case is a worker that is going down, with nobody left to be told.
-            Ok(_) | Err(_) => Ok(()),
+        self.tell_origin(&Word::mock(), &mut forward);
+        let (upload, _) = Upload::new(body);
+        match self.run(Pass::Mock, forward.into_request(upload)).await {
+            Ok(response) => answer::mocked(response),
+            Err(fault) => full(upstream_problem(&fault, "Nothing moves in mock mode.").into_response()),
         }
     }
 
@@ -214,73 +273,44 @@ impl Front {
     }
 }
 
-/// The end of a paid call, which no connection owns.
-struct End {
-    front: Front,
-    digest: Digest,
-    idempotent: bool,
-    challenge: Option<Challenge>,
-}
-
-impl End {
-    /// Settles, or puts it on the tab, and then releases the answer, keeps it, or discards it. Whether anybody is still there to
-    /// be told makes no difference to the money; an answer that is released to nobody ends as one whose caller left.
-    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<UpstreamBody>, tell: oneshot::Sender<Ended>) {
-        let Some(hold) = permit.hold() else { return };
-        let ended = match hold.rail {
-            Rail::Tab => self.on_tab(permit, response).await,
-            Rail::Direct => {
-                let (id, route) = (hold.id, hold.route.clone());
-                match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
-                    Closed::Pending { hold, pickup, receipt } => {
-                        warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
-                        let url = format!("{PICKUP}{}", hex::encode(pickup));
-                        tell.send(Ended::Problem(Problem::pending(receipt, Some(url)))).ok();
-                        return answer::keep_whole(&self.front, hold, response, &self.digest).await;
-                    }
-                    closed => self.settled(id, &route, closed, response),
-                }
-            }
-        };
-        tell.send(ended).ok();
-    }
-
-    /// The body follows once the journal has it that the call is answered.
-    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Ended {
-        let flow = &self.front.0.flow;
-        match flow.answer(&mut permit).await {
-            Ok(receipt) => {
-                if let Some(hold) = permit.hold() {
-                    info!(hold = %hold.id, route = hold.route, payer = %hold.authorization.key.payer,
-                        amount_atomic = hold.authorization.amount_atomic, "served on the tab");
-                }
-                let keeper = Keeper::on_tab(self.front.clone(), permit, self.idempotent, self.digest);
-                Ended::Released(answer::release(response, &receipt, keeper))
-            }
-            Err(fault) => {
-                flow.close(permit, Outcome::Broken { reading: None }).await;
-                Ended::Problem(Problem::fault(fault))
-            }
+impl<'a> Arriving<'a> {
+    fn of(plan: &'a Plan, parts: &Parts, path: &'a CleanPath, method: &str, from: IpAddr) -> Self {
+        let position = plan.snapshot.position(method, path.path());
+        Self {
+            plan,
+            route: position.and_then(|position| plan.snapshot.routes.get(position)),
+            route_plan: position.and_then(|position| plan.route(position)),
+            path,
+            method: method.to_owned(),
+            url: resource_url(plan, parts, path),
+            shown: Shown::of(&parts.headers),
+            from,
         }
     }
 
-    /// What a `direct` settlement means for the answer.
-    fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<UpstreamBody>) -> Ended {
-        match closed {
-            Closed::Settled(settled) => {
-                info!(%hold, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
-                    chain_tx = %settled.chain_tx, block = settled.block, "paid and served");
-                let keeper = Keeper::settled(self.front, hold, self.idempotent, self.digest);
-                Ended::Released(answer::release(response, &Receipt::Settled(settled), keeper))
-            }
-            Closed::Refused { receipt, refusal } => {
-                warn!(%hold, route, reason = refusal.code(), "the chain refused after the run");
-                Ended::Problem(Problem::settlement_refused(self.challenge, refusal, receipt))
-            }
-            Closed::Fault(fault) => Ended::Problem(Problem::fault(fault)),
-            Closed::Pending { receipt, .. } => Ended::Problem(Problem::pending(receipt, None)),
-            Closed::NothingDue | Closed::Held(_) => Ended::Problem(Problem::replay(Replay::Burnt)),
+    fn call<'c>(&'c self, quoted: &'c [gate::Terms], signed_in: Option<Payer>) -> Call<'c> {
+        Call {
+            method: &self.method,
+            path: self.path.path(),
+            url: &self.url,
+            presented: self.shown.presented(),
+            idempotency: self.shown.idempotency,
+            source: source(self.from),
+            route: self.route,
+            quoted,
+            signed_in,
         }
+    }
+
+    /// Adds what the route says about itself.
+    fn dress(&self, mut challenge: Challenge) -> Challenge {
+        challenge.resource.url.clone_from(&self.url);
+        if let Some(route) = self.route_plan {
+            challenge.resource.description.clone_from(&route.description);
+            challenge.resource.mime_type.clone_from(&route.mime_type);
+            challenge.extensions = route.extensions.clone();
+        }
+        challenge
     }
 }
 
@@ -300,18 +330,23 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
 /// Payment words of an upstream or a caller that must not pass: they would be taken for ours. CGI and its kin read an underscore
 /// as a hyphen.
 fn strip_payment_words(headers: &mut HeaderMap) {
-    let ours = |name: &http::HeaderName| {
-        let name = name.as_str().replace('_', "-");
-        name.starts_with("x-pay-")
-            || name.starts_with("x-payment")
-            || name.starts_with("payment-")
-            || name == "x-402-signature"
-            || name == "x-402-nonce"
-    };
-    let names: Vec<_> = headers.keys().filter(|name| ours(name)).cloned().collect();
+    let names: Vec<_> = headers.keys().filter(|name| is_payment_word(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
+}
+
+fn is_payment_word(name: &str) -> bool {
+    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let begins =
+        |word: &str| name.len() >= word.len() && name.bytes().map(as_read).zip(word.bytes()).all(|(a, b)| a == b);
+    let is = |word: &str| name.len() == word.len() && begins(word);
+    begins("x-pay-")
+        || begins("x-payment")
+        || begins("payment-")
+        || is("x-402-signature")
+        || is("x-402-nonce")
+        || is("sign-in-with-x")
 }
 
 /// The beginning of a path, for a log line.

@@ -8,11 +8,12 @@ mod init;
 mod ledger;
 mod log;
 mod pay;
+mod plan;
+mod price;
 mod problem;
 mod reload;
 mod run;
 mod sandbox;
-mod snapshot;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -44,6 +44,35 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This endpoint is not available.", MoneyState::Untouched)
     }
 
+    /// Nothing is served at this path.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.", MoneyState::Untouched)
+    }
+
+    /// Another method is needed.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
+        let message = format!("This takes {allow}.");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut response = Self::new(status, "method_not_allowed", message, MoneyState::Untouched).into_response();
+        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
+        response
+    }
+
+    /// Only those on an allowlist are served here, once they have signed in.
+    pub(crate) fn sign_in(challenge: Challenge) -> Self {
+        let message = "This endpoint is open to wallets on its list, who sign in with SIGN-IN-WITH-X.";
+        let problem = Self::new(StatusCode::PAYMENT_REQUIRED, "sign_in_required", message, MoneyState::Untouched);
+        Self { challenge: Some(challenge), ..problem }
+    }
+
+    /// One call too many.
+    pub(crate) fn too_many(retry_after_s: u32) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let mut problem = Self::new(status, "rate_limited", "Too many requests.", MoneyState::Untouched);
+        problem.more.insert("retry_after".to_owned(), retry_after_s.into());
+        problem.retry_after(retry_after_s)
+    }
+
     /// The path cannot be taken as it is.
     pub(crate) fn bad_path(refusal: proxy::PathRefusal) -> Self {
         let message = format!("This path is not taken: {refusal}.");
@@ -176,6 +205,11 @@ impl Problem {
         Self { retry_after_s: Some(2), ..problem }
     }
 
+    /// The money has moved.
+    pub(crate) fn moved(self) -> Self {
+        Self { money: MoneyState::Moved, ..self }
+    }
+
     pub(crate) fn with_receipt(self, receipt: Receipt) -> Self {
         Self { receipt: Some(receipt), ..self }
     }
@@ -230,6 +264,14 @@ pub(crate) fn receipts(headers: &mut http::HeaderMap, receipt: &Receipt) {
     if let Some(v1) = receipt.to_v1_header() {
         insert(headers, X_PAYMENT_RESPONSE, v1);
     }
+}
+
+/// The receipt of `pontage mock`, which certifies nothing.
+pub(crate) fn mock_receipt(headers: &mut http::HeaderMap) {
+    let receipt = json!({
+        "success": true, "transaction": "", "network": "", "payer": "0xmock", "extra": { "state": "mock" },
+    });
+    insert(headers, PAYMENT_RESPONSE, encode_header(&receipt));
 }
 
 fn insert(headers: &mut http::HeaderMap, name: HeaderName, base64: String) {

@@ -4,30 +4,30 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gate::Snapshot;
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::config::{Config, ReplayConfig, TabConfig};
 use crate::host::now_ms;
-use crate::{run, snapshot};
+use crate::plan::Plan;
+use crate::run;
 
 /// The configuration that runs, and the way to those who follow it.
 pub(crate) struct Reload {
     path: PathBuf,
     running: Config,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    plan: watch::Sender<Arc<Plan>>,
 }
 
 impl Reload {
     pub(crate) fn new(path: &Path, config: Config) -> Self {
-        let (snapshot, _) = watch::channel(Arc::new(snapshot::compile(&config)));
-        Self { path: path.to_owned(), running: config, snapshot }
+        let (plan, _) = watch::channel(Arc::new(Plan::compile(&config)));
+        Self { path: path.to_owned(), running: config, plan }
     }
 
-    /// The snapshot, now and after every change.
-    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshot.subscribe()
+    /// The plan, now and after every change.
+    pub(crate) fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
     }
 
     /// Reads the file again. With a mistake in it, or a change that takes a restart, nothing changes at all.
@@ -48,9 +48,9 @@ impl Reload {
             info!("the configuration was read again and is the same");
             return;
         }
-        let next = snapshot::replace(&self.snapshot.borrow(), snapshot::compile(&config), now_ms());
+        let next = Plan::compile(&config).replacing(&self.plan.borrow(), now_ms());
         info!(routes = config.routes.len(), payee = %config.payee, "the configuration was reloaded");
-        self.snapshot.send_replace(Arc::new(next));
+        self.plan.send_replace(Arc::new(next));
         self.running = config;
     }
 }

@@ -18,9 +18,10 @@ use tracing::{error, info, warn};
 
 use crate::chain::{ChainLink, Chains};
 use crate::config::{self, Config};
-use crate::front::{Front, Shared};
+use crate::front::{Front, Role, Shared, TrustKey};
 use crate::host::{self, Tasks, WorkerHost};
 use crate::ledger::Sealer;
+use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::{log, say};
 
@@ -149,7 +150,14 @@ fn start_workers(
 ) -> anyhow::Result<(SocketAddr, Vec<thread::JoinHandle<()>>)> {
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
     let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
-    let front = Shared { snapshot: reload.snapshots(), answer_max_bytes: config.replay.answer_max_bytes };
+    let trust = match &config.trust_secret {
+        Some(source) => Some(TrustKey::new(source.read().context("proxy.trust_secret")?.expose().as_bytes())),
+        None => None,
+    };
+    let names = trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>()));
+    let answer_max_bytes = config.replay.answer_max_bytes;
+    let front = Shared { plan: reload.plans(), answer_max_bytes, role: Role::Proxy, trust, names };
+    let quotes = Quotes::default();
     let taken = || format!("listen: {} cannot be bound", config.listen);
     // Two processes could share a port and each answer for half of the calls, with a journal of its own.
     proxy::ensure_free(config.listen).with_context(taken)?;
@@ -169,6 +177,7 @@ fn start_workers(
             upstream: upstream.clone(),
             tls: tls.clone(),
             front: front.clone(),
+            quotes: quotes.clone(),
             stopped: stopped.clone(),
             serving: serving.clone(),
         };
@@ -231,6 +240,7 @@ struct Worker {
     upstream: UpstreamLimits,
     tls: Option<proxy::TlsConfig>,
     front: Shared,
+    quotes: Quotes,
     stopped: watch::Receiver<bool>,
     /// Told when it is about to serve.
     serving: std::sync::mpsc::Sender<()>,
@@ -249,8 +259,9 @@ impl Worker {
         let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
-            Front::new(Rc::clone(&flow), upstream, self.front, tasks.clone())
-        });
+            let prices = Prices::new(self.quotes)?;
+            anyhow::Ok(Front::new(Rc::clone(&flow), Some(upstream), prices, self.front, tasks.clone()))
+        })?;
         local.spawn_local(host::work(flow, work));
         self.serving.send(()).ok();
         let service = move |request, peer| front.clone().call(request, peer);
@@ -295,7 +306,7 @@ async fn start_chains(
     let Some(key) = settlement_key(config)? else { return Ok(Vec::new()) };
     let mut links = Vec::new();
     for network in &config.networks {
-        links.push(ChainLink::start(network, &config.tab, reload.snapshots(), &key, store, lifeline).await?);
+        links.push(ChainLink::start(network, &config.tab, reload.plans(), &key, store, lifeline).await?);
     }
     Ok(links)
 }

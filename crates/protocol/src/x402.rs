@@ -9,6 +9,6 @@ mod receipt;
 
 pub use challenge::{Challenge, ChallengeFault, Resource};
 pub use credential::{Accepted, Credential, Terms, Version};
-pub use ext::Extensions;
+pub use ext::{Extensions, PAYMENT_IDENTIFIER, PaymentId};
 pub use header::{HEADER_MAX_BYTES, decode_header, encode_header};
 pub use receipt::{PAYMENTS, Receipt};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate::{Answer, Journal, Outcome, Permit};
+use gate::{Answer, Journal, Outcome, Permit, Prepaid};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -78,6 +78,8 @@ pub(crate) struct Keeper {
     kept: Option<Kept>,
     /// On the tab the permit lives as long as the answer is being given out.
     permit: Option<Permit<WorkerHost>>,
+    /// Of a call that was paid before its run: what moved is owed back unless this is told that the answer was given out.
+    prepaid: Option<Prepaid<WorkerHost>>,
 }
 
 struct Kept {
@@ -90,7 +92,7 @@ impl Keeper {
     /// For an answer whose money has moved.
     pub(super) fn settled(front: Front, hold: HoldId, idempotent: bool, digest: Digest) -> Self {
         let kept = idempotent.then(|| Kept { status: StatusCode::OK, headers: Vec::new(), body: Vec::new() });
-        Self { front, hold, digest, kept, permit: None }
+        Self { front, hold, digest, kept, permit: None, prepaid: None }
     }
 
     /// For an answer that goes on the tab when it has been given out.
@@ -99,9 +101,15 @@ impl Keeper {
         Self { permit: Some(permit), ..Self::settled(front, hold, idempotent, digest) }
     }
 
+    /// For an answer whose money moved before its run.
+    pub(super) fn prepaid(front: Front, prepaid: Prepaid<WorkerHost>, idempotent: bool, digest: Digest) -> Self {
+        let hold = prepaid.hold().unwrap_or(HoldId([0; 16]));
+        Self { prepaid: Some(prepaid), ..Self::settled(front, hold, idempotent, digest) }
+    }
+
     /// Notes a piece of the body; one that is too large is not kept.
     fn note(&mut self, data: &[u8]) {
-        let max = self.front.0.answer_max_bytes;
+        let max = self.front.0.shared.answer_max_bytes;
         if let Some(kept) = &mut self.kept {
             let size = kept.body.len().saturating_add(data.len());
             if u64::try_from(size).is_ok_and(|size| size <= max) {
@@ -114,7 +122,10 @@ impl Keeper {
 
     /// The answer is whole, or as much of it as its caller will ever take.
     fn finish(&mut self, outcome: Outcome) {
-        let (kept, permit) = (self.kept.take(), self.permit.take());
+        let (kept, permit, prepaid) = (self.kept.take(), self.permit.take(), self.prepaid.take());
+        if let Some(mut prepaid) = prepaid {
+            prepaid.served();
+        }
         if kept.is_none() && permit.is_none() {
             return;
         }
@@ -139,6 +150,10 @@ impl Keeper {
         if self.permit.is_some() {
             return self.finish(Outcome::Broken { reading: None });
         }
+        if self.prepaid.take().is_some() {
+            // Dropped unserved: that writes what is owed.
+            return;
+        }
         let (flow, hold) = (Rc::clone(&self.front.0.flow), self.hold);
         self.front.0.tasks.spawn(async move { flow.answer_broke(hold).await });
     }
@@ -159,6 +174,20 @@ pub(super) fn full(response: Response<Bytes>) -> Response<Body> {
 pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
     strip_payment_words(response.headers_mut());
     response.map(|body| Body::Pass(Late::new(body)))
+}
+
+/// Passes an answer on whose price has moved and is owed back.
+pub(super) fn pass_with(response: Response<UpstreamBody>, receipt: &Receipt) -> Response<Body> {
+    let mut response = pass(response);
+    decorate(response.headers_mut(), receipt);
+    response
+}
+
+/// Passes an answer on in mock mode, with a receipt that says so.
+pub(super) fn mocked(response: Response<UpstreamBody>) -> Response<Body> {
+    let mut response = pass(response);
+    problem::mock_receipt(response.headers_mut());
+    response
 }
 
 /// Releases a paid answer with its receipt.
@@ -260,6 +289,9 @@ impl Paid {
 impl Drop for Paid {
     fn drop(&mut self) {
         // The caller left half-way: the fixed price is due, and with an Idempotency-Key he can still have the whole answer.
+        if let Some(prepaid) = &mut self.keeper.prepaid {
+            prepaid.served();
+        }
         if let (Some(body), Some(_)) = (self.body.take(), &self.keeper.kept) {
             let keeper = Keeper {
                 front: self.keeper.front.clone(),
@@ -267,6 +299,7 @@ impl Drop for Paid {
                 digest: self.keeper.digest.clone(),
                 kept: self.keeper.kept.take(),
                 permit: self.keeper.permit.take(),
+                prepaid: None,
             };
             let tasks = keeper.front.0.tasks.clone();
             tasks.spawn(keep_rest(keeper, body.body));

@@ -1,10 +1,13 @@
 //! pontage's own endpoints: what became of a payment, and answers to be picked up. They are never forwarded.
 
+use std::net::IpAddr;
+
 use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Journal, money_of, secret_digest};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use ledger::{AnswerState, HoldId, Rail, Record, State};
 use protocol::MoneyState;
 use protocol::x402::{PAYMENTS, Receipt};
@@ -12,7 +15,8 @@ use proxy::CleanPath;
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, full};
-use super::{Front, OWN};
+use super::{Front, OWN, Role, check};
+use crate::plan::Plan;
 use crate::problem::Problem;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
@@ -26,17 +30,29 @@ pub(super) fn is_own(path: &CleanPath) -> bool {
 
 impl Front {
     /// Answers for a path of ours.
-    pub(super) async fn own(&self, method: &Method, path: &CleanPath) -> Response<Body> {
+    pub(super) async fn own(
+        &self,
+        plan: &Plan,
+        request: Request<Incoming>,
+        path: &CleanPath,
+        from: IpAddr,
+    ) -> Response<Body> {
+        if self.0.shared.role == Role::Sidecar {
+            if let Some(beneath) = check::beneath(path) {
+                return self.check(plan, request, beneath, from).await;
+            }
+            if path.path() == check::OUTCOME {
+                return self.outcome(request).await;
+            }
+        }
         let name =
             |beneath| path.path().strip_prefix(beneath).and_then(|name| hex::decode_to_array::<_, 16>(name).ok());
         let (payment, code) = (name(PAYMENTS), name(PICKUP));
         if payment.is_none() && code.is_none() {
-            return full(not_found().into_response());
+            return full(Problem::not_found().into_response());
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            let message = "This is asked for with GET.";
-            return full(Problem::new(status, "method_not_allowed", message, MoneyState::Untouched).into_response());
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return full(Problem::method_not_allowed("GET, HEAD"));
         }
         let journal = &self.0.flow.journal;
         let found = match (payment, code) {
@@ -45,7 +61,7 @@ impl Front {
         };
         match found {
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
-            Ok(None) => full(not_found().into_response()),
+            Ok(None) => full(Problem::not_found().into_response()),
             Ok(Some(record)) if payment.is_some() => full(status(&record)),
             Ok(Some(record)) => self.pick_up(&record).await,
         }
@@ -92,12 +108,8 @@ impl Front {
     }
 }
 
-fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.", MoneyState::Untouched)
-}
-
 /// What became of a payment. Its name is 128 random bits that only its payer was told.
-fn status(record: &Record) -> Response<Bytes> {
+pub(super) fn status(record: &Record) -> Response<Bytes> {
     let authorization = &record.hold.authorization;
     let (state, chain_tx, block) = match record.state {
         State::Lost(_) if record.late => ("recovered", None, None),

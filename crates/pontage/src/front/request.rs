@@ -3,40 +3,42 @@
 use std::net::IpAddr;
 
 use alloy_primitives::B256;
-use gate::{Call, Presented, secret_digest};
+use gate::{Presented, secret_digest};
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
-use hyper::body::Incoming;
 use ledger::Source;
 use protocol::Refusal;
 use proxy::CleanPath;
 
 use super::strip_payment_words;
 use super::upload::Upload;
+use crate::plan::{Plan, RoutePlan};
 
 const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
 const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
+const SIGN_IN_WITH_X: HeaderName = HeaderName::from_static("sign-in-with-x");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// A shorter key could be guessed, and whoever knows it can fetch the answer: the payment itself is public on the chain.
 const IDEMPOTENCY_KEY_MIN_BYTES: usize = 16;
 /// MicroAI's headers: they name no authorization and move no money.
 const FOREIGN: [HeaderName; 2] = [HeaderName::from_static("x-402-signature"), HeaderName::from_static("x-402-nonce")];
 
-/// A request's head, taken apart.
-pub(super) struct Arrived {
-    pub(super) parts: Parts,
-    pub(super) forward: Forward,
+/// What a caller shows.
+pub(super) struct Shown {
     payment: Payment,
-    idempotency: Option<B256>,
+    /// The proof of a key.
+    pub(super) sign_in: Option<HeaderValue>,
+    /// The digest of a secret by which the answer can be fetched again.
+    pub(super) idempotency: Option<B256>,
 }
 
 /// The request as the upstream gets it, without its body.
 #[derive(Clone, Debug)]
 pub(super) struct Forward {
-    method: Method,
+    pub(super) method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
 }
 
 enum Payment {
@@ -45,38 +47,37 @@ enum Payment {
     Refused(Refusal),
 }
 
-impl Arrived {
-    pub(super) fn take(request: Request<Incoming>, path: &CleanPath) -> (Self, Incoming) {
-        let (mut parts, body) = request.into_parts();
-        proxy::strip_hop_by_hop(&mut parts.headers);
-        let payment = Payment::of(&parts.headers);
-        let key = parts.headers.get(IDEMPOTENCY_KEY).filter(|key| key.len() >= IDEMPOTENCY_KEY_MIN_BYTES);
-        let idempotency = key.map(|key| secret_digest(key.as_bytes()));
-        let mut headers = parts.headers.clone();
-        strip_payment_words(&mut headers);
-        let uri = Uri::try_from(path.path_and_query()).expect("a clean path is a URI");
-        let forward = Forward { method: parts.method.clone(), uri, headers };
-        (Self { parts, forward, payment, idempotency }, body)
+impl Shown {
+    /// Reads what a request's headers show. An empty header is an absent one: some proxies send it so.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let key = headers.get(IDEMPOTENCY_KEY).filter(|key| key.len() >= IDEMPOTENCY_KEY_MIN_BYTES);
+        Self {
+            payment: Payment::of(headers),
+            sign_in: headers.get(SIGN_IN_WITH_X).filter(|value| !value.is_empty()).cloned(),
+            idempotency: key.map(|key| secret_digest(key.as_bytes())),
+        }
     }
 
-    pub(super) fn call<'a>(&'a self, path: &'a CleanPath, url: &'a str, from: IpAddr) -> Call<'a> {
-        Call {
-            method: self.parts.method.as_str(),
-            path: path.path(),
-            url,
-            presented: match &self.payment {
-                Payment::Nothing => Presented::Nothing,
-                Payment::Header(value) => Presented::Header(value.as_bytes()),
-                Payment::Refused(refusal) => Presented::Refused(*refusal),
-            },
-            idempotency: self.idempotency,
-            source: source(from),
+    /// A call that shows nothing.
+    pub(super) const fn nothing() -> Self {
+        Self { payment: Payment::Nothing, sign_in: None, idempotency: None }
+    }
+
+    pub(super) const fn pays(&self) -> bool {
+        !matches!(self.payment, Payment::Nothing)
+    }
+
+    pub(super) fn presented(&self) -> Presented<'_> {
+        match &self.payment {
+            Payment::Nothing => Presented::Nothing,
+            Payment::Header(value) => Presented::Header(value.as_bytes()),
+            Payment::Refused(refusal) => Presented::Refused(*refusal),
         }
     }
 }
 
 /// Where a call came from, as far as exposure is counted: one who has an IPv6 address has all of its /64.
-fn source(from: IpAddr) -> Source {
+pub(super) fn source(from: IpAddr) -> Source {
     match from.to_canonical() {
         IpAddr::V4(v4) => Source(v4.to_ipv6_mapped().octets()),
         IpAddr::V6(v6) => {
@@ -87,6 +88,18 @@ fn source(from: IpAddr) -> Source {
 }
 
 impl Forward {
+    /// What the upstream gets of a request. Nothing of what was shown for payment is in it.
+    pub(super) fn of(parts: Parts, path: &CleanPath, route: Option<&RoutePlan>) -> Self {
+        let Parts { method, mut headers, .. } = parts;
+        strip_payment_words(&mut headers);
+        Self { method, uri: forwarded(path, route), headers }
+    }
+
+    /// The path and query that the upstream gets.
+    pub(super) fn path_and_query(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
     pub(super) fn into_request(self, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
@@ -96,8 +109,39 @@ impl Forward {
     }
 }
 
+/// The path as it came, or the route's own, and the query with the route's parameters in the place of the caller's of that name.
+fn forwarded(path: &CleanPath, route: Option<&RoutePlan>) -> Uri {
+    let clean = |path: &CleanPath| Uri::try_from(path.path_and_query()).expect("a clean path is a URI");
+    let Some(route) = route.filter(|route| route.rewrite.is_some() || !route.params.is_empty()) else {
+        return clean(path);
+    };
+    let query = path.query().unwrap_or_default();
+    let mut text = route.rewrite.clone().unwrap_or_else(|| path.path().to_owned());
+    let is_ours = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = decode(name);
+        !pair.is_empty() && !route.params.iter().any(|(ours, _)| *ours == name)
+    };
+    let theirs = query.split('&').filter(is_ours).map(str::to_owned);
+    let ours = route.params.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    for (nth, pair) in theirs.chain(ours).enumerate() {
+        text.push(if nth == 0 && !text.contains('?') { '?' } else { '&' });
+        text.push_str(&pair);
+    }
+    Uri::try_from(text).unwrap_or_else(|_| clean(path))
+}
+
+/// A query's name as a form reads it.
+fn decode(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 impl Payment {
-    /// An empty header is an absent one: some proxies send it so.
     fn of(headers: &HeaderMap) -> Self {
         let ours = headers.get_all(PAYMENT_SIGNATURE).iter().chain(headers.get_all(X_PAYMENT));
         let mut values = ours.filter(|value| !value.is_empty());
@@ -112,8 +156,11 @@ impl Payment {
     }
 }
 
-/// The URL of the resource as the caller named it.
-pub(super) fn resource_url(parts: &Parts, path: &CleanPath) -> String {
+/// The URL of the resource: beneath the configured origin, or as the caller named it.
+pub(super) fn resource_url(plan: &Plan, parts: &Parts, path: &CleanPath) -> String {
+    if let Some(origin) = &plan.public_url {
+        return format!("{origin}{}", path.path_and_query());
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let plain = |host: &&str| {

@@ -43,7 +43,7 @@ impl Resource {
 }
 
 /// A 402 before it has a wire form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// What is being paid for.
     pub resource: Resource,

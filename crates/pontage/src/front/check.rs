@@ -1,0 +1,177 @@
+//! A sidecar's answers: another proxy asks whether a call is paid for, and passes it on itself. What the upstream answers is not
+//! seen here, so the price is due with the check; a proxy that sees the answer may report it and have the price given back.
+
+use std::net::IpAddr;
+
+use alloy_primitives::hex;
+use bytes::Bytes;
+use gate::{Closed, Opened, Outcome, Permit, Unpaid};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use ledger::{HoldId, Rail};
+use protocol::MoneyState;
+use protocol::x402::Receipt;
+use proxy::CleanPath;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::answer::{Body, full};
+use super::trust::Word;
+use super::{Arriving, Front, own};
+use crate::host::{WorkerHost, now_ms};
+use crate::plan::Plan;
+use crate::problem::{self, Problem};
+
+/// Where the outcome of a checked call is reported.
+pub(super) const OUTCOME: &str = "/__pay/outcome";
+const CHECK: &str = "/__pay/check";
+/// The names by which proxies say what was asked for, the first that is there counts.
+const URIS: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
+const METHODS: [HeaderName; 2] =
+    [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
+/// The payment's name, with a tag that makes it ours: whoever has it may report the outcome.
+const HOLD: HeaderName = HeaderName::from_static("x-pay-hold");
+const REPORT_MAX_BYTES: usize = 4 * 1024;
+
+/// What follows the path of a check: nothing, or the path that is asked about.
+pub(super) fn beneath(path: &CleanPath) -> Option<String> {
+    let rest = path.path().strip_prefix(CHECK)?;
+    let query = path.query().map_or(String::new(), |query| format!("?{query}"));
+    (rest.is_empty() || rest.starts_with('/')).then(|| format!("{rest}{query}"))
+}
+
+impl Front {
+    /// Says whether a call is paid for, and charges for it if it is.
+    pub(super) async fn check(
+        &self,
+        plan: &Plan,
+        request: Request<Incoming>,
+        beneath: String,
+        from: IpAddr,
+    ) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::POST | Method::HEAD) {
+            return full(Problem::method_not_allowed("GET, HEAD, POST"));
+        }
+        let (parts, _) = request.into_parts();
+        let first = |names: &[HeaderName]| {
+            let value = names.iter().find_map(|name| parts.headers.get(name).filter(|value| !value.is_empty()));
+            value.map(|value| value.to_str().map(str::to_owned))
+        };
+        let (Ok(target), Ok(method)) = (first(&URIS).transpose(), first(&METHODS).transpose()) else {
+            return full(bad_request("The original URI or method is not plain text.").into_response());
+        };
+        let target = target.unwrap_or_else(|| if beneath.starts_with('/') { beneath } else { "/".to_owned() });
+        let method = method.unwrap_or_else(|| "GET".to_owned());
+        let path = target.parse::<Uri>().ok().map(|uri| CleanPath::parse(&uri));
+        let path = match path {
+            Some(Ok(path)) => path,
+            Some(Err(refusal)) => return full(Problem::bad_path(refusal).into_response()),
+            None => return full(bad_request("The original URI is not one.").into_response()),
+        };
+        let arriving = Arriving::of(plan, &parts, &path, &method, from);
+        let opened = self.open(&arriving).await;
+        let mut response = match opened {
+            Opened::Permit(permit) => self.charge_unseen(&arriving, permit).await,
+            Opened::Free(pass) => match (pass.why(), Word::unpaid(pass.why())) {
+                (Unpaid::Free, _) => self.allow(&arriving, Some(&Word::free())),
+                (_, word) => self.allow(&arriving, word.as_ref()),
+            },
+            // A proxy has no answer to give out again.
+            Opened::Replay(gate::Replay::Stored { receipt, .. }) => {
+                Problem::replay(gate::Replay::AlreadyServed(receipt)).into_response()
+            }
+            other => self.refused(&arriving, other),
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        full(response)
+    }
+
+    /// The upstream's answer will not be seen: the price is due now.
+    async fn charge_unseen(&self, arriving: &Arriving<'_>, mut permit: Permit<WorkerHost>) -> Response<Bytes> {
+        let Some(hold) = permit.hold().cloned() else { return Problem::replay(gate::Replay::Burnt).into_response() };
+        let authorization = &hold.authorization;
+        let receipt = match hold.rail {
+            Rail::Direct => match self.prepay(permit).await {
+                Ok(mut prepaid) => {
+                    prepaid.served();
+                    Receipt::Settled(*prepaid.settled())
+                }
+                Err(closed) => return self.not_prepaid(arriving, closed).into_response(),
+            },
+            Rail::Tab => {
+                let flow = &self.0.flow;
+                if let Err(fault) = flow.answer(&mut permit).await {
+                    flow.close(permit, Outcome::NotSent).await;
+                    return Problem::fault(fault).into_response();
+                }
+                match flow.close(permit, Outcome::Unseen).await {
+                    Closed::Held(receipt) => receipt,
+                    Closed::Fault(fault) => return Problem::fault(fault).into_response(),
+                    other => return self.not_prepaid(arriving, other).into_response(),
+                }
+            }
+        };
+        info!(hold = %hold.id, route = hold.route, payer = %authorization.key.payer,
+            amount_atomic = authorization.amount_atomic, "checked and charged");
+        let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
+        let mut response = self.allow(arriving, Some(&word));
+        problem::receipts(response.headers_mut(), &receipt);
+        let name = hold.id.to_string();
+        let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
+        response.headers_mut().insert(HOLD, HeaderValue::try_from(named).expect("hex is plain text"));
+        response
+    }
+
+    fn allow(&self, arriving: &Arriving<'_>, word: Option<&Word>) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        if let Some(word) = word {
+            let (key, target) = (self.0.shared.trust.as_ref(), arriving.path.path_and_query());
+            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, &target);
+        }
+        response
+    }
+
+    /// Takes a proxy's report of how a checked call ended.
+    pub(super) async fn outcome(&self, request: Request<Incoming>) -> Response<Body> {
+        if *request.method() != Method::POST {
+            return full(Problem::method_not_allowed("POST"));
+        }
+        let Ok(body) = Limited::new(request.into_body(), REPORT_MAX_BYTES).collect().await else {
+            return full(bad_request("The report is longer than 4 KiB, or broke off.").into_response());
+        };
+        let Some((hold, status)) = self.report(&body.to_bytes()) else {
+            let message =
+                "A report is {\"hold\": the value of X-Pay-Hold, \"status\": what the origin answered, or 0}.";
+            return full(bad_request(message).into_response());
+        };
+        let journal = &self.0.flow.journal;
+        let ended = if (1..400).contains(&status) {
+            gate::Journal::payment(journal, hold).await
+        } else {
+            warn!(%hold, status, "a checked call was not served: its price is given back");
+            self.0.flow.take_back(hold).await
+        };
+        match ended {
+            Ok(Some(record)) => full(own::status(&record)),
+            Ok(None) => full(Problem::not_found().into_response()),
+            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
+        }
+    }
+
+    /// Which hold a report is about, if its name is one that we gave out, and the status.
+    fn report(&self, body: &[u8]) -> Option<(HoldId, u64)> {
+        let report: Value = serde_json::from_slice(body).ok()?;
+        let (name, tag) = report.get("hold")?.as_str()?.split_once('.')?;
+        if !self.0.shared.names.is_tag(name.as_bytes(), tag) {
+            return None;
+        }
+        let status = report.get("status")?.as_u64().filter(|status| *status <= 999)?;
+        Some((HoldId(hex::decode_to_array(name).ok()?), status))
+    }
+}
+
+fn bad_request(message: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", message, MoneyState::Untouched)
+}

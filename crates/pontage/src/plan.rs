@@ -1,0 +1,231 @@
+//! From a checked configuration to what a call is judged by, and what the front does with it. Immutable; replaced as a whole.
+
+use std::sync::Arc;
+
+use gate::{Honoured, Price, Rate, Route, Snapshot, Terms};
+use ledger::Rail;
+use protocol::x402::{Extensions, PAYMENT_IDENTIFIER, PaymentId};
+use protocol::{Network, Offer, OfferExtra, parse_decimal};
+
+use crate::config::{AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RouteConfig};
+
+/// After this long without a receipt a `direct` settlement is Unknown.
+pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
+/// By how much a payer's clock may be ahead of ours.
+pub(crate) const SKEW_S: u64 = 30;
+/// Up to this price a call goes on the tab unless the route says otherwise.
+pub(crate) const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
+/// What admission, the journal and connecting to the upstream may take besides.
+const OVERHEAD_S: u64 = 15;
+/// What a payer has, beyond the call and its settlement, between signing and arriving.
+const MARGIN_S: u64 = 30;
+/// The shortest `maxTimeoutSeconds` of `direct`.
+const DIRECT_MIN_S: u64 = 60;
+/// The `maxTimeoutSeconds` of `tab`.
+const TAB_TIMEOUT_S: u64 = 3_600;
+/// How many earlier snapshots are honoured at most.
+const HONOURED_MAX: usize = 8;
+/// As fine as a quoted price may be.
+const WIDEST_DECIMALS: u8 = 18;
+/// One millionth of a dollar at [`WIDEST_DECIMALS`].
+const MICRO: u128 = 1_000_000_000_000;
+
+/// What a configuration means for calls.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the flow judges by.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What the front does with a route, in the order of the snapshot's.
+    routes: Vec<RoutePlan>,
+    /// The gate's own origin, as configured.
+    pub(crate) public_url: Option<String>,
+    /// How many proxies of ours stand before the gate.
+    pub(crate) trusted_proxies: usize,
+    /// Where a wallet may sign in.
+    pub(crate) chains: Vec<Network>,
+    /// Whether a payment must carry an identifier.
+    pub(crate) identifier_required: bool,
+    /// Whether somebody passes unpaid everywhere.
+    lists_globally: bool,
+    /// Web pages of which origins may read answers.
+    pub(crate) cors_origins: Vec<String>,
+}
+
+/// What the front does with a route.
+#[derive(Debug)]
+pub(crate) struct RoutePlan {
+    /// For the challenge.
+    pub(crate) description: Option<String>,
+    /// For the challenge.
+    pub(crate) mime_type: Option<String>,
+    /// What every 402 of the route says besides.
+    pub(crate) extensions: Extensions,
+    /// Whether signing in opens anything here.
+    signs_in: bool,
+    /// The path that the upstream gets instead.
+    pub(crate) rewrite: Option<String>,
+    /// What is put into the query.
+    pub(crate) params: Vec<(String, String)>,
+    /// For the route's calls, whoever makes them.
+    pub(crate) rate_limit: Option<Rate>,
+    /// Who is asked for the price.
+    pub(crate) quoted: Option<Quoted>,
+}
+
+/// A price endpoint, and what its answer is made into.
+#[derive(Clone, Debug)]
+pub(crate) struct Quoted {
+    pub(crate) endpoint: EndpointConfig,
+    due: DueConfig,
+    direct_s: u64,
+    tab_max_micros: u64,
+}
+
+impl Plan {
+    /// Compiles a configuration.
+    pub(crate) fn compile(config: &Config) -> Self {
+        let upstream_s = config.timeout_ms.div_ceil(1_000);
+        let remaining_min_s = upstream_s.saturating_add(SETTLE_BUDGET_MS.div_ceil(1_000)).saturating_add(OVERHEAD_S);
+        let direct_s = remaining_min_s.saturating_add(MARGIN_S).max(DIRECT_MIN_S);
+        let snapshot = Snapshot {
+            routes: config.routes.iter().map(|route| compile_route(route, direct_s)).collect(),
+            default_action: config.default_action,
+            allowlist: config.global_allowlist.clone(),
+            fail_open: config.fail_open,
+            replay_wait_ms: config.replay.wait_ms,
+            remaining_min_s,
+            tab_remaining_min_s: remaining_min_s.saturating_add(config.tab.settle_age_s),
+            caps: config.tab.caps,
+            verify_local: config.tab.verify_local,
+            honoured: Vec::new(),
+            skew_s: SKEW_S,
+        };
+        Self {
+            snapshot: Arc::new(snapshot),
+            routes: config.routes.iter().map(|route| RoutePlan::of(config, route, direct_s)).collect(),
+            public_url: config.public_url.clone(),
+            trusted_proxies: config.trusted_proxies,
+            chains: config.networks.iter().map(|network| network.network).collect(),
+            identifier_required: config.payment_identifier == IdentifierConfig::Required,
+            lists_globally: !config.global_allowlist.is_empty(),
+            cors_origins: config.cors_origins.clone(),
+        }
+    }
+
+    /// The plan that takes another's place: what that one offered stays good for as long as a payer may have signed it.
+    pub(crate) fn replacing(mut self, before: &Self, now_ms: u64) -> Self {
+        let longest_s = before.snapshot.offers().map(|offer| offer.max_timeout_s).max().unwrap_or_default();
+        let until_ms = now_ms.saturating_add(longest_s.saturating_mul(1_000));
+        let alone = Arc::new(Snapshot { honoured: Vec::new(), ..before.snapshot.as_ref().clone() });
+        let mut honoured = vec![Honoured { snapshot: alone, until_ms }];
+        honoured.extend(before.snapshot.honoured.iter().filter(|earlier| now_ms < earlier.until_ms).cloned());
+        honoured.truncate(HONOURED_MAX);
+        self.snapshot = Arc::new(Snapshot { honoured, ..self.snapshot.as_ref().clone() });
+        self
+    }
+
+    /// What the front does with the route at a position.
+    pub(crate) fn route(&self, position: usize) -> Option<&RoutePlan> {
+        self.routes.get(position)
+    }
+
+    /// Whether signing in opens anything on a route, or where no route is.
+    pub(crate) fn signs_in(&self, route: Option<&RoutePlan>) -> bool {
+        self.lists_globally || route.is_some_and(|route| route.signs_in)
+    }
+}
+
+impl RoutePlan {
+    fn of(config: &Config, route: &RouteConfig, direct_s: u64) -> Self {
+        let mut extensions = Extensions::new();
+        if config.payment_identifier != IdentifierConfig::Unsaid {
+            let required = config.payment_identifier == IdentifierConfig::Required;
+            extensions.insert(PAYMENT_IDENTIFIER.to_owned(), PaymentId::extension(required));
+        }
+        let quoted = match &route.price {
+            PriceConfig::Free => None,
+            PriceConfig::Due(due) => due.endpoint.clone().map(|endpoint| {
+                let caps = config.tab.caps;
+                let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
+                Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) }
+            }),
+        };
+        Self {
+            description: route.description.clone(),
+            mime_type: route.mime_type.clone(),
+            extensions,
+            signs_in: !route.allowlist.is_empty() || route.reentry_s > 0,
+            rewrite: route.rewrite.clone(),
+            params: route.params.clone(),
+            rate_limit: route.rate_limit,
+            quoted,
+        }
+    }
+}
+
+impl Quoted {
+    /// What a call costs at a price in dollars. `None` for what is no price: zero is not free, and every token must be able to
+    /// say it exactly.
+    pub(crate) fn terms(&self, dollars: &str) -> Option<Terms> {
+        let atto = parse_decimal(dollars, WIDEST_DECIMALS).ok().filter(|atto| *atto > 0)?;
+        let micros = u64::try_from(atto.div_ceil(MICRO)).unwrap_or(u64::MAX);
+        let rail = self.due.rail.unwrap_or(if micros <= self.tab_max_micros { Rail::Tab } else { Rail::Direct });
+        let offer = |accept: &AcceptConfig| {
+            let atomic = parse_decimal(dollars, accept.token.decimals).ok()?;
+            Some(offer(accept, atomic, rail, self.due.settle_first, self.direct_s))
+        };
+        let offers: Option<Vec<_>> = self.due.accepts.iter().map(offer).collect();
+        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first })
+    }
+
+    /// What it costs while the endpoint does not say, if the configuration has a price as well.
+    pub(crate) fn fallback(&self) -> Option<Terms> {
+        fixed_terms(&self.due, self.direct_s)
+    }
+}
+
+fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
+    let method = route.method.as_ref().map(|method| method.as_str().to_owned());
+    let price = match &route.price {
+        PriceConfig::Free => Price::Free,
+        PriceConfig::Due(due) => match fixed_terms(due, direct_s) {
+            Some(terms) if due.endpoint.is_none() => Price::Due(terms),
+            Some(_) | None => Price::Quoted(due.accepts.iter().map(|accept| accept.token.clone()).collect()),
+        },
+    };
+    Route {
+        id: format!("{} {}", method.as_deref().unwrap_or("*"), route.path),
+        pattern: route.path.clone(),
+        method,
+        price,
+        allowlist: route.allowlist.clone(),
+        reentry_ms: route.reentry_s.saturating_mul(1_000),
+    }
+}
+
+/// What a route costs by its configuration alone. `None` where not every token has a price.
+fn fixed_terms(due: &DueConfig, direct_s: u64) -> Option<Terms> {
+    let rail = due.rail.unwrap_or(Rail::Direct);
+    let one = |accept: &AcceptConfig| {
+        let price = accept.price.as_ref()?;
+        Some((offer(accept, price.atomic, rail, due.settle_first, direct_s), price.micros))
+    };
+    let priced: Option<Vec<_>> = due.accepts.iter().map(one).collect();
+    let (offers, micros): (Vec<_>, Vec<_>) = priced?.into_iter().unzip();
+    Some(Terms { offers, rail, exposure_micros: micros.into_iter().max()?, settle_first: due.settle_first })
+}
+
+fn offer(accept: &AcceptConfig, amount_atomic: u128, rail: Rail, settle_first: bool, direct_s: u64) -> Offer {
+    let (settlement, max_timeout_s) = match rail {
+        Rail::Direct => ("direct", direct_s),
+        Rail::Tab => ("tab", TAB_TIMEOUT_S),
+    };
+    let extra = OfferExtra::default().with_settlement(settlement);
+    Offer {
+        asset_info: accept.token.clone(),
+        amount_atomic,
+        payee: accept.payee,
+        max_timeout_s,
+        extra: if settle_first { extra.with_upfront() } else { extra },
+    }
+}

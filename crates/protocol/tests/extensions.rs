@@ -2,7 +2,7 @@
 
 use alloy_primitives::hex;
 use protocol::x402::ext::{
-    Claim, OfferClaim, PaymentId, ReceiptClaim, SignInNonce, SignInOffer, SignInSecret, SignInTerms, Signed,
+    Claim, Info, OfferClaim, PaymentId, ReceiptClaim, SignInNonce, SignInOffer, SignInSecret, SignInTerms, Signed,
     offers_extension, receipt_extension, verify_sign_in,
 };
 use protocol::x402::{Credential, Version, decode_header, encode_header};
@@ -151,4 +151,14 @@ fn a_payer_repeats_the_whole_extra() {
     let header = Credential::print(Version::V2, &offer, "http://a", &credential.fields, &signature).expect("a name");
     let again = Credential::parse(header.as_bytes()).expect("what we print, we read");
     assert_eq!(again.accepted.terms.expect("terms").extra, extra);
+}
+
+/// Ours, as the reference's catalogue took them.
+#[test]
+fn bazaar_entries() {
+    let vectors = vectors();
+    for row in vectors["bazaar"].as_array().expect("rows") {
+        let info = Info::check(row["info"].clone()).expect("an info without a mistake");
+        assert_eq!(info.extension(row["route_template"].as_str()), row["extension"]);
+    }
 }

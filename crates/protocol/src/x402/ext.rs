@@ -1,6 +1,7 @@
 //! The extensions of x402 that are read or written here. Each stands under its own name in `extensions`, with its `info` and a
 //! JSON Schema that describes it.
 
+mod bazaar;
 mod nonce;
 mod offer_receipt;
 mod payment_id;
@@ -9,6 +10,7 @@ mod time;
 
 use serde_json::{Map, Value, json};
 
+pub use bazaar::{BAZAAR, Info, InfoMistake, NotATemplate, RequestMistake, check_route_template};
 pub use nonce::{SignInNonce, SignInSecret};
 pub use offer_receipt::{Claim, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension};
 pub use payment_id::{PAYMENT_IDENTIFIER, PaymentId};

@@ -162,3 +162,16 @@ fn bazaar_entries() {
         assert_eq!(info.extension(row["route_template"].as_str()), row["extension"]);
     }
 }
+
+/// What others write into an offer comes back as it was, numbers with it.
+#[test]
+fn numbers_of_others_are_repeated_exactly() {
+    for number in
+        ["0.1", "1.7976931348623157e308", "2.2250738585072014e-308", "123456789.98765432", "9007199254740993.5"]
+    {
+        let value: Value = serde_json::from_str(number).expect("a number");
+        let again: Value = serde_json::from_str(&value.to_string()).expect("a number");
+        assert_eq!(value, again, "{number}");
+        assert_eq!(value.as_f64(), number.parse().ok(), "{number}");
+    }
+}

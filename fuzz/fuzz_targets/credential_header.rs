@@ -20,6 +20,10 @@ fn check(header: &[u8]) {
     let printed = Credential::print(read.accepted.version, &offer, "http://a", &read.fields, &signature);
     // Beside the fields only the scheme can differ, because we print no other than `exact`.
     let printed = printed.expect("a network that was read has a name in its version");
+    // Some numbers and characters are longer as we write them, so a header at the limit may print to more than it was.
+    if printed.len() > HEADER_MAX_BYTES {
+        return;
+    }
     let again = Credential::parse(printed.as_bytes()).expect("what we print, we read");
     assert_eq!(again.fields, read.fields);
     assert_eq!(again.signature, signature.as_bytes());

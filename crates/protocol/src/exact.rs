@@ -53,20 +53,16 @@ impl Fields {
     /// The EIP-712 digest that the payer signs for `token`.
     #[must_use]
     pub fn digest(&self, token: &AssetInfo) -> B256 {
-        let mut words = [0; 32 * 7];
-        fill(
-            &mut words,
-            [
-                TRANSFER_TYPEHASH,
-                self.from.into_word(),
-                self.to.into_word(),
-                self.value.into(),
-                self.valid_after.into(),
-                self.valid_before.into(),
-                self.nonce,
-            ],
-        );
-        typed_digest(domain_separator(token), keccak256(words))
+        let hash = words_hash([
+            TRANSFER_TYPEHASH,
+            self.from.into_word(),
+            self.to.into_word(),
+            self.value.into(),
+            self.valid_after.into(),
+            self.valid_before.into(),
+            self.nonce,
+        ]);
+        typed_digest(domain_separator(token), hash)
     }
 }
 
@@ -111,31 +107,28 @@ impl Authorization {
 /// The EIP-712 domain separator of a token. Equals the contract's own `DOMAIN_SEPARATOR()` when name and version are right.
 #[must_use]
 pub fn domain_separator(token: &AssetInfo) -> B256 {
-    let mut words = [0; 32 * 5];
-    fill(
-        &mut words,
-        [
-            DOMAIN_TYPEHASH,
-            keccak256(&token.name),
-            keccak256(&token.version),
-            U256::from(token.asset.network.chain_id).into(),
-            token.asset.address.0.into_word(),
-        ],
-    );
-    keccak256(words)
+    words_hash([
+        DOMAIN_TYPEHASH,
+        keccak256(&token.name),
+        keccak256(&token.version),
+        U256::from(token.asset.network.chain_id).into(),
+        token.asset.address.0.into_word(),
+    ])
 }
 
-fn fill<const N: usize>(bytes: &mut [u8], words: [B256; N]) {
-    for (chunk, word) in bytes.chunks_exact_mut(32).zip(words) {
-        chunk.copy_from_slice(word.as_slice());
-    }
+/// keccak256 of these words one after the other, as EIP-712 hashes a struct.
+pub(crate) fn words_hash<const N: usize>(words: [B256; N]) -> B256 {
+    keccak256(words.map(|word| word.0).as_flattened())
 }
 
-fn typed_digest(domain: B256, hash: B256) -> B256 {
+/// The EIP-712 digest of a struct's hash under a domain.
+pub(crate) fn typed_digest(domain: B256, hash: B256) -> B256 {
     let mut bytes = [0; 66];
     let (prefix, words) = bytes.split_at_mut(2);
     prefix.copy_from_slice(&[0x19, 0x01]);
-    fill(words, [domain, hash]);
+    let (first, second) = words.split_at_mut(32);
+    first.copy_from_slice(domain.as_slice());
+    second.copy_from_slice(hash.as_slice());
     keccak256(bytes)
 }
 

@@ -1,11 +1,20 @@
 //! The extensions of x402 that are read or written here. Each stands under its own name in `extensions`, with its `info` and a
 //! JSON Schema that describes it.
 
+mod bazaar;
+mod nonce;
+mod offer_receipt;
 mod payment_id;
+mod sign_in;
+mod time;
 
 use serde_json::{Map, Value, json};
 
+pub use bazaar::{BAZAAR, Info, InfoMistake, NotATemplate, RequestMistake, check_route_template};
+pub use nonce::{SignInNonce, SignInSecret};
+pub use offer_receipt::{Claim, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension};
 pub use payment_id::{PAYMENT_IDENTIFIER, PaymentId};
+pub use sign_in::{SIGN_IN_WITH_X, SignInMessage, SignInOffer, SignInRefusal, SignInTerms, SignedIn, verify_sign_in};
 
 /// Extensions by their names.
 pub type Extensions = Map<String, Value>;

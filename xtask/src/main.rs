@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+mod bench;
 mod set_up;
 mod suite;
 mod test;
@@ -14,6 +15,8 @@ mod tidy;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
+  bench [--json FILE] [--rows a,b] [--rounds N]
+                  measure what a request costs, beside nginx, Caddy, pay-gate and Express; all rows write docs/bench.md
   sandbox [--once] [--json] [--openai-url URL]
                   start a chain, a gate, a demo API and a funded wallet here, make one paid call, show it, and stay up
   sim [--seeds N] [--from N] [--seed N]
@@ -39,6 +42,10 @@ fn run(args: &[&str]) -> Result<ExitCode> {
         ["test", "--quick"] => Ok(test::run(&root, true)),
         ["sandbox", flags @ ..] => pass(&root, &["--package", "pontage"], &[["sandbox"].as_slice(), flags].concat()),
         ["sim", flags @ ..] => pass(&root, &["--release", "--package", "sim"], flags),
+        ["bench", flags @ ..] => {
+            bench::run(&root, flags)?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["tidy"] => {
             suite::tidy(&root)?;
             Ok(ExitCode::SUCCESS)

@@ -16,7 +16,16 @@ const PYTHON_MINOR: u32 = 11;
 
 /// Installs the npm packages of `peers/js` and returns that directory. The local chain's binary is among them.
 pub fn npm(root: &Path) -> Result<PathBuf> {
-    let dir = root.join("peers/js");
+    npm_in(root, "js")
+}
+
+/// Installs the npm packages of `peers/bench`, the server that measurements compare with, and returns that directory.
+pub fn express(root: &Path) -> Result<PathBuf> {
+    npm_in(root, "bench")
+}
+
+fn npm_in(root: &Path, which: &str) -> Result<PathBuf> {
+    let dir = root.join("peers").join(which);
     let _turn = turn(root, "npm")?;
     let stamp = Stamp::read(&[&dir.join("package-lock.json")], dir.join("node_modules/.pontage-stamp"))?;
     if stamp.is_current() {

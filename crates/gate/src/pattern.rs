@@ -1,5 +1,6 @@
 //! Path patterns of routes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A path pattern: `*` stands for one segment (`a*` for a segment that starts with `a`), `:name` for one segment, `**` for any
@@ -79,8 +80,7 @@ impl Pattern {
     pub fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
-        let segments: Vec<String> = if path.is_empty() { Vec::new() } else { path.split('/').map(bare).collect() };
-        covers(&self.segments, &segments)
+        covers(&self.segments, Some(path).filter(|path| !path.is_empty()))
     }
 
     /// The pattern as it was written.
@@ -109,11 +109,15 @@ fn literal(text: &str) -> Result<String, PatternRefusal> {
 }
 
 /// A path segment decoded once, in lower case, without its `;parameters`.
-fn bare(segment: &str) -> String {
+fn bare(segment: &str) -> Cow<'_, str> {
+    // Most segments are so already, and every call is matched with every route before its own.
+    if !segment.bytes().any(|byte| matches!(byte, b'%' | b';') || byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(segment);
+    }
     let decoded = decode(segment).unwrap_or_else(|| segment.to_owned()).to_ascii_lowercase();
     match decoded.split_once(';') {
-        Some((before, _)) => before.to_owned(),
-        None => decoded,
+        Some((before, _)) => Cow::Owned(before.to_owned()),
+        None => Cow::Owned(decoded),
     }
 }
 
@@ -136,33 +140,46 @@ fn decode(text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Walks the two lists once, remembering the last `**`: linear but for the length of what a `**` took back.
-fn covers(pattern: &[Segment], path: &[String]) -> bool {
-    let (mut p, mut s) = (0usize, 0usize);
-    let mut retry: Option<(usize, usize)> = None;
+/// Walks the pattern and the path once, remembering the last `**`: linear but for the length of what a `**` took back. `None` is a path
+/// with no segment left.
+fn covers(pattern: &[Segment], path: Option<&str>) -> bool {
+    let (mut p, mut left) = (0usize, path);
+    let mut retry: Option<(usize, Option<&str>)> = None;
     loop {
-        match (pattern.get(p), path.get(s)) {
+        match (pattern.get(p), left) {
             (None, None) => return true,
             (Some(Segment::Any), _) => {
-                retry = Some((p, s));
+                retry = Some((p, left));
                 p = p.saturating_add(1);
                 continue;
             }
-            (Some(Segment::One(parts)), Some(segment)) if one(parts, segment) => {
-                p = p.saturating_add(1);
-                s = s.saturating_add(1);
-                continue;
+            (Some(Segment::One(parts)), Some(path)) => {
+                let (segment, after) = first(path);
+                if one(parts, &bare(segment)) {
+                    p = p.saturating_add(1);
+                    left = after;
+                    continue;
+                }
             }
             (None | Some(Segment::One(_)), _) => {}
         }
         match retry {
-            Some((any, from)) if from < path.len() => {
-                s = from.saturating_add(1);
-                retry = Some((any, s));
+            Some((any, Some(path))) => {
+                let (_, after) = first(path);
+                left = after;
+                retry = Some((any, after));
                 p = any.saturating_add(1);
             }
-            Some(_) | None => return false,
+            Some((_, None)) | None => return false,
         }
+    }
+}
+
+/// The first segment of a path, and what follows it.
+fn first(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('/') {
+        Some((segment, after)) => (segment, Some(after)),
+        None => (path, None),
     }
 }
 

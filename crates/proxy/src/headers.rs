@@ -3,24 +3,21 @@
 use http::HeaderMap;
 use http::header::{self, HeaderName};
 
-/// Fields that are hop-by-hop whether `Connection` names them or not.
-const ALWAYS: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
-/// Credentials and challenges between a caller and this proxy; `Proxy-Status` is not one of them.
-const PROXY_AUTH: [HeaderName; 4] = [
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
-    HeaderName::from_static("proxy-authentication"),
+/// Fields that are hop-by-hop whether `Connection` names them or not; then credentials and challenges between a caller and this
+/// proxy (`Proxy-Status` is not one of them).
+const HOP_BY_HOP: [&str; 12] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+    "proxy-authentication",
 ];
 
 /// Fields that `Connection` may not take away: a caller could otherwise strip what the upstream or the gate relies on.
@@ -32,6 +29,10 @@ const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CON
 /// framing of the message is the engine's, derived from the body. Call it on a request before adding fields of one's own, or
 /// the caller's `Connection` can take them away again.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none of them: one look at each name is cheaper than a search for each of these.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -41,7 +42,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().filter(|name| !KEPT.contains(name)) {
         headers.remove(name);
     }
-    for name in ALWAYS.iter().chain(PROXY_AUTH.iter()) {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
 }

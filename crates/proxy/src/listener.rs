@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -178,6 +179,17 @@ fn engine(limits: &ListenerLimits) -> http1::Builder {
     http
 }
 
+/// A call that is being answered; it cannot fail.
+struct Answering<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Answering<F> {
+    type Output = Result<F::Output, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
 /// Serves one connection to its end.
 async fn converse<S, F, B>(caller: Caller, http: http1::Builder, service: S, mut draining: watch::Receiver<bool>)
 where
@@ -195,12 +207,13 @@ where
     let seen_old = Rc::clone(&is_old);
     let answer = service_fn(move |request: Request<Incoming>| {
         seen_old.set(request.version() == Version::HTTP_10);
-        let answer = service(request, peer);
-        async move { Ok::<_, Infallible>(answer.await) }
+        // On the heap: a connection that waits for its next call holds none of it, and it is not moved about.
+        Answering(Box::pin(service(request, peer)))
     });
     let io = TokioIo::new(Downstream::new(caller.tcp, caller.write_idle_time));
     let mut connection = http.serve_connection(io, answer);
     let ended = tokio::select! {
+        biased;
         ended = &mut connection => Some(ended),
         // The sender lives as long as `serve`; when it is gone, so is everything.
         _ = draining.wait_for(|draining| *draining) => None,

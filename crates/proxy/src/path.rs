@@ -97,7 +97,11 @@ impl CleanPath {
         if path.len().saturating_add(query_bytes) > PATH_AND_QUERY_MAX_BYTES {
             return Err(PathRefusal::TooLong);
         }
-        let clean = normalise(relative)?;
+        let clean = match is_normal(relative) {
+            // Nothing to decode, to fold or to refuse, as with most calls: the path is its own normal form.
+            true => String::from_utf8_lossy(path).into_owned(),
+            false => normalise(relative)?,
+        };
         if clean.len().saturating_add(query_bytes) > PATH_AND_QUERY_MAX_BYTES {
             return Err(PathRefusal::TooLong);
         }
@@ -124,6 +128,23 @@ fn check_query(query: &[u8]) -> Result<String, PathRefusal> {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(PathRefusal::BadEscape),
     }
+}
+
+/// Whether [`normalise`] would give back what it was given: plain characters alone, no empty and no dot segment but an empty one at
+/// the end, and no parameter.
+fn is_normal(relative: &[u8]) -> bool {
+    let mut previous = b'/';
+    for byte in relative.iter().copied() {
+        match byte {
+            b'/' | b'.' if previous == b'/' => return false,
+            b'/' => {}
+            b';' => return false,
+            plain if is_unreserved(plain) || is_reserved_in_segment(plain) => {}
+            _ => return false,
+        }
+        previous = byte;
+    }
+    true
 }
 
 /// Normalises a path that has lost its first slash.
@@ -217,6 +238,22 @@ fn is_overlong(previous: u8, byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_for_normal_is() {
+        let pieces: [&[u8]; 12] = [b"", b"/", b"a", b".", b"..", b"%41", b"%2e", b";", b"~", b"!", b"\xC3", b" "];
+        let mut normal = 0;
+        for at in 0..pieces.len().pow(4) {
+            let piece = |place: u32| pieces[at / pieces.len().pow(place) % pieces.len()];
+            let path = [piece(0), piece(1), piece(2), piece(3)].concat();
+            if is_normal(&path) {
+                normal += 1;
+                let expected = format!("/{}", String::from_utf8_lossy(&path));
+                assert_eq!(normalise(&path), Ok(expected), "{path:?}");
+            }
+        }
+        assert!(normal > 100, "{normal}");
+    }
 
     #[test]
     fn bytes_that_a_uri_cannot_hold_are_refused_too() {

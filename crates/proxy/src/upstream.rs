@@ -151,9 +151,9 @@ impl Upstream {
         let (mut request, request_over) = request::prepare(&self.inner.target, request)?;
         let on_sent = Cell::new(Some(on_sent));
         loop {
-            let (mut link, is_fresh) = match self.inner.pool.take().await {
+            let (mut link, is_fresh) = match self.inner.pool.take() {
                 Some(link) => (link, false),
-                None => (self.connect().await?, true),
+                None => (Box::new(self.connect().await?), true),
             };
             match self.exchange(&mut link, request, &on_sent).await {
                 Ok(answer) => return self.accept(answer, link, request_over).await,
@@ -188,7 +188,7 @@ impl Upstream {
     async fn accept(
         &self,
         answer: Response<Incoming>,
-        link: Link,
+        link: Box<Link>,
         request_over: Rc<Cell<bool>>,
     ) -> Result<Response<UpstreamBody>, UpstreamFault> {
         let (mut parts, incoming) = answer.into_parts();

@@ -23,7 +23,7 @@ use super::pool::Pool;
 /// connection is closed.
 pub struct UpstreamBody {
     incoming: Incoming,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     pool: Rc<Pool>,
     request_over: Rc<Cell<bool>>,
     idle_time: Duration,
@@ -35,7 +35,7 @@ pub struct UpstreamBody {
 impl UpstreamBody {
     pub(super) fn new(
         incoming: Incoming,
-        link: Link,
+        link: Box<Link>,
         pool: Rc<Pool>,
         request_over: Rc<Cell<bool>>,
         idle_time: Duration,
@@ -67,7 +67,7 @@ impl UpstreamBody {
         };
         link.drive(cx);
         if self.request_over.get() {
-            self.pool.put(link, cx);
+            self.pool.put(link);
         }
     }
 

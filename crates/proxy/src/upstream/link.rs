@@ -92,12 +92,22 @@ impl Link {
         drive(&mut self.connection, cx);
     }
 
-    /// Whether another request can be sent, asking the kernel if the peer has closed.
-    pub(super) fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether another request can be sent, as far as hyper knows.
+    pub(super) fn is_ready(&self) -> bool {
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Has the next exchange ask the kernel whether the peer has closed, before the first byte may leave.
+    pub(super) fn start_probing(&self) {
         self.switches.shut();
         self.switches.start_probing();
+    }
+
+    /// Whether another request can be sent, asking the kernel now.
+    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.start_probing();
         self.drive(cx);
-        self.connection.is_some() && self.sender.is_ready()
+        self.is_ready()
     }
 }
 

@@ -1,9 +1,8 @@
 //! The idle connections of one upstream on one core.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,7 +14,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A stack: the connection used last is the one most likely to be alive.
 pub(super) struct Pool {
-    idle: RefCell<Vec<(Instant, Link)>>,
+    idle: RefCell<Vec<(Instant, Box<Link>)>>,
     idle_max: usize,
     idle_time: Duration,
     sweeping: Cell<bool>,
@@ -26,24 +25,20 @@ impl Pool {
         Pool { idle: RefCell::new(Vec::new()), idle_max, idle_time, sweeping: Cell::new(false) }
     }
 
-    /// An idle connection that is alive as far as the kernel knows.
-    pub(super) async fn take(&self) -> Option<Link> {
-        poll_fn(|cx| {
-            loop {
-                let Some((since, mut link)) = self.idle.borrow_mut().pop() else {
-                    return Poll::Ready(None);
-                };
-                if since.elapsed() < self.idle_time && link.is_reusable(cx) {
-                    return Poll::Ready(Some(link));
-                }
+    /// An idle connection. Whether it is alive shows in its next exchange, which then gives the request back unsent.
+    pub(super) fn take(&self) -> Option<Box<Link>> {
+        loop {
+            let (since, link) = self.idle.borrow_mut().pop()?;
+            if since.elapsed() < self.idle_time && link.is_ready() {
+                link.start_probing();
+                return Some(link);
             }
-        })
-        .await
+        }
     }
 
     /// Keeps a connection for the next request, or closes it when it cannot serve one or there are enough.
-    pub(super) fn put(self: &Rc<Self>, mut link: Link, cx: &mut Context<'_>) {
-        if self.idle.borrow().len() >= self.idle_max || !link.is_reusable(cx) {
+    pub(super) fn put(self: &Rc<Self>, link: Box<Link>) {
+        if self.idle.borrow().len() >= self.idle_max || !link.is_ready() {
             return;
         }
         self.idle.borrow_mut().push((Instant::now(), link));
@@ -57,7 +52,7 @@ impl Pool {
     fn close_stale(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|(since, link)| since.elapsed() < self.idle_time && link.is_reusable(&mut cx));
+        idle.retain_mut(|(since, link)| since.elapsed() < self.idle_time && link.is_alive(&mut cx));
         !idle.is_empty()
     }
 }

@@ -144,6 +144,11 @@ impl Gate {
         &self.url
     }
 
+    /// The process, for a look at what it takes.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the run puts its payments on the tab.
     pub(crate) fn on_tab(&self) -> bool {
         self.on_tab

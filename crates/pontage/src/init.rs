@@ -35,7 +35,7 @@ pub(crate) struct InitArgs {
     #[arg(short, long, default_value = "pontage.yaml")]
     config: PathBuf,
     /// Who is paid: 0x and 40 hex digits. Its key is not needed.
-    #[arg(long, value_parser = address)]
+    #[arg(long)]
     address: Option<String>,
     /// The API to charge for, such as http://127.0.0.1:3000.
     #[arg(long, value_parser = target)]
@@ -124,7 +124,8 @@ pub(crate) fn run(args: &InitArgs, json: bool) -> anyhow::Result<()> {
 impl InitArgs {
     /// What may be a secret or hold one is checked here: clap would repeat the wrong value.
     fn check_places(&self) -> Result<(), String> {
-        let places: [(&str, &Option<String>, Check); 4] = [
+        let places: [(&str, &Option<String>, Check); 5] = [
+            ("--address", &self.address, address),
             ("--rpc-url", &self.rpc_url, service),
             ("--signer-env", &self.signer_env, variable),
             ("--signer-file", &self.signer_file, file),
@@ -478,14 +479,14 @@ mod tests {
             (["--path", "api"], "such as /paid/*"),
             (["--price", "0"], "zero is not a price"),
             (["--network", "ethereum"], "write base-sepolia"),
-            (["--facilitator-url", "x402.KEY"], "write one such as"),
-            (["--rpc-url", "http://me:KEY@node"], "a name or password"),
-            (["--signer-env", "0xKEY"], "never the key itself"),
+            (["--facilitator-url", "x402.DECAF"], "write one such as"),
+            (["--rpc-url", "http://me:DECAF@node"], "a name or password"),
+            (["--signer-env", "0xDECAF"], "never the key itself"),
             (["--signer-file", ""], "write the path of a file"),
         ] {
             let parsed = line(&flags).map_err(|error| error.to_string());
             let said = parsed.and_then(|args| args.check_places()).expect_err(flags[0]);
-            assert!(said.contains(words) && !said.contains("KEY"), "{said}");
+            assert!(said.contains(words) && !said.contains("DECAF"), "{said}");
         }
         assert!(line(&["--signer-env", "A", "--facilitator-url", "http://a"]).is_err());
     }

@@ -7,6 +7,8 @@ mod front;
 mod host;
 mod init;
 mod ledger;
+#[cfg_attr(not(test), expect(dead_code, reason = "the front does not ask it yet"))]
+mod limits;
 mod log;
 mod pay;
 mod problem;
@@ -14,6 +16,10 @@ mod reload;
 mod run;
 mod sandbox;
 mod snapshot;
+#[cfg_attr(not(test), expect(dead_code, reason = "the front does not ask it yet"))]
+mod source;
+#[cfg_attr(not(test), expect(dead_code, reason = "the front does not ask it yet"))]
+mod turns;
 
 use std::io::Write as _;
 use std::process::ExitCode;

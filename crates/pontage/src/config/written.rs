@@ -90,12 +90,11 @@ impl Written {
 
     /// The key of a route; that of a second one with the same name has a number.
     fn route(&mut self, name: &str) -> String {
-        let same = self.routes.iter().filter(|route| *route == name).count();
-        self.routes.push(name.to_owned());
-        match same {
-            0 => format!("routes[{name}]"),
-            _ => format!("routes[{name} #{}]", same + 1),
-        }
+        let number = |nth: usize| if nth == 1 { name.to_owned() } else { format!("{name} #{nth}") };
+        let name =
+            (1..).map(number).find(|name| !self.routes.contains(name)).expect("there are fewer routes than numbers");
+        self.routes.push(name.clone());
+        format!("routes[{name}]")
     }
 }
 

@@ -13,6 +13,7 @@ mod route;
 mod secret;
 mod tab;
 mod template;
+mod written;
 mod yaml;
 
 use std::fmt::Display;
@@ -31,6 +32,7 @@ pub(crate) use route::{AcceptConfig, DueConfig, EndpointConfig, FixedPrice, Pric
 pub(crate) use secret::SecretSource;
 pub(crate) use tab::TabConfig;
 pub(crate) use template::TEMPLATE;
+pub(crate) use written::{Written, changes};
 
 use reader::{Fields, Node, Reader};
 

@@ -49,7 +49,7 @@ struct Common {
     /// The configuration. It names the journal, the networks and their nodes.
     #[arg(short, long, default_value = "pontage.yaml")]
     config: PathBuf,
-    /// How to print it.
+    /// How to print it. `--json` means json.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -57,6 +57,16 @@ struct Common {
 impl Common {
     fn load(&self) -> anyhow::Result<Config> {
         run::load(&self.config)
+    }
+}
+
+impl LedgerArgs {
+    fn common(&mut self) -> &mut Common {
+        match &mut self.what {
+            What::Audit(args) => &mut args.common,
+            What::Show(args) => &mut args.common,
+            What::Export(args) => &mut args.common,
+        }
     }
 }
 
@@ -70,7 +80,10 @@ fn open(config: &Config) -> anyhow::Result<Ledger> {
 }
 
 /// Runs a command of the books.
-pub(crate) fn run(args: &LedgerArgs) -> ExitCode {
+pub(crate) fn run(mut args: LedgerArgs, json: bool) -> ExitCode {
+    if json {
+        args.common().format = Format::Json;
+    }
     let logs = crate::log::start(run::Mode::Dev);
     let (outcome, failed) = match &args.what {
         What::Audit(args) => (logs.and_then(|()| audit::run(args)), ExitCode::from(2)),

@@ -29,7 +29,7 @@ pub(crate) fn start(mode: Mode) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal());
     match mode {
         Mode::Live => builder.json().flatten_event(true).init(),
-        Mode::Dev | Mode::Sandbox => builder.init(),
+        Mode::Dev | Mode::Mock | Mode::Sandbox => builder.init(),
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The sandbox's payer: the wallet's core behind a hidden command, until `pontage pay` exists.
 
+use std::time::Duration;
+
 use alloy_primitives::B256;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use tokio::task::LocalSet;
 use crate::host;
 
 const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+/// Shorter than what container engines give a check.
+const STATUS_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 pub(crate) struct PayArgs {
@@ -45,6 +49,18 @@ pub(crate) fn get_json(url: &str) -> anyhow::Result<Value> {
         ask(&upstream, &path, None).await
     })?;
     Ok(serde_json::from_slice(&body)?)
+}
+
+/// The status that a URL answers with.
+pub(crate) fn get_status(url: &str) -> anyhow::Result<u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let (upstream, path) = reach(url)?;
+        let (head, _) =
+            tokio::time::timeout(STATUS_WAIT, ask(&upstream, &path, None)).await.context("no answer in time")??;
+        Ok(head.status().as_u16())
+    };
+    LocalSet::new().block_on(&runtime, asked)
 }
 
 /// Where a URL leads.

@@ -117,6 +117,14 @@ impl Problem {
         Self { retry_after_s: Some(fault.retry_after_s()), ..problem }
     }
 
+    /// There is no turn for the call: see `turns.rs`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the front does not ask for turns yet"))]
+    pub(crate) fn overloaded() -> Self {
+        let message = "This gate has as many calls as it takes at once. Nothing was charged. Try again soon.";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message, MoneyState::Untouched);
+        Self { retry_after_s: Some(1), ..problem }
+    }
+
     /// The settlement is not confirmed; the answer can be picked up.
     pub(crate) fn pending(receipt: Receipt, pickup: Option<String>) -> Self {
         let message = "The settlement is not confirmed yet. Do not pay again: the same payment, or the pick-up URL, \
@@ -305,5 +313,17 @@ fn status_of(refusal: Refusal) -> StatusCode {
         | Refusal::SimulationFailed
         | Refusal::TransactionFailed
         | Refusal::TransferEventMismatch => StatusCode::PAYMENT_REQUIRED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gets_no_turn_is_told_when_to_come_again() {
+        let Problem { status, error, money, retry_after_s, .. } = Problem::overloaded();
+        assert_eq!((status.as_u16(), error, retry_after_s), (503, "overloaded", Some(1)));
+        assert_eq!(money, MoneyState::Untouched);
     }
 }

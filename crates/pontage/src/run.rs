@@ -1,15 +1,17 @@
-//! `validate`, `start` and `dev`: where the concrete types meet.
+//! `validate`, `start`, `dev` and `mock`: where the concrete types meet.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use gate::Flow;
 use protocol::{Key, Network};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
+use serde_json::json;
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +19,7 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::chain::{ChainLink, Chains};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Mistakes};
 use crate::front::{Front, Role, Shared, TrustKey};
 use crate::host::{self, Tasks, WorkerHost};
 use crate::ledger::Sealer;
@@ -35,40 +37,100 @@ pub(crate) enum Mode {
     Live,
     /// `dev`.
     Dev,
+    /// `mock`.
+    Mock,
     /// `sandbox`, which speaks for itself.
     Sandbox,
 }
 
+/// What a gate is started with, besides its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// For money, or for trying.
+    pub(crate) mode: Mode,
+    /// Whether it answers another proxy's questions, and forwards nothing.
+    pub(crate) sidecar: bool,
+    /// In place of the port of `listen`.
+    pub(crate) port: Option<u16>,
+    /// In place of the facilitators of the file; checked to be URLs. They may hold an access key.
+    pub(crate) facilitator_urls: Vec<String>,
+    /// Whether where it listens is said in JSON.
+    pub(crate) json: bool,
+}
+
+impl Options {
+    /// Nothing but a mode.
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self { mode, sidecar: false, port: None, facilitator_urls: Vec::new(), json: false }
+    }
+
+    /// Reads a configuration, in which what is said here stands in the place of what it says.
+    pub(crate) fn load(&self, path: &Path) -> anyhow::Result<Config> {
+        let mut config = load(path)?;
+        if let Some(port) = self.port {
+            config.listen.set_port(port);
+        }
+        Ok(config)
+    }
+
+    /// What a mode or a flag asks for that this gate cannot do yet.
+    fn ensure_built(&self) -> anyhow::Result<()> {
+        ensure!(!self.sidecar && self.mode != Mode::Mock, "`start --sidecar` and `mock` are not built yet");
+        ensure!(self.facilitator_urls.is_empty(), "other facilitators are not built yet: use facilitator.signer");
+        Ok(())
+    }
+}
+
 /// `pontage validate`.
-pub(crate) fn validate(path: &Path) -> anyhow::Result<()> {
-    load(path)?;
-    say("Config is valid.")
+pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let (code, words) = match read(path) {
+        Ok(_) if json => (ExitCode::SUCCESS, json!({ "valid": true, "mistakes": [], "more": 0 }).to_string()),
+        Ok(_) => (ExitCode::SUCCESS, "Config is valid.".to_owned()),
+        Err(mistakes) if json => (ExitCode::FAILURE, mistakes.to_json().to_string()),
+        Err(mistakes) => bail!("{mistakes}"),
+    };
+    say(&words)?;
+    Ok(code)
 }
 
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    config::load(path, &|name| std::env::var(name).ok()).map_err(|mistakes| anyhow!("{mistakes}"))
+    read(path).map_err(|mistakes| anyhow!("{mistakes}"))
 }
 
-/// `pontage start` and `pontage dev`.
-pub(crate) fn start(path: &Path, mode: Mode) -> anyhow::Result<()> {
-    let test = if mode == Mode::Dev { " (TEST MODE)" } else { "" };
-    serve(path, mode, |address| say(&format!("pontage listens on http://{address}{test}")))
+fn read(path: &Path) -> Result<Config, Mistakes> {
+    config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// `pontage start`, `pontage dev` and `pontage mock`.
+pub(crate) fn start(path: &Path, options: Options) -> anyhow::Result<()> {
+    let (mode, json) = (options.mode, options.json);
+    serve(path, options, |address| {
+        let url = format!("http://{address}");
+        match mode {
+            _ if json => say(&json!({ "listening": url, "test": mode != Mode::Live }).to_string()),
+            Mode::Live | Mode::Sandbox => say(&format!("pontage listens on {url}")),
+            Mode::Dev => say(&format!("pontage listens on {url} (TESTNET MODE)")),
+            Mode::Mock => say(&format!("pontage listens on {url} (MOCK MODE)")),
+        }
+    })
 }
 
 /// Runs a gate. Says where it listens once it does, and returns when the process was told to stop and calls in flight have ended.
 pub(crate) fn serve(
     path: &Path,
-    mode: Mode,
+    options: Options,
     listens: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config = load(path)?;
+    let mode = options.mode;
+    let config = options.load(path)?;
+    options.ensure_built()?;
     log::start(mode)?;
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
     if mode == Mode::Dev {
         if let Some(other) = networks.iter().find(|network| **network != Network::BASE_SEPOLIA) {
             bail!("networks.{other}: `dev` runs on {} alone; use `start` for {other}", Network::BASE_SEPOLIA);
         }
-        warn!("TEST MODE: only test money on {} is taken. Use `start` to be paid.", Network::BASE_SEPOLIA);
+        warn!("TESTNET MODE: only test money on {} is taken. Use `start` to be paid.", Network::BASE_SEPOLIA);
     }
     let limits = store::Limits {
         answers_max_bytes: config.replay.answers_max_bytes,
@@ -81,7 +143,7 @@ pub(crate) fn serve(
         bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
     }
     let (lifeline, mut ended) = Lifeline::new();
-    let mut reload = Reload::new(path, config.clone());
+    let mut reload = Reload::new(path, config.clone(), options);
     // From here on a signal is heard, however long the start takes.
     let signals = runtime.block_on(async { Signals::new() })?;
     let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
@@ -91,11 +153,12 @@ pub(crate) fn serve(
     };
     let (stop, stopped) = watch::channel(false);
     let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
+    summary(&config, &reload);
     info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
     listens(address)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            () = signals.end(|| reload.reload()) => Ok(()),
+            () = until_told(signals, &mut reload) => Ok(()),
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
@@ -117,6 +180,34 @@ pub(crate) fn serve(
         warn!(%error, "the journal's write-ahead log stays beside it: copy both for a backup");
     }
     outcome
+}
+
+/// Waits until the process is told to end. Meanwhile it follows its configuration.
+async fn until_told(mut signals: Signals, reload: &mut Reload) {
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::End => return,
+                Told::Reload => reload.asked(),
+            },
+            () = reload.changed() => reload.follow(),
+        }
+    }
+}
+
+/// What runs, and what nobody wrote down.
+fn summary(config: &Config, reload: &Reload) {
+    let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
+    info!(
+        upstream = format!("{}:{}", config.target.host(), config.target.port()),
+        networks = networks.join(", "),
+        store = %config.store_path.display(),
+        "the configuration"
+    );
+    let defaults = reload.defaults();
+    if !defaults.is_empty() {
+        info!(keys = defaults.join(", "), "these are not in the file: their defaults hold (docs/config.md)");
+    }
 }
 
 /// Seals the books from time to time, where there is a key to do it. Does not end.
@@ -311,7 +402,15 @@ async fn start_chains(
     Ok(links)
 }
 
-/// What the process is told from outside.
+/// What the process can be told from outside.
+pub(crate) enum Told {
+    /// Stop.
+    End,
+    /// Read the configuration again.
+    Reload,
+}
+
+/// How it is told.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -328,14 +427,12 @@ impl Signals {
         })
     }
 
-    /// Waits until the process is told to end. Meanwhile, whenever it is told to read its configuration again, `reload` does.
-    pub(crate) async fn end(mut self, mut reload: impl FnMut()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload(),
-            }
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
 }

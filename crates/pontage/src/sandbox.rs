@@ -16,7 +16,7 @@ use devnet::Devnet;
 use protocol::{Key, Signer as _};
 use serde_json::{Value, json};
 
-use crate::run::{self, Mode};
+use crate::run::{self, Mode, Options};
 use crate::{pay, say};
 
 use model::Model;
@@ -41,9 +41,6 @@ pub(crate) struct SandboxArgs {
     /// End after the paid call.
     #[arg(long)]
     once: bool,
-    /// Print one JSON object in place of words.
-    #[arg(long)]
-    json: bool,
     /// Let a model answer /api/ask: the base of an OpenAI-compatible API, up to and without `/chat/completions`. The key is
     /// read from OPENAI_API_KEY or OPENROUTER_API_KEY. Without it a stand-in answers, and nothing leaves this machine.
     #[arg(long)]
@@ -87,7 +84,8 @@ pub(crate) fn devnet(args: &DevnetArgs) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        run::Signals::new()?.end(|| {}).await;
+        let mut signals = run::Signals::new()?;
+        while let run::Told::Reload = signals.next().await {}
         Ok(())
     })
 }
@@ -100,7 +98,7 @@ struct Running {
 }
 
 /// Runs the sandbox.
-pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &SandboxArgs, json: bool) -> anyhow::Result<()> {
     let model = args.openai_url.as_deref().map(|url| Model::new(url, &args.openai_model)).transpose()?;
     let folder = tempfile::tempdir()?;
     let chain = Devnet::start(devnet::Options::default())?;
@@ -113,7 +111,9 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<()> {
     let gate = {
         let config = config.clone();
         let listens = move |address| Ok(ready.send(address)?);
-        thread::Builder::new().name("gate".to_owned()).spawn(move || run::serve(&config, Mode::Sandbox, listens))?
+        thread::Builder::new()
+            .name("gate".to_owned())
+            .spawn(move || run::serve(&config, Options::new(Mode::Sandbox), listens))?
     };
     let ended = |gate: thread::JoinHandle<anyhow::Result<()>>| gate.join().map_err(|_| anyhow!("the gate panicked"));
     let Ok(address) = listening.recv() else {
@@ -121,15 +121,15 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<()> {
         return Err(anyhow!("the gate ended before it listened"));
     };
     let running = Running { chain, api, gate: address };
-    if !args.json {
+    if !json {
         say(&story::head(&running))?;
     }
     let exchange = running.pay(&payer)?;
-    say(&if args.json { serde_json::to_string_pretty(&exchange)? } else { story::tell(&exchange) })?;
+    say(&if json { serde_json::to_string_pretty(&exchange)? } else { story::tell(&exchange) })?;
     if args.once {
         return Ok(());
     }
-    if !args.json {
+    if !json {
         say(&story::commands(&running, &config))?;
     }
     // Ctrl-C is the gate's to hear: it lets calls end and submits what is on the tab.

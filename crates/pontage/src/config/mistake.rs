@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// More are counted, not kept: nobody reads them, and a hostile file could hold a million.
 const MAX_KEPT: usize = 1_000;
 const MAX_SHOWN_CHARS: usize = 60;
@@ -40,6 +42,13 @@ impl Mistakes {
     #[cfg(test)]
     pub(crate) fn list(&self) -> &[Mistake] {
         &self.list
+    }
+
+    /// The same for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let one = |Mistake { path, line, what, fix }: &Mistake| json!({ "path": path, "line": line, "what": what, "fix": fix });
+        let mistakes: Vec<Value> = self.list.iter().map(one).collect();
+        json!({ "valid": false, "mistakes": mistakes, "more": self.more })
     }
 }
 

@@ -22,13 +22,13 @@ routes:
   - path: /paid/*
     price: "0.01" # dollars for each call
 
-# Where payments are taken. This is Base Sepolia, a test network, on a node of your own machine (port 8545).
-# For real money: `eip155:8453` (Base) and the address of a node of that network. USDC is taken unless `assets` says otherwise.
+# Where payments are taken: eip155:84532 is Base Sepolia, test money; eip155:8453 is Base, real money. rpc_urls is a node of that
+# network; port 8545 of this machine is where `pontage devnet` answers. USDC is taken unless `assets` says otherwise.
 networks:
   "eip155:84532":
     rpc_urls: ["http://127.0.0.1:8545"]
 
-# The key that sends payments to the chain and pays the gas. Name the place where it is kept; never write the key here.
+# Who sends payments to the chain. For a signer, name the place where its key is kept; never write the key here.
 facilitator:
   signer: { env: PONTAGE_SIGNER_KEY }
 

@@ -39,7 +39,7 @@ const OUTFLOWS_MAX: usize = 200;
 #[derive(Args)]
 pub(crate) struct AuditArgs {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// Ask no chain: check the books by themselves.
     #[arg(long)]
     offline: bool,

@@ -16,7 +16,7 @@ use super::{Common, open};
 #[derive(Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// Payments in the order of their claims, or entries, a row for each of their lines.
     #[arg(long, value_enum)]
     what: What,

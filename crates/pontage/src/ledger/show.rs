@@ -25,7 +25,7 @@ pub(crate) struct ShowArgs {
     /// it: balances, totals and the tab.
     id: Option<String>,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 /// Prints what is asked for.

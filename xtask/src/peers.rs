@@ -10,6 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::debian::debian;
+
 const NODE_MAJOR: u32 = 20;
 /// The Python that `requirements.txt` was made with. An older one would need packages that it does not list.
 const PYTHON_MINOR: u32 = 11;
@@ -69,6 +71,11 @@ pub(crate) fn environment(root: &Path, name: &str) -> Result<PathBuf> {
     run(install.arg(&requirements), &wanted)?;
     stamp.write()?;
     Ok(python)
+}
+
+/// Go, which only the check of `examples/origin/go` needs.
+pub fn go() -> Result<PathBuf> {
+    debian("/usr/bin/go", &[], &["golang-go"])
 }
 
 /// Fetches the code of Circle's FiatToken V2_1 and returns the JSON file that holds it.

@@ -67,9 +67,12 @@ fn is_challenge(answer: &Answer) {
     assert_eq!(answer.headers["cache-control"], "no-store");
 }
 
+/// One sentence of the README, on a world that all of them share.
+type Check = fn(&mut World);
+
 fn everything(kind: Kind) {
     let mut world = World::new(kind);
-    let checks: [(&str, fn(&mut World)); 8] = [
+    let checks: [(&str, Check); 8] = [
         ("free calls pass", free),
         ("a challenge is whole", unpaid),
         ("no caller says what is priced", games),
@@ -141,6 +144,16 @@ fn games(world: &mut World) {
         is_challenge(&answer);
         assert_eq!(answer.json()["method"], "POST", "{name}");
     }
+    // Whoever names a header here asks for it to be left out on the way.
+    let named =
+        "X-Original-URI, X-Original-Method, X-Forwarded-Uri, X-Forwarded-Method, X-Forwarded-For, Payment-Signature";
+    let answer = request("POST", &world.url("/paid/ok?x=1"), &[("connection", named), FORGED[9]], b"x");
+    // Envoy does not go along with that.
+    if answer.status != 400 {
+        is_challenge(&answer);
+        assert_eq!((&answer.json()["uri"], &answer.json()["method"]), (&"/paid/ok?x=1".into(), &"POST".into()));
+        assert_eq!(world.gate.last_caller(), "127.0.0.1");
+    }
     for path in [
         "/free/../paid/ok",
         "/free/%2e%2e/paid/ok",
@@ -180,6 +193,7 @@ fn paid(world: &mut World) {
     ] {
         assert_eq!(world.seen(&format!("x-pay-{name}")), value);
     }
+    assert_eq!(world.seen("payment-signature"), "");
     // The hold is a right to the money back: it goes to the origin only where the proxy cannot use it.
     assert_eq!(world.seen("x-pay-hold"), if world.kind.outcome { "" } else { "0123.4567" });
     if world.kind.receipt {
@@ -197,6 +211,7 @@ fn refusals(world: &mut World) {
         assert!(after >= 1);
         if status != "503" || world.kind.faults {
             assert_eq!((answer.error().as_str(), after, &*answer.headers["x-ratelimit-limit"]), (status, 7, "9"));
+            assert_eq!(answer.headers["payment-response"], "failed");
         }
     }
     assert_eq!(get(&world.url("/else"), &[]).status, 403);
@@ -229,7 +244,18 @@ fn outcome(world: &mut World) {
         until("the missing answer is heard", || world.gate.outcomes().contains(&wanted));
     }
     // One for each paid call, none for the free one.
-    assert_eq!(world.gate.outcomes().len(), if world.kind.no_answer { 4 } else { 3 });
+    let heard = if world.kind.no_answer { 4 } else { 3 };
+    assert_eq!(world.gate.outcomes().len(), heard);
+
+    // A caller who leaves before the answer does not get his money back.
+    let leaver = Raw::get(&world.proxy.url(), "/paid/gate", &[("payment-signature", "good")]);
+    until("the origin runs", || world.origin.runs("/paid/gate") == 1);
+    leaver.hang_up();
+    world.origin.let_go();
+    assert_eq!(get(&world.url("/paid/ok?last"), &[("payment-signature", "good")]).status, 200);
+    until("the last outcome is heard", || world.gate.outcomes().len() > heard);
+    let after = &world.gate.outcomes()[heard..];
+    assert!(after.iter().all(|outcome| outcome.ends_with(" 200}")), "{after:?}");
 }
 
 fn gate_down(world: &mut World) {

@@ -122,9 +122,10 @@ fn check(method: &str, uri: &str, payment: Option<String>) -> (String, String) {
                 .to_owned(),
             String::new(),
         ),
-        Some(status) if status.len() == 3 => {
-            (format!("{status} Whatever\r\nretry-after: 7\r\nx-ratelimit-limit: 9"), problem(status))
-        }
+        Some(status) if status.len() == 3 => (
+            format!("{status} Whatever\r\nretry-after: 7\r\nx-ratelimit-limit: 9\r\npayment-response: failed"),
+            problem(status),
+        ),
         Some(_) => ("400 Bad Request".to_owned(), problem("invalid_base64")),
     }
 }

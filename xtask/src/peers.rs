@@ -1,7 +1,7 @@
 //! Sets up the reference clients of `peers/`: npm packages, a Python environment and Circle's token code.
 //!
 //! Each function does nothing when its lock file has not changed since the last time. None of them checks that the
-//! installed files are still whole; delete `peers/js/node_modules` or `peers/python/.venv` when in doubt.
+//! installed files are still whole; delete `peers/js/node_modules` or a folder `.venv` below `peers` when in doubt.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::debian::debian;
 
 const NODE_MAJOR: u32 = 20;
 /// The Python that `requirements.txt` was made with. An older one would need packages that it does not list.
@@ -49,8 +51,13 @@ fn npm_in(root: &Path, which: &str) -> Result<PathBuf> {
 
 /// Installs the packages of `peers/python` in a virtual environment there and returns its Python.
 pub fn python(root: &Path) -> Result<PathBuf> {
-    let dir = root.join("peers/python");
-    let _turn = turn(root, "python")?;
+    environment(root, "python")
+}
+
+/// Installs what `requirements.txt` of a folder of `peers` locks in a virtual environment there and returns its Python.
+pub(crate) fn environment(root: &Path, name: &str) -> Result<PathBuf> {
+    let dir = root.join("peers").join(name);
+    let _turn = turn(root, name)?;
     let venv = dir.join(".venv");
     let python = venv.join("bin/python");
     let requirements = dir.join("requirements.txt");
@@ -59,12 +66,12 @@ pub fn python(root: &Path) -> Result<PathBuf> {
     if stamp.is_current() && python.exists() {
         return Ok(python);
     }
-    let wanted = format!("install Python 3.{PYTHON_MINOR} or newer as `python3`: the reference clients run on it");
+    let wanted = format!("install Python 3.{PYTHON_MINOR} or newer as `python3`: the peers of `peers/{name}` need it");
     let ask = format!("import sys; print(sys.version_info >= (3, {PYTHON_MINOR}))");
     if run(Command::new("python3").args(["-c", &ask]), &wanted)?.trim() != "True" {
         bail!("this machine's `python3` is too old; {wanted}");
     }
-    eprintln!("peers: pip install, half a minute the first time");
+    eprintln!("peers: pip install of peers/{name}, half a minute the first time");
     let mut make = Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(&venv);
     run(&mut make, &wanted).context("Python needs its venv module; on Debian install `python3-venv`")?;
@@ -73,6 +80,11 @@ pub fn python(root: &Path) -> Result<PathBuf> {
     run(install.arg(&requirements), &wanted)?;
     stamp.write()?;
     Ok(python)
+}
+
+/// Go, which only the check of `examples/origin/go` needs.
+pub fn go() -> Result<PathBuf> {
+    debian("/usr/bin/go", &[], &["golang-go"])
 }
 
 /// Fetches the code of Circle's FiatToken V2_1 and returns the JSON file that holds it.
@@ -141,7 +153,7 @@ fn fnv(start: u64, bytes: &[u8]) -> u64 {
 /// Runs to the end and answers what the program printed; its complaints are only shown when it fails.
 ///
 /// `cure` says what to do when the program is not there.
-fn run(command: &mut Command, cure: &str) -> Result<String> {
+pub(crate) fn run(command: &mut Command, cure: &str) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = match command.output() {
         Ok(output) => output,

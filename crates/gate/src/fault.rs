@@ -13,6 +13,8 @@ pub enum FaultKind {
     Node,
     /// The settlement queue is full or its thread is gone.
     Settlement,
+    /// No facilitator says anything now.
+    Facilitator,
     /// A step that must not happen was asked for. It is ours, and repeating it changes nothing.
     Invariant,
 }
@@ -40,6 +42,7 @@ impl Fault {
             FaultKind::Journal => "journal_unavailable",
             FaultKind::Node => "chain_unavailable",
             FaultKind::Settlement => "settlement_unavailable",
+            FaultKind::Facilitator => "service_unavailable",
             FaultKind::Invariant => "internal_error",
         }
     }
@@ -49,7 +52,7 @@ impl Fault {
     pub const fn retry_after_s(self) -> u32 {
         match self.kind {
             FaultKind::Journal | FaultKind::Invariant => 5,
-            FaultKind::Node | FaultKind::Settlement => 2,
+            FaultKind::Node | FaultKind::Settlement | FaultKind::Facilitator => 2,
         }
     }
 }

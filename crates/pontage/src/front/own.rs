@@ -62,7 +62,7 @@ impl Front {
                 MoneyState::Moved,
             ),
             State::Open | State::Answered => Problem::pending(pending(None), None),
-            State::Submitted(chain_tx) => Problem::pending(pending(Some(chain_tx)), None),
+            State::Submitted(chain_tx) => Problem::pending(pending(ledger::told(chain_tx)), None),
             State::Released(_) | State::Burnt(_) | State::Lost(_) => gone(
                 "not_charged",
                 "The payment did not move, so there is no answer. Sign a new one.",
@@ -104,7 +104,7 @@ fn status(record: &Record) -> Response<Bytes> {
         _ if record.late => ("in_suspense", None, None),
         State::Open => ("running", None, None),
         State::Answered => ("held", None, None),
-        State::Submitted(chain_tx) => ("submitted", Some(chain_tx), None),
+        State::Submitted(chain_tx) => ("submitted", ledger::told(chain_tx), None),
         State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), Some(settled.block)),
         State::Posted(settled) => ("settled", Some(settled.chain_tx), Some(settled.block)),
         State::Released(_) => ("released", None, None),

@@ -76,7 +76,9 @@ pub struct Sites {
 struct Site {
     /// Without a slash at its end. May hold an access key.
     url: String,
-    breaker: Mutex<Breaker>,
+    /// Of `/verify` and of `/settle`: one may fail while the other does well.
+    verify: Mutex<Breaker>,
+    settle: Mutex<Breaker>,
     /// What it says that it settles; `None` while it has not said.
     kinds: Mutex<Option<BTreeSet<(Network, Kind)>>>,
 }
@@ -86,6 +88,22 @@ struct Site {
 enum Kind {
     V1,
     V2,
+}
+
+/// What a facilitator is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Verify,
+    Settle,
+}
+
+impl Asked {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Settle => "settle",
+        }
+    }
 }
 
 /// How one facilitator does.
@@ -137,7 +155,8 @@ impl Sites {
     pub fn new(urls: &[String], terms: Terms) -> Self {
         let site = |url: &String| Site {
             url: url.trim_end_matches('/').to_owned(),
-            breaker: Mutex::default(),
+            verify: Mutex::default(),
+            settle: Mutex::default(),
             kinds: Mutex::default(),
         };
         Self { sites: Arc::new(urls.iter().map(site).collect()), terms: Arc::new(terms), clock: Instant::now() }
@@ -161,7 +180,8 @@ impl Sites {
         let mut health = Vec::new();
         for site in self.sites.iter() {
             let reachable = self.ask_supported(&client, site).await;
-            let resting = lock(&site.breaker).rests(self.now_ms());
+            let now_ms = self.now_ms();
+            let resting = lock(&site.verify).rests(now_ms) || lock(&site.settle).rests(now_ms);
             health.push(Health { host: host(&site.url), reachable, resting });
         }
         Ok(health)
@@ -232,9 +252,16 @@ impl Site {
         if kinds.contains(&(network, Kind::V2)) { Some(Version::V2) } else { v1 }
     }
 
+    const fn breaker(&self, asked: Asked) -> &Mutex<Breaker> {
+        match asked {
+            Asked::Verify => &self.verify,
+            Asked::Settle => &self.settle,
+        }
+    }
+
     /// Notes whether it answered, and says so when that makes a difference.
-    fn note(&self, answered: bool, now_ms: u64) {
-        let mut breaker = lock(&self.breaker);
+    fn note(&self, asked: Asked, answered: bool, now_ms: u64) {
+        let mut breaker = lock(self.breaker(asked));
         let before = breaker.is_open();
         if answered {
             breaker.answered()
@@ -242,8 +269,10 @@ impl Site {
             breaker.failed(now_ms)
         }
         match (before, breaker.is_open()) {
-            (false, true) => warn!(facilitator = host(&self.url), "a facilitator is left alone for a while"),
-            (true, false) => info!(facilitator = host(&self.url), "a facilitator answers again"),
+            (false, true) => {
+                warn!(facilitator = host(&self.url), path = asked.path(), "a facilitator is left alone for a while")
+            }
+            (true, false) => info!(facilitator = host(&self.url), path = asked.path(), "a facilitator answers again"),
             (false, false) | (true, true) => {}
         }
     }
@@ -251,15 +280,21 @@ impl Site {
 
 impl Remote for HttpRemote {
     async fn verify(&self, proven: &Proven) -> Verified {
+        // What nobody could settle is not let through.
+        let (network, now_ms) = (self.network, self.sites.now_ms());
+        let settles = |site: &Site| site.speaks(network).is_some() && !lock(&site.settle).rests(now_ms);
+        if !self.sites.sites.iter().any(settles) {
+            return Verified::Fault;
+        }
         let within = Duration::from_millis(self.sites.terms.verify_timeout_ms);
-        let mut turns = Turns::new(self, within);
+        let mut turns = Turns::new(self, Asked::Verify, within);
         while let Some((site, version, share)) = turns.next() {
             let Some(body) = self.body(version, proven.offer(), proven.authorization()) else { continue };
-            let said = match self.post(site, "verify", &body, share).await {
+            let said = match self.post(site, Asked::Verify, &body, share).await {
                 Heard::Answer(status, bytes) => answer::verify(status, &bytes),
                 Heard::NotSent | Heard::Silence => Verified::Fault,
             };
-            site.note(said != Verified::Fault, self.sites.now_ms());
+            site.note(Asked::Verify, said != Verified::Fault, self.sites.now_ms());
             if said != Verified::Fault {
                 return said;
             }
@@ -269,18 +304,18 @@ impl Remote for HttpRemote {
 
     async fn settle(&self, hold: &Hold, within_ms: u64) -> Told {
         let within = Duration::from_millis(within_ms.min(self.sites.terms.settle_timeout_ms));
-        let mut turns = Turns::new(self, within);
+        let mut turns = Turns::new(self, Asked::Settle, within);
         let mut so_far = Told::NotSent;
         while let Some((site, version, share)) = turns.next() {
             let Some(body) = self.offer(hold).and_then(|offer| self.body(version, &offer, &hold.authorization)) else {
                 continue;
             };
-            let said = match self.post(site, "settle", &body, share).await {
+            let said = match self.post(site, Asked::Settle, &body, share).await {
                 Heard::Answer(status, bytes) => answer::settle(status, &bytes),
                 Heard::NotSent => Said::NotSent,
                 Heard::Silence => Said::Nothing,
             };
-            site.note(!matches!(said, Said::Nothing | Said::NotSent), self.sites.now_ms());
+            site.note(Asked::Settle, !matches!(said, Said::Nothing | Said::NotSent), self.sites.now_ms());
             so_far = match said.after(so_far) {
                 Ok(told) => return told,
                 Err(so_far) => so_far,
@@ -291,7 +326,8 @@ impl Remote for HttpRemote {
 }
 
 impl HttpRemote {
-    async fn post(&self, site: &Site, path: &str, body: &str, within: Duration) -> Heard {
+    async fn post(&self, site: &Site, asked: Asked, body: &str, within: Duration) -> Heard {
+        let path = asked.path();
         let request = self.client.post(format!("{}/{path}", site.url)).timeout(within);
         let request = request.header("content-type", "application/json").body(body.to_owned());
         let heard = self.sites.send(site, request).await;
@@ -341,13 +377,14 @@ impl HttpRemote {
 /// Whose turn it is, and how much of the time is his: what is left is shared among those that are left.
 struct Turns<'a> {
     remote: &'a HttpRemote,
+    asked: Asked,
     at: usize,
     end: Instant,
 }
 
 impl<'a> Turns<'a> {
-    fn new(remote: &'a HttpRemote, within: Duration) -> Self {
-        Self { remote, at: 0, end: Instant::now() + within }
+    fn new(remote: &'a HttpRemote, asked: Asked, within: Duration) -> Self {
+        Self { remote, asked, at: 0, end: Instant::now() + within }
     }
 
     fn next(&mut self) -> Option<(&'a Site, Version, Duration)> {
@@ -361,11 +398,11 @@ impl<'a> Turns<'a> {
                 return None;
             }
             let Some(version) = site.speaks(self.remote.network) else { continue };
-            if !lock(&site.breaker).may_ask(sites.now_ms()) {
+            if !lock(site.breaker(self.asked)).may_ask(sites.now_ms()) {
                 continue;
             }
             let now_ms = sites.now_ms();
-            let behind = others.filter(|other| !lock(&other.breaker).rests(now_ms)).count();
+            let behind = others.filter(|other| !lock(other.breaker(self.asked)).rests(now_ms)).count();
             let share = left / u32::try_from(behind.saturating_add(1)).unwrap_or(u32::MAX);
             return Some((site, version, share.max(ASK_MIN)));
         }
@@ -387,6 +424,3 @@ fn client() -> Result<reqwest::Client, NoClient> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

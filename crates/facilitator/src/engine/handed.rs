@@ -144,6 +144,9 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Facilitator for Handed<N, R, 
         let Some(_stay) = self.live.enter(hold.id) else { return unknown };
         let start_ms = self.pace.elapsed_ms();
         let Ok(Some(before)) = self.journal.payment(hold.id).await else { return unknown };
+        if before.state.ended() {
+            return unknown;
+        }
         // Durable before anything is sent. A journal that does not answer may have written it: nothing is sent then.
         match self.journal.advance(hold.id, Step::Submit(HANDED)).await {
             Ok(Some(Record { state: State::Submitted(_), .. })) => {}

@@ -99,7 +99,7 @@ fn one_that_fails_is_left_alone_and_taken_back() {
         served(&world, &pay(&world, &payment(&world), "/paid/ok"));
         paid += 1;
     }
-    assert_eq!((first.asked("/verify"), first.asked("/settle")), (5, 5), "settling it does well");
+    assert_eq!((first.asked("/verify"), first.asked("/settle")), (5, 7), "settling it does well");
     assert!(world.gate.log().contains("left alone"), "{}", world.gate.log());
     first.at_verify(Act::Well);
     until("it is asked once more", || {

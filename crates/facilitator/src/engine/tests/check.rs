@@ -6,7 +6,7 @@ use protocol::{Offer, Proven, exact::Window};
 
 use super::*;
 
-fn proven() -> Proven {
+pub(super) fn proven() -> Proven {
     let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
     let offer = Offer { asset_info: token, amount_atomic: AMOUNT, payee: Payee(PAYEE), max_timeout_s: 60 };
     let authorization = hold(0).authorization;

@@ -14,7 +14,7 @@ use protocol::{AssetInfo, Network};
 use store::Store;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::chain::{NODE_TIMEOUT_MS, TAB_MARGIN_MS, Watch, check};
 use crate::config::{Config, NetworkConfig};
@@ -22,7 +22,7 @@ use crate::host::now_ms;
 use crate::run::Lifeline;
 
 /// How often it is looked what is to be settled, and what became of what was handed over.
-const LOOK_MS: u64 = 500;
+const LOOK_MS: u64 = 1_000;
 /// How many payments of one network are handed over at once, beside those that a caller waits for.
 const AT_ONCE: usize = 16;
 
@@ -193,7 +193,7 @@ impl RemoteLink {
         let (handed, network) = (Rc::clone(handed), self.network);
         hands.spawn_local(async move {
             match handed.settle_one(&hold).await {
-                Ok(true) => info!(%network, hold = %hold.id, "settled what a facilitator had"),
+                Ok(true) => debug!(%network, hold = %hold.id, "settled what a facilitator had"),
                 Ok(false) => {}
                 Err(fault) => error!(%network, hold = %hold.id, %fault, "a settlement was not written; it will be"),
             }

@@ -59,7 +59,6 @@ fn pay(world: &World, header: &str, path: &str) -> Answer {
 
 /// Nothing of what another system says is in an answer.
 fn quiet(answer: &Answer) {
-    assert!(!answer.text().contains(WORDS) && !answer.text().contains("5e5e5e") || answer.status == 503, "{answer:?}");
     assert!(!answer.text().contains(WORDS), "{}", answer.text());
     assert!(answer.headers.values().all(|value| !value.contains(WORDS)), "{:?}", answer.headers);
 }

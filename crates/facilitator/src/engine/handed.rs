@@ -28,6 +28,8 @@ const SLOW_MS: u64 = 500;
 /// How long a hold rests between two attempts of the reconciler: a quarter of its age, within these.
 const REST_MIN_MS: u64 = 1_000;
 const REST_MAX_MS: u64 = 60_000;
+/// For so long after its claim a hold is looked at each time.
+const YOUNG_MS: u64 = 60_000;
 /// How often an operator is told of a hold that nobody can say anything of any more.
 const SUSPENSE_MS: u64 = 3_600_000;
 
@@ -358,6 +360,11 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             }
         }
         let Some(_stay) = self.live.enter(hold.id) else { return Ok(Next::Wait) };
+        // What is old is looked at when it is handed over again, so that a facilitator's outage is no burden to the node.
+        let age_ms = now_ms.saturating_sub(hold.opened_at_ms);
+        if age_ms > YOUNG_MS && self.live.rests(hold.id, self.pace.elapsed_ms()) {
+            return Ok(Next::Wait);
+        }
         let (Some(chain), Some(times)) = (&self.chain, times) else {
             // By now no facilitator can move it any more; whether one did, nobody here can say.
             if now_ms / 1_000 > hold.authorization.valid_before_s {

@@ -6,8 +6,8 @@ use gate::{Journal, money_of, secret_digest};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use ledger::{AnswerState, HoldId, Rail, Record, State};
-use protocol::MoneyState;
 use protocol::x402::{PAYMENTS, Receipt};
+use protocol::{MoneyState, Settled};
 use proxy::CleanPath;
 use serde_json::{Value, json};
 
@@ -96,6 +96,11 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here.", MoneyState::Untouched)
 }
 
+/// A facilitator's word names no block.
+fn block_of(settled: Settled) -> Option<u64> {
+    (settled.block != 0).then_some(settled.block)
+}
+
 /// What became of a payment. Its name is 128 random bits that only its payer was told.
 fn status(record: &Record) -> Response<Bytes> {
     let authorization = &record.hold.authorization;
@@ -105,8 +110,8 @@ fn status(record: &Record) -> Response<Bytes> {
         State::Open => ("running", None, None),
         State::Answered => ("held", None, None),
         State::Submitted(chain_tx) => ("submitted", ledger::told(chain_tx), None),
-        State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), Some(settled.block)),
-        State::Posted(settled) => ("settled", Some(settled.chain_tx), Some(settled.block)),
+        State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), block_of(settled)),
+        State::Posted(settled) => ("settled", Some(settled.chain_tx), block_of(settled)),
         State::Released(_) => ("released", None, None),
         State::Burnt(_) => ("not_charged", None, None),
         State::Lost(_) => ("failed", None, None),

@@ -10,6 +10,7 @@
 )]
 
 mod chain_tx;
+mod handed;
 mod lane;
 mod live;
 mod node;
@@ -19,6 +20,7 @@ mod tab;
 mod token;
 
 pub use chain_tx::ChainTx;
+pub use handed::{Handed, Looked, NoLane, Remote, Told, Verified, reader};
 pub use lane::{Lane, LaneJournal, Rejected};
 pub use live::{Head, Live};
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};

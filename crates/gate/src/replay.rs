@@ -66,7 +66,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 served(&record, knows(&record.hold), held(&record.hold))
             }
             State::Open => Replay::Pending(pending_receipt(&key, None)),
-            State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, Some(chain_tx))),
+            State::Submitted(chain_tx) => Replay::Pending(pending_receipt(&key, ledger::told(chain_tx))),
             State::Released(ReleaseReason::Expired) => Replay::Expired,
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => Replay::Released,
             State::Burnt(_) => Replay::Burnt,

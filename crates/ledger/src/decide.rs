@@ -4,8 +4,8 @@ use alloy_primitives::B256;
 use protocol::{Refusal, Settled};
 
 use crate::{
-    About, Account, AnswerState, BurnReason, Entry, EntryKind, Funds, Hold, LossReason, Rail, Record, ReleaseReason,
-    State,
+    About, Account, AnswerState, BurnReason, Entry, EntryKind, Funds, HANDED, Hold, LossReason, Rail, Record,
+    ReleaseReason, State,
 };
 
 /// What a store must write, in one durable step.
@@ -35,7 +35,8 @@ pub enum Step {
     Answer,
     /// On the tab: the answer was given out to its end, or the caller left. From here on it may be settled.
     Deliver,
-    /// This signed chain_tx is about to be broadcast. Also marks a further chain_tx for the same hold.
+    /// This signed chain_tx is about to be broadcast, or with [`HANDED`] the hold is about to be handed to a remote facilitator, which
+    /// may then move the money at any time. Also marks a further chain_tx for the same hold.
     Submit(B256),
     /// The money moved.
     Post(Settled),
@@ -119,6 +120,8 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
     match (step, before) {
         // What is on the tab is settled once it was answered, never while its run goes on.
         (Step::Submit(_), State::Open) if tab => return violation,
+        // What is known of it is not forgotten when it is handed over once more.
+        (Step::Submit(HANDED), State::Submitted(_)) => return Ok(None),
         (Step::Submit(chain_tx), State::Open | State::Answered | State::Submitted(_)) => {
             next.state = State::Submitted(chain_tx);
         }

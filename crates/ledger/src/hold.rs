@@ -107,6 +107,16 @@ pub enum LossReason {
     Expired,
 }
 
+/// Stands for a chain_tx whose hash nobody has told us: the hold was handed to a remote facilitator, which has not answered with one.
+/// No chain_tx has this hash.
+pub const HANDED: B256 = B256::ZERO;
+
+/// The chain_tx of [`State::Submitted`], where it is known.
+#[must_use]
+pub fn told(chain_tx: B256) -> Option<B256> {
+    (chain_tx != HANDED).then_some(chain_tx)
+}
+
 /// Where a hold stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -114,7 +124,8 @@ pub enum State {
     Open,
     /// On the tab: the upstream has answered, and the price is due once the answer is delivered.
     Answered,
-    /// This signed chain_tx, the newest for the hold, is in the journal and may be on its way.
+    /// This signed chain_tx, the newest for the hold, is in the journal and may be on its way; or the hold was handed to a remote
+    /// facilitator, and this is the chain_tx that it named, [`HANDED`] before it names one.
     Submitted(B256),
     /// The money moved, and the entries are written.
     Posted(Settled),

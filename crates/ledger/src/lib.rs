@@ -21,5 +21,6 @@ pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};
 pub use exposure::{Exposure, Funds};
 pub use hold::{
-    AnswerState, BlockRef, BurnReason, Hold, HoldId, LossReason, Rail, Record, ReleaseReason, Source, State,
+    AnswerState, BlockRef, BurnReason, HANDED, Hold, HoldId, LossReason, Rail, Record, ReleaseReason, Source, State,
+    told,
 };

@@ -1,7 +1,5 @@
 //! The embedded facilitator: one lane thread and one reconciler thread for each network, and the way to them.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,11 +10,11 @@ use facilitator::engine::{
     self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
 };
 use facilitator::rpc::HttpNode;
-use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
+use gate::{Fault, FaultKind};
 use ledger::Hold;
-use protocol::{Key, MoneyState, Network, Proven, Signer};
+use protocol::{Key, MoneyState, Network, Signer};
 use store::Store;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::{NetworkConfig, TabConfig};
@@ -25,9 +23,7 @@ use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
 
 /// How long a node may take for one request.
-const NODE_TIMEOUT_MS: u64 = 5_000;
-/// How many payments a worker may check against a node at once; further ones are told to come back.
-const CHECKS_MAX: usize = 512;
+pub(crate) const NODE_TIMEOUT_MS: u64 = 5_000;
 /// How many groups of holds may wait for a lane.
 const LANE_QUEUE_MAX: usize = 1_024;
 /// How many groups one journal step and one request to the node may carry.
@@ -41,7 +37,7 @@ const PURSE_MS: u64 = 5_000;
 /// How often it is looked whether the tab is to be settled.
 const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
-const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
+pub(crate) const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
 
 /// One network, checked at start: where its node is, who signs, and the way to its lane.
 #[derive(Clone, Debug)]
@@ -74,21 +70,20 @@ impl LaneLink {
     }
 
     /// A lane that takes no more work would leave a run unpaid.
-    fn takes_work(&self) -> bool {
+    pub(crate) fn takes_work(&self) -> bool {
         self.is_funded() && self.queue.capacity() > 0 && !self.queue.is_closed()
     }
-}
-
-/// The engines of every network, for one thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Chains {
-    engines: Rc<BTreeMap<Network, Engine<HttpNode, LaneLink, Watch>>>,
-    checks: Rc<Semaphore>,
 }
 
 /// A clock that never goes back.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(Instant);
+
+impl Watch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Pace for Watch {
     fn elapsed_ms(&self) -> u64 {
@@ -113,38 +108,17 @@ impl Submitter for LaneLink {
     }
 }
 
-impl Facilitator for Chains {
-    async fn check(&self, proven: &Proven, depth: Depth) -> Check {
-        // Fresh keys with empty wallets cost their owner nothing: what they may ask of a node at once is bounded.
-        let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
-        match self.engines.get(&proven.offer().network()) {
-            Some(engine) if engine.submitter.takes_work() => engine.check(proven, depth).await,
-            Some(_) | None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
-        }
-    }
-
-    async fn settle(&self, hold: &Hold) -> Settlement {
-        match self.engines.get(&hold.authorization.key.asset.network) {
-            Some(engine) => engine.settle(hold).await,
-            None => Settlement::Unknown { chain_tx: None },
-        }
-    }
-}
-
-impl Chains {
-    /// The engines for the calling thread.
-    pub(crate) fn new(links: &[ChainLink]) -> Self {
-        let engines = links.iter().map(|link| (link.network, link.engine())).collect();
-        Self { engines: Rc::new(engines), checks: Rc::new(Semaphore::new(CHECKS_MAX)) }
-    }
-}
-
 impl ChainLink {
-    fn engine(&self) -> Engine<HttpNode, LaneLink, Watch> {
+    pub(crate) const fn network(&self) -> Network {
+        self.network
+    }
+
+    /// The engine for the calling thread.
+    pub(crate) fn engine(&self) -> Engine<HttpNode, LaneLink, Watch> {
         Engine {
             node: self.node.clone(),
             submitter: self.lane.clone(),
-            pace: Watch(Instant::now()),
+            pace: Watch::start(),
             signer: self.signer,
             live: self.live.clone(),
             head: self.head.clone(),
@@ -274,7 +248,7 @@ impl ChainLink {
 }
 
 /// Compares what the configuration says of a network with what its node says.
-async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow::Result<()> {
+pub(crate) async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow::Result<()> {
     let network = config.network;
     let chain_id = node.chain_id().await.with_context(|| out_of_reach(network))?;
     if chain_id != network.chain_id {

@@ -9,6 +9,7 @@ mod mistake;
 mod network;
 mod operation;
 mod reader;
+mod remote;
 mod route;
 mod secret;
 mod tab;
@@ -28,6 +29,7 @@ pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{DiscoveryConfig, LogConfig, LogFormat, LogLevel, OperationConfig};
+pub(crate) use remote::RemoteConfig;
 pub(crate) use route::{AcceptConfig, DueConfig, EndpointConfig, FixedPrice, PriceConfig, RouteConfig};
 pub(crate) use secret::SecretSource;
 pub(crate) use tab::TabConfig;
@@ -64,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) networks: Vec<NetworkConfig>,
     /// Where the settlement key is kept. `None` validates and does not start.
     pub(crate) signer: Option<SecretSource>,
+    /// Facilitators of others, who settle instead of us. Never beside a signer.
+    pub(crate) remote: Option<RemoteConfig>,
     /// The journal.
     pub(crate) store_path: PathBuf,
     /// How replays are answered.
@@ -185,8 +189,13 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
     let proxy = proxy(reader, &fields);
     let default_action = optional(reader, &fields, "default_action", DefaultAction::Block, default_action);
     let mut tokens = Vec::new();
-    let networks =
-        optional(reader, &fields, "networks", Vec::new(), |reader, node| network::networks(reader, node, &mut tokens));
+    let facilitator =
+        optional(reader, &fields, "facilitator", (None, None), |reader, node| facilitator(reader, node, folder));
+    // Whatever is wrong with them: where other facilitators are meant to settle, a network needs no node.
+    let needs_node = !fields.get("facilitator").is_some_and(|node| node.has("urls"));
+    let networks = optional(reader, &fields, "networks", Vec::new(), |reader, node| {
+        network::networks(reader, node, &mut tokens, needs_node)
+    });
     let tab = tab::tab(reader, &fields);
     let routes = reader
         .required(&fields, "routes", "write a list of routes, each with a path and a price or `free: true`.")
@@ -195,12 +204,12 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
             route::routes(reader, &node, &around)
         });
     check_networks(reader, &fields, networks.as_deref());
-    let signer = optional(reader, &fields, "facilitator", None, |reader, node| signer(reader, node, folder));
     let default_store = folder.join(DEFAULT_STORE);
     let store_path = optional(reader, &fields, "store", default_store, |reader, node| store(reader, node, folder));
     let replay = optional(reader, &fields, "replay", ReplayConfig::default(), replay);
     version?;
     let (target, timeout_ms) = proxy?;
+    let (signer, remote) = facilitator?;
     Some(Config {
         listen: listen?,
         target,
@@ -209,7 +218,8 @@ fn config(reader: &mut Reader<'_>, folder: &Path) -> Option<Config> {
         default_action: default_action?,
         routes: routes?,
         networks: networks?,
-        signer: signer?,
+        signer,
+        remote,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,
@@ -346,9 +356,20 @@ fn check_networks(reader: &mut Reader<'_>, fields: &Fields<'_>, networks: Option
     }
 }
 
-fn signer<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Option<Option<SecretSource>> {
+/// Who settles: a key of ours, or facilitators of others.
+type Settling = (Option<SecretSource>, Option<RemoteConfig>);
+
+fn facilitator<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Option<Settling> {
     let fields = reader.fields(node, "facilitator")?;
-    optional(reader, &fields, "signer", None, |reader, node| secret::source(reader, node, folder).map(Some))
+    let signer =
+        optional(reader, &fields, "signer", None, |reader, node| secret::source(reader, node, folder).map(Some));
+    let remote = remote::remote(reader, &fields, folder);
+    if fields.get("signer").is_some() && fields.get("urls").is_some() {
+        let what = "there are a signer and urls: it is not clear who settles.";
+        let fix = "keep signer to settle with a key of yours, or urls to let other facilitators settle.";
+        return reader.mistake(&node.at, what, fix);
+    }
+    Some((signer?, remote?))
 }
 
 fn store<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Option<PathBuf> {

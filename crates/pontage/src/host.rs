@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
-use crate::chain::Chains;
+use crate::link::Chains;
 
 /// The flow as this binary runs it.
 pub(crate) type WorkerFlow = Flow<store::Handle, Chains, WorkerHost>;

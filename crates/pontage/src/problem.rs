@@ -1,7 +1,7 @@
 //! The one table from refusals, faults and replays to HTTP.
 
 use bytes::Bytes;
-use gate::{Fault, Replay};
+use gate::{Fault, FaultKind, Replay};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use protocol::x402::{Challenge, Receipt, encode_header};
@@ -106,6 +106,7 @@ impl Problem {
     /// Ours or a dependency's. Never a 402.
     pub(crate) fn fault(fault: Fault) -> Self {
         let message = match fault.money {
+            MoneyState::Untouched if fault.kind == FaultKind::Facilitator => "Payment facilitator is unreachable.",
             MoneyState::Untouched => {
                 "Nothing was charged. Try again soon with the same payment, or later with a new one."
             }

@@ -147,7 +147,7 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
         ("listen", before.listen != after.listen),
         ("proxy", before.target != after.target || before.timeout_ms != after.timeout_ms),
         ("networks", before.networks != after.networks),
-        ("facilitator", before.signer != after.signer),
+        ("facilitator", before.signer != after.signer || before.remote != after.remote),
         ("store", before.store_path != after.store_path),
         ("replay", before.replay != ReplayConfig { wait_ms, ..after.replay }),
         ("tab", before.tab != TabConfig { caps, verify_local, ..after.tab }),

@@ -18,13 +18,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
-use crate::chain::{ChainLink, Chains};
+use crate::chain::ChainLink;
 use crate::config::{self, Config, Mistakes};
 use crate::front::{Front, Role, Shared, TrustKey};
 use crate::host::{self, Tasks, WorkerHost};
 use crate::ledger::Sealer;
+use crate::link::{Chains, Link};
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
+use crate::remote::{self, RemoteLink};
 use crate::{log, say};
 
 /// How long a stop waits for settlements that no connection owns.
@@ -219,7 +221,7 @@ async fn keep_sealing(sealer: Option<&Sealer>) {
 }
 
 /// What is on the tab is on its way to the chain when the process has stopped; the next start looks after it.
-async fn settle_tabs(links: &[ChainLink], store: &Store) {
+async fn settle_tabs(links: &[Link], store: &Store) {
     for link in links {
         match tokio::time::timeout(STOP_WAIT, link.settle_tab(store)).await {
             Ok(Ok((0, 0))) => {}
@@ -234,7 +236,7 @@ async fn settle_tabs(links: &[ChainLink], store: &Store) {
 fn start_workers(
     config: &Config,
     store: &Store,
-    links: &[ChainLink],
+    links: &[Link],
     lifeline: &Lifeline,
     stopped: &watch::Receiver<bool>,
     reload: &Reload,
@@ -326,7 +328,7 @@ impl Drop for End {
 struct Worker {
     listener: std::net::TcpListener,
     store: Store,
-    links: Vec<ChainLink>,
+    links: Vec<Link>,
     target: proxy::Target,
     upstream: UpstreamLimits,
     tls: Option<proxy::TlsConfig>,
@@ -347,7 +349,8 @@ impl Worker {
         };
         let tasks = Tasks::default();
         let (host, work) = WorkerHost::new(tasks.clone());
-        let flow = Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links), host });
+        let flow =
+            Rc::new(Flow { journal: self.store.handle()?, facilitator: Chains::new(&self.links, &self.store)?, host });
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
@@ -371,9 +374,9 @@ impl Worker {
     }
 }
 
-/// The key that settles and seals. `None` where there is nothing to be paid for.
+/// The key that settles and seals. `None` where there is nothing to be paid for, or others settle.
 fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
-    if config.networks.is_empty() {
+    if config.networks.is_empty() || config.remote.is_some() {
         return Ok(None);
     }
     let Some(source) = &config.signer else {
@@ -393,11 +396,19 @@ async fn start_chains(
     store: &Store,
     lifeline: &Lifeline,
     reload: &Reload,
-) -> anyhow::Result<Vec<ChainLink>> {
-    let Some(key) = settlement_key(config)? else { return Ok(Vec::new()) };
+) -> anyhow::Result<Vec<Link>> {
     let mut links = Vec::new();
+    if let Some(sites) = remote::sites(config).await? {
+        for network in &config.networks {
+            let link = RemoteLink::start(config, network, reload.plans(), &sites, store, lifeline).await?;
+            links.push(Link::Remote(link));
+        }
+        return Ok(links);
+    }
+    let Some(key) = settlement_key(config)? else { return Ok(links) };
     for network in &config.networks {
-        links.push(ChainLink::start(network, &config.tab, reload.plans(), &key, store, lifeline).await?);
+        let link = ChainLink::start(network, &config.tab, reload.plans(), &key, store, lifeline).await?;
+        links.push(Link::Lane(link));
     }
     Ok(links)
 }

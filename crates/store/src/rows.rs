@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256};
 use ledger::{
-    About, AnswerState, BlockRef, BurnReason, Entry, Exposure, Hold, HoldId, LossReason, Rail, Record, ReleaseReason,
-    Side, Source, State,
+    About, AnswerState, BlockRef, BurnReason, Entry, Exposure, HANDED, Hold, HoldId, LossReason, Rail, Record,
+    ReleaseReason, Side, Source, State,
 };
 use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Payee, Payer, Settled, Signature};
 use rusqlite::types::Type;
@@ -44,7 +44,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let state = match row.get::<_, String>(16)?.as_str() {
         "open" => State::Open,
         "answered" => State::Answered,
-        "submitted" => State::Submitted(B256::new(fixed(row, 18)?)),
+        "submitted" => State::Submitted(optional(row, 18)?.unwrap_or(HANDED)),
         "posted" => State::Posted(Settled {
             chain_tx: B256::new(fixed(row, 18)?),
             block: unsigned(row, 19)?,
@@ -155,7 +155,7 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (state, reason, chain_tx, block) = match record.state {
         State::Open => ("open", None, None, None),
         State::Answered => ("answered", None, None, None),
-        State::Submitted(chain_tx) => ("submitted", None, Some(chain_tx), None),
+        State::Submitted(chain_tx) => ("submitted", None, ledger::told(chain_tx), None),
         State::Posted(settled) => ("posted", None, Some(settled.chain_tx), Some(signed(settled.block)?)),
         State::Released(reason) => ("released", Some(word(&RELEASES, reason)), None, None),
         State::Burnt(reason) => ("burnt", Some(word(&BURNS, reason)), None, None),

@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS holds (
     exposed       INTEGER NOT NULL,           -- the same while it is on the tab and unsettled, else 0
     state         TEXT NOT NULL CHECK (state IN ('open', 'answered', 'submitted', 'posted', 'released', 'burnt', 'lost')),
     reason        TEXT,                       -- why it was released, burnt or lost
-    chain_tx      BLOB,                       -- submitted: the newest; posted: the one that moved the money
-    settled_block INTEGER,                    -- posted: its block
+    chain_tx      BLOB,                       -- submitted: the newest, nothing while a facilitator has named none; posted: the one that moved the money
+    settled_block INTEGER,                    -- posted: its block; 0 where a facilitator's word is all there is
     answer        TEXT NOT NULL CHECK (answer IN ('live', 'pending', 'kept', 'delivered', 'lost')),
     pickup        BLOB UNIQUE,                -- digest of the pick-up code
     refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written

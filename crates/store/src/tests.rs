@@ -96,10 +96,12 @@ fn won(reservation: &Reservation) -> bool {
 #[tokio::test]
 async fn a_hold_reads_back_as_it_was_written_in_every_state() {
     let j = journal();
-    let steps: [&[Step]; 6] = [
+    let steps: [&[Step]; 8] = [
         &[],
         &[Step::Submit(B256::repeat_byte(8))],
         &[Step::Submit(B256::repeat_byte(8)), Step::Post(settled(&hold(1, 1), 9))],
+        &[Step::Submit(::ledger::HANDED)],
+        &[Step::Submit(::ledger::HANDED), Step::Submit(B256::repeat_byte(8))],
         &[Step::Release(ReleaseReason::FreeStatus)],
         &[Step::Burn(BurnReason::Unanswered)],
         &[Step::Submit(B256::repeat_byte(8)), Step::LoseAnswer, Step::Post(settled(&hold(1, 1), 9))],

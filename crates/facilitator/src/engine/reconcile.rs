@@ -18,7 +18,7 @@ const FINALITY_BLOCKS: u64 = 12;
 const AT_ONCE: usize = 64;
 /// How long before the end of its validity a payment on the tab is submitted, though its answer is still being given out: later
 /// it would be worth nothing, and a caller can take an answer drop by drop. If the answer breaks off after that, it is owed back.
-const GIVEN_OUT_S: u64 = 30;
+pub(super) const GIVEN_OUT_S: u64 = 30;
 
 /// A chain_tx that was signed for a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 
     /// Looks for money that arrived after its hold had ended.
-    async fn watch<J: BooksJournal>(
+    pub(super) async fn watch<J: BooksJournal>(
         &self,
         journal: &J,
         network: Network,
@@ -338,6 +338,13 @@ pub(super) struct Times {
     pub(super) final_s: u64,
 }
 
+impl Times {
+    /// Where everything that one verdict rests on is read.
+    pub(super) const fn at(self) -> BlockAt {
+        BlockAt::Number(self.latest)
+    }
+}
+
 /// What a look at an unfinished hold comes to.
 enum Next {
     /// It moves on.
@@ -349,7 +356,7 @@ enum Next {
 }
 
 /// The authorization has expired unused, and a final block says so.
-const fn never_moved(state: State) -> Step {
+pub(super) const fn never_moved(state: State) -> Step {
     match state {
         State::Answered | State::Submitted(_) => Step::Expire,
         State::Open | State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_) => {

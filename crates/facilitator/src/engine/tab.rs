@@ -31,7 +31,7 @@ pub struct TabTerms {
 
 impl TabTerms {
     /// Whether it is time, for holds in the order of their age. By size alone whole batches go, and the rest waits.
-    fn ready(&self, due: &[Record], now_ms: u64) -> usize {
+    pub(super) fn ready(&self, due: &[Record], now_ms: u64) -> usize {
         let mut by_payer = BTreeMap::new();
         let mut by_source = BTreeMap::new();
         let mut gate = 0u64;

@@ -5,6 +5,7 @@ mod batch;
 mod books;
 mod check;
 mod groups;
+mod handed;
 mod lane;
 mod multicall;
 mod reconcile;

@@ -21,7 +21,7 @@ const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, 
 pub(crate) struct NetworkConfig {
     /// Which chain.
     pub(crate) network: Network,
-    /// Its nodes; exactly one in this version. May hold an access key, so `Debug` leaves them out.
+    /// Its nodes; at most one in this version, and none only where remote facilitators settle. May hold an access key, so `Debug` leaves them out.
     pub(crate) rpc_urls: Vec<String>,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
     pub(crate) tokens: Vec<AssetInfo>,
@@ -42,13 +42,14 @@ pub(super) fn networks<'d>(
     reader: &mut Reader<'d>,
     node: &Node<'d>,
     tokens: &mut Vec<AssetInfo>,
+    needs_node: bool,
 ) -> Option<Vec<NetworkConfig>> {
     let entries = reader.entries(node, NETWORKS_FIX)?;
     if entries.len() > MAX_NETWORKS {
         let what = format!("{} networks are more than {MAX_NETWORKS}.", entries.len());
         return reader.mistake(&node.at, what, "remove the networks that nobody pays on.");
     }
-    let read: Vec<_> = entries.iter().map(|entry| network(reader, entry, tokens)).collect();
+    let read: Vec<_> = entries.iter().map(|entry| network(reader, entry, tokens, needs_node)).collect();
     if tokens.len() > MAX_OFFERS {
         let what = format!("{} tokens on all networks together are more than {MAX_OFFERS}.", tokens.len());
         return reader.mistake(&node.at, what, "remove tokens: every 402 lists them all in one header.");
@@ -56,10 +57,18 @@ pub(super) fn networks<'d>(
     read.into_iter().collect()
 }
 
-fn network<'d>(reader: &mut Reader<'d>, entry: &Entry<'d>, all_tokens: &mut Vec<AssetInfo>) -> Option<NetworkConfig> {
+fn network<'d>(
+    reader: &mut Reader<'d>,
+    entry: &Entry<'d>,
+    all_tokens: &mut Vec<AssetInfo>,
+    needs_node: bool,
+) -> Option<NetworkConfig> {
     let network = network_id(reader, entry);
     let fields = reader.fields(&entry.node, "networks.<caip2>")?;
-    let rpc_urls = rpc_urls(reader, &fields);
+    let rpc_urls = match fields.get("rpc_urls") {
+        None if !needs_node && !fields.was_meant("rpc_urls") => Some(Vec::new()),
+        _ => rpc_urls(reader, &fields),
+    };
     let tokens = match (fields.get("assets"), network) {
         (Some(node), _) => assets(reader, &node, network),
         (None, Some(network)) if !fields.was_meant("assets") => default_token(reader, &entry.at, network),
@@ -107,7 +116,7 @@ fn rpc_url<'d>(reader: &mut Reader<'d>, item: &Node<'d>) -> Option<String> {
     }
 }
 
-fn check_url(text: &str) -> Result<(), &'static str> {
+pub(super) fn check_url(text: &str) -> Result<(), &'static str> {
     let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err("does not start with http:// or https://");

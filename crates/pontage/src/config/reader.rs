@@ -40,6 +40,12 @@ impl Node<'_> {
         matches!(self.yaml.data, YamlData::Mapping(_))
     }
 
+    /// Whether this is a mapping with such a key. It notes nothing, whatever the mapping holds.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let YamlData::Mapping(mapping) = &self.yaml.data else { return false };
+        mapping.keys().any(|found| found.data.as_str() == Some(key))
+    }
+
     /// The line of `key` in the first item of this list that has it. It notes nothing, whatever the list holds.
     pub(super) fn first_item_with(&self, key: &str) -> Option<usize> {
         let YamlData::Sequence(items) = &self.yaml.data else {

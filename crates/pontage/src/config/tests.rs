@@ -188,6 +188,29 @@ fn tokens_are_read() {
 }
 
 #[test]
+fn facilitators_of_others() {
+    let config =
+        good(&format!("{HEAD}{FREE}facilitator: {{ urls: [\"https://a.example/x402\", \"http://b:4021\"] }}\n"));
+    let want = RemoteConfig {
+        urls: vec!["https://a.example/x402".to_owned(), "http://b:4021".to_owned()],
+        ..RemoteConfig::default()
+    };
+    assert_eq!((config.signer, config.remote), (None, Some(want)));
+    assert_eq!((RemoteConfig::default().verify_timeout_ms, RemoteConfig::default().settle_timeout_ms), (5_000, 15_000));
+    let more =
+        "urls: [\"https://a.example/KEY\"], bearer: { env: TOKEN }, verify_timeout_ms: 100, settle_timeout_ms: 1000";
+    let config = good(&format!("{HEAD}{FREE}facilitator: {{ {more} }}\n"));
+    let remote = config.remote.clone().expect("facilitators");
+    assert_eq!(remote.bearer, Some(SecretSource::Env("TOKEN".to_owned())));
+    assert_eq!((remote.verify_timeout_ms, remote.settle_timeout_ms), (100, 1_000));
+    assert!(!format!("{config:?}").contains("KEY"), "{config:?}");
+    // They settle where we have no node.
+    let head = HEAD.replace("rpc_urls: [\"http://127.0.0.1:8545\"]", "");
+    assert_ne!(head, HEAD);
+    assert!(good(&format!("{head}{FREE}facilitator: {{ {more} }}\n")).networks[0].rpc_urls.is_empty());
+}
+
+#[test]
 fn a_key_in_the_file_is_refused_and_never_repeated() {
     let bare = KEY.trim_start_matches("0x");
     for signer in [

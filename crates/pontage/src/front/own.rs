@@ -9,8 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::{AnswerState, HoldId, Rail, Record, State};
-use protocol::MoneyState;
 use protocol::x402::{PAYMENTS, Receipt};
+use protocol::{MoneyState, Settled};
 use proxy::CleanPath;
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ impl Front {
                 MoneyState::Moved,
             ),
             State::Open | State::Answered => Problem::pending(pending(None), None),
-            State::Submitted(chain_tx) => Problem::pending(pending(Some(chain_tx)), None),
+            State::Submitted(chain_tx) => Problem::pending(pending(ledger::told(chain_tx)), None),
             State::Released(_) | State::Burnt(_) | State::Lost(_) => gone(
                 "not_charged",
                 "The payment did not move, so there is no answer. Sign a new one.",
@@ -108,6 +108,11 @@ impl Front {
     }
 }
 
+/// A facilitator's word names no block.
+fn block_of(settled: Settled) -> Option<u64> {
+    (settled.block != 0).then_some(settled.block)
+}
+
 /// What became of a payment. Its name is 128 random bits that only its payer was told.
 pub(super) fn status(record: &Record) -> Response<Bytes> {
     let authorization = &record.hold.authorization;
@@ -116,9 +121,9 @@ pub(super) fn status(record: &Record) -> Response<Bytes> {
         _ if record.late => ("in_suspense", None, None),
         State::Open => ("running", None, None),
         State::Answered => ("held", None, None),
-        State::Submitted(chain_tx) => ("submitted", Some(chain_tx), None),
-        State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), Some(settled.block)),
-        State::Posted(settled) => ("settled", Some(settled.chain_tx), Some(settled.block)),
+        State::Submitted(chain_tx) => ("submitted", ledger::told(chain_tx), None),
+        State::Posted(settled) if record.refund_due => ("owed_back", Some(settled.chain_tx), block_of(settled)),
+        State::Posted(settled) => ("settled", Some(settled.chain_tx), block_of(settled)),
         State::Released(_) => ("released", None, None),
         State::Burnt(_) => ("not_charged", None, None),
         State::Lost(_) => ("failed", None, None),

@@ -34,6 +34,29 @@ pub(crate) fn land(payer: &Payer, offer: &Offer, fields: &Fields) -> String {
     call(name, &words)
 }
 
+/// Lands an authorization as a facilitator reads it from a payment's payload.
+pub(crate) fn land_json(payload: &serde_json::Value) -> Option<String> {
+    let authorization = &payload["authorization"];
+    let text = |name: &str| authorization[name].as_str();
+    let address = |name: &str| Some(text(name)?.parse::<Address>().ok()?.into_word());
+    let amount = |name: &str| Some(number(text(name)?.parse::<U256>().ok()?));
+    let signature = hex::decode(payload["signature"].as_str()?).ok()?;
+    let (r, s, v) = (signature.get(..32)?, signature.get(32..64)?, signature.get(64)?);
+    let words = [
+        address("from")?,
+        address("to")?,
+        amount("value")?,
+        amount("validAfter")?,
+        amount("validBefore")?,
+        text("nonce")?.parse().ok()?,
+        number(U256::from(*v)),
+        B256::from_slice(r),
+        B256::from_slice(s),
+    ];
+    let name = "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)";
+    Some(call(name, &words))
+}
+
 /// Cancels an authorization that its payer has signed.
 pub(crate) fn cancel(payer: &Payer, offer: &Offer, fields: &Fields) -> String {
     let mut content = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)").to_vec();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{PAYEE, SETTLER, on_tab};
+use super::{PAYEE, SETTLER, TOKEN, on_tab};
 
 /// What a test may want otherwise.
 pub(crate) struct GateOptions {
@@ -23,6 +23,10 @@ pub(crate) struct GateOptions {
     pub(crate) on_tab: bool,
     /// `tab`, in YAML, where the routes are put there.
     pub(crate) tab: &'static str,
+    /// `facilitator`, in YAML.
+    pub(crate) facilitator: String,
+    /// Whether the network has a node.
+    pub(crate) node: bool,
 }
 
 impl GateOptions {
@@ -41,7 +45,16 @@ impl GateOptions {
 impl Default for GateOptions {
     fn default() -> Self {
         let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
-        Self { more: String::new(), timeout: "5s", routes, pinned: false, on_tab: false, tab: "settle_age_s: 1" }
+        Self {
+            more: String::new(),
+            timeout: "5s",
+            routes,
+            pinned: false,
+            on_tab: false,
+            tab: "settle_age_s: 1",
+            facilitator: "signer: { env: PONTAGE_SIGNER_KEY }".to_owned(),
+            node: true,
+        }
     }
 }
 
@@ -64,12 +77,13 @@ impl Gate {
         } else {
             (options.routes.to_owned(), String::new())
         };
+        let node = if options.node { format!("rpc_urls: [\"{rpc_url}\"]") } else { String::new() };
         let config = format!(
             "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
              proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\
-             networks:\n  eip155:84532: {{ rpc_urls: [\"{rpc_url}\"] }}\n\
-             facilitator: {{ signer: {{ env: PONTAGE_SIGNER_KEY }} }}\n{}\n{tab}\n",
-            options.timeout, routes, options.more
+             networks:\n  eip155:84532: {{ {node} }}\n\
+             facilitator: {{ {} }}\n{}\n{tab}\n",
+            options.timeout, routes, options.facilitator, options.more
         );
         std::fs::write(folder.path().join("pontage.yaml"), config).expect("the configuration is written");
         Self::in_folder(folder, on_tab)
@@ -167,7 +181,7 @@ impl Gate {
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
     command.args(["start", "--config"]).arg(folder.join("pontage.yaml"));
-    command.env("PONTAGE_SIGNER_KEY", SETTLER.secret).stdin(Stdio::null());
+    command.env("PONTAGE_SIGNER_KEY", SETTLER.secret).env("PONTAGE_TEST_TOKEN", TOKEN).stdin(Stdio::null());
     command
 }
 

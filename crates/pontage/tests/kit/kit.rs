@@ -3,6 +3,7 @@
 
 mod books;
 mod calldata;
+mod facilitator;
 mod gate;
 mod killed;
 mod link;
@@ -17,7 +18,8 @@ use std::time::{Duration, Instant};
 use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 
 pub(crate) use books::{Books, Claim};
-pub(crate) use calldata::{block, cancel, land, move_all, unblock};
+pub(crate) use calldata::{block, cancel, land, land_json, move_all, unblock};
+pub(crate) use facilitator::{Act, Facilitator, TOKEN, WORDS};
 pub(crate) use gate::{Gate, GateOptions};
 pub(crate) use killed::killed;
 pub(crate) use link::Link;

@@ -134,6 +134,18 @@ impl Credential {
     /// Writes a payment of `offer` as the given version's header. `None` when v1 has no name for the network.
     #[must_use]
     pub fn print(version: Version, offer: &Offer, url: &str, fields: &Fields, signature: &Signature) -> Option<String> {
+        Some(encode_header(&Self::to_json(version, offer, url, fields, signature)?))
+    }
+
+    /// The same as it is in the header: v1 and v2 sign the same bytes, so a payment can be written as either.
+    #[must_use]
+    pub fn to_json(
+        version: Version,
+        offer: &Offer,
+        url: &str,
+        fields: &Fields,
+        signature: &Signature,
+    ) -> Option<Value> {
         let payload = json!({
             "signature": format!("{signature:?}"),
             "authorization": {
@@ -145,7 +157,7 @@ impl Credential {
                 "nonce": fields.nonce.to_string(),
             },
         });
-        let value = match version {
+        Some(match version {
             Version::V1 => json!({
                 "x402Version": 1,
                 "scheme": "exact",
@@ -158,8 +170,7 @@ impl Credential {
                 "accepted": super::challenge::print_offer(offer),
                 "payload": payload,
             }),
-        };
-        Some(encode_header(&value))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use protocol::{Offer, OfferExtra, Proven, exact::Window};
 
 use super::*;
 
-fn proven() -> Proven {
+pub(super) fn proven() -> Proven {
     let token = AssetInfo::usdc(Network::BASE_SEPOLIA).unwrap();
     let offer = Offer {
         asset_info: token,

@@ -172,3 +172,29 @@ fn money_that_comes_after_the_end_is_written_once() {
         assert_eq!(outcome(&change.record, Step::Post(settled(2))), "=", "{state:?}");
     }
 }
+
+/// What a remote facilitator was handed is submitted by a chain_tx that nobody knows yet.
+#[test]
+fn handed_over() {
+    let handed = Step::Submit(HANDED);
+    for (rail, state, want) in [
+        (Rail::Direct, State::Open, "submitted"),
+        (Rail::Tab, State::Open, "-"),
+        (Rail::Tab, State::Answered, "submitted"),
+        (Rail::Direct, State::Submitted(HANDED), "="),
+        (Rail::Direct, SUBMITTED, "="),
+        (Rail::Direct, posted(), "-"),
+        (Rail::Direct, RELEASED, "-"),
+        (Rail::Direct, BURNT, "-"),
+        (Rail::Tab, LOST, "-"),
+    ] {
+        assert_eq!(outcome(&record(rail, state, AnswerState::Live), handed), want, "{rail:?} {state:?}");
+    }
+    // Once it is named, that is what it is known by; without a proof it is never let go, and never burnt.
+    let known = record(Rail::Direct, State::Submitted(HANDED), AnswerState::Live);
+    let named = advance(&known, SUBMIT).unwrap().unwrap().record;
+    assert_eq!((named.state, crate::told(HANDED)), (SUBMITTED, None));
+    for step in [Step::Release(ReleaseReason::NotSent), Step::Burn(BurnReason::Interrupted)] {
+        assert_eq!(outcome(&known, step), "-");
+    }
+}

@@ -332,7 +332,10 @@ fn going(payment: &Payment) -> Verdict {
             at,
         ),
         (State::Submitted(chain_tx), _) => {
-            let found = format!("sent to the chain in {chain_tx}, not final in the books yet");
+            let found = match ::ledger::told(chain_tx) {
+                Some(chain_tx) => format!("sent to the chain in {chain_tx}, not final in the books yet"),
+                None => "handed to a facilitator, not final in the books yet".to_owned(),
+            };
             (
                 Word::Submitted,
                 found,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use alloy_primitives::B256;
-use ledger::{About, AnswerState, Rail, Side, State};
+use ledger::{About, AnswerState, HANDED, Rail, Side, State};
 use serde_json::{Value, json};
 use store::{ChainTxRow, EntryRow, Fate, Ledger, Payment};
 
@@ -146,6 +146,7 @@ fn state(payment: &Payment) -> String {
         State::Open => "open: the call is running".to_owned(),
         State::Answered if record.answer == AnswerState::Live => "answered: the answer is being given out".to_owned(),
         State::Answered => "held: on the tab, it settles by itself".to_owned(),
+        State::Submitted(HANDED) => "submitted: a facilitator has it and has not named its transaction".to_owned(),
         State::Submitted(chain_tx) => format!("submitted in {chain_tx}"),
         State::Posted(settled) => format!("posted: the money moved in {} (block {})", settled.chain_tx, settled.block),
         State::Released(reason) => format!("released: not charged ({})", words(reason)),

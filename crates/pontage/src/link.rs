@@ -1,0 +1,93 @@
+//! Who settles on each network, for one thread: a lane of ours, or facilitators of others.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::Context as _;
+use facilitator::engine::Engine;
+use facilitator::rpc::HttpNode;
+use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
+use ledger::Hold;
+use protocol::{Network, Proven};
+use store::Store;
+use tokio::sync::Semaphore;
+
+use crate::chain::{ChainLink, LaneLink, Watch};
+use crate::remote::{RemoteHanded, RemoteLink};
+
+/// How many payments a worker may check at once; further ones are told to come back.
+const CHECKS_MAX: usize = 512;
+
+/// The way to whoever settles on one network.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    /// A key of ours, its lane and a node.
+    Lane(ChainLink),
+    /// Facilitators of others.
+    Remote(RemoteLink),
+}
+
+impl Link {
+    pub(crate) const fn network(&self) -> Network {
+        match self {
+            Self::Lane(link) => link.network(),
+            Self::Remote(link) => link.network(),
+        }
+    }
+
+    /// Submits everything that is on the tab. Says how many payments were moved, and how many are left.
+    pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
+        match self {
+            Self::Lane(link) => link.settle_tab(store).await,
+            Self::Remote(link) => link.settle_tab(store).await,
+        }
+    }
+}
+
+/// The facilitators of every network, for one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Chains {
+    ways: Rc<BTreeMap<Network, Way>>,
+    checks: Rc<Semaphore>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Lane(Box<Engine<HttpNode, LaneLink, Watch>>),
+    Remote(Box<RemoteHanded>),
+}
+
+impl Chains {
+    /// The facilitators for the calling thread.
+    pub(crate) fn new(links: &[Link], store: &Store) -> anyhow::Result<Self> {
+        let way = |link: &Link| {
+            let way = match link {
+                Link::Lane(link) => Way::Lane(Box::new(link.engine())),
+                Link::Remote(link) => Way::Remote(Box::new(link.handed(store)?)),
+            };
+            anyhow::Ok((link.network(), way))
+        };
+        let ways = links.iter().map(way).collect::<Result<_, _>>().context("the way to the facilitators")?;
+        Ok(Self { ways: Rc::new(ways), checks: Rc::new(Semaphore::new(CHECKS_MAX)) })
+    }
+}
+
+impl Facilitator for Chains {
+    async fn check(&self, proven: &Proven, depth: Depth) -> Check {
+        // Fresh keys with empty wallets cost their owner nothing: what they may ask of others at once is bounded.
+        let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
+        match self.ways.get(&proven.offer().network()) {
+            Some(Way::Lane(engine)) if engine.submitter.takes_work() => engine.check(proven, depth).await,
+            Some(Way::Remote(handed)) => handed.check(proven, depth).await,
+            Some(Way::Lane(_)) | None => Check::Fault(Fault::untouched(FaultKind::Settlement)),
+        }
+    }
+
+    async fn settle(&self, hold: &Hold) -> Settlement {
+        match self.ways.get(&hold.authorization.key.asset.network) {
+            Some(Way::Lane(engine)) => engine.settle(hold).await,
+            Some(Way::Remote(handed)) => handed.settle(hold).await,
+            None => Settlement::Unknown { chain_tx: None },
+        }
+    }
+}

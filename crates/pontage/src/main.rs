@@ -1,14 +1,20 @@
 //! pontage: one binary that stands in front of an HTTP API and charges the programs that use it.
 
+mod admin;
 mod chain;
 mod cli;
 mod config;
 mod front;
+mod heartbeat;
 mod host;
 mod init;
 mod ledger;
 mod limits;
 mod log;
+#[allow(dead_code, reason = "not wired yet")]
+mod metrics;
+#[allow(dead_code, reason = "not wired yet")]
+mod operation;
 mod pay;
 mod plan;
 mod price;
@@ -17,6 +23,10 @@ mod reload;
 mod run;
 mod sandbox;
 mod source;
+#[allow(dead_code, reason = "not wired yet")]
+mod telemetry;
+#[allow(dead_code, reason = "not wired yet")]
+mod trace;
 mod turns;
 
 use std::io::Write as _;

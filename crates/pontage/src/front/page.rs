@@ -132,7 +132,7 @@ fn curl(page: &Page<'_>) -> String {
     let (url, method) = (escape(&quoted), escape(&method));
     format!(
         "<i># the price, in a header</i>\ncurl -i {method}{url}\n<i># the call, with the signed payment</i>\n\
-         curl {method}{url} -H \"PAYMENT-SIGNATURE: $PAYMENT\""
+         curl -H \"PAYMENT-SIGNATURE: $PAYMENT\" {method}\\\n  {url}"
     )
 }
 

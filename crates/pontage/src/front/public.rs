@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 
-pub(crate) use describe::Timeouts;
+pub(crate) use describe::{Timeouts, dollars, method, rail};
 pub(crate) use health::{Health, Readiness, livez};
 
 /// A reload shows within this time; until then a reader need not ask again.

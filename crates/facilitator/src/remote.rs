@@ -187,6 +187,19 @@ impl Sites {
         Ok(health)
     }
 
+    /// Whether one of them, at least, is not left alone after several faults. Asks nobody.
+    #[must_use]
+    pub fn answer(&self) -> bool {
+        let now_ms = self.now_ms();
+        self.sites.iter().any(|site| !lock(&site.verify).rests(now_ms) && !lock(&site.settle).rests(now_ms))
+    }
+
+    /// The host of the first, as it may be shown.
+    #[must_use]
+    pub fn first_host(&self) -> String {
+        self.sites.first().map(|site| host(&site.url).to_owned()).unwrap_or_default()
+    }
+
     async fn ask_supported(&self, client: &reqwest::Client, site: &Site) -> bool {
         let request = client.get(format!("{}/supported", site.url)).timeout(SUPPORTED_TIMEOUT);
         let Heard::Answer(status, body) = self.send(site, request).await else { return false };

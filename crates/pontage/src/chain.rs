@@ -1,7 +1,7 @@
 //! The embedded facilitator: one lane thread and one reconciler thread for each network, and the way to them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{NetworkConfig, TabConfig};
 use crate::host::now_ms;
+use crate::metrics::Way;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
 
@@ -49,6 +50,8 @@ pub(crate) struct ChainLink {
     live: Live,
     head: Head,
     tab: TabTerms,
+    /// What the settlement key had when it was last looked at.
+    purse: Arc<Mutex<Option<Purse>>>,
     /// Whose caps are the tab's.
     plan: watch::Receiver<Arc<Plan>>,
 }
@@ -154,10 +157,23 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let link = Self { network, node, lane, signer, live: Live::default(), head: Head::default(), tab, plan };
+        let purse = Arc::default();
+        let (live, head) = (Live::default(), Head::default());
+        let link = Self { network, node, lane, signer, live, head, tab, purse, plan };
         link.look_into_purse(&link.engine()).await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
+    }
+
+    /// How this way to settle is doing, as far as is known without asking anybody.
+    pub(crate) fn way(&self) -> Way {
+        let purse = *self.purse.lock().unwrap_or_else(PoisonError::into_inner);
+        Way {
+            network: self.network.to_string(),
+            facilitator: "embedded".to_owned(),
+            up: self.lane.takes_work(),
+            gas_wei: purse.map(|purse| purse.wei),
+        }
     }
 
     /// Submits everything that is on the tab, and waits for no receipt. Says how many payments were moved, and how many are left.
@@ -215,6 +231,7 @@ impl ChainLink {
     /// Notes whether the settlement key can pay for gas, and says so when that changes.
     async fn look_into_purse(&self, engine: &Engine<HttpNode, LaneLink, Watch>) {
         let Ok(Purse { wei, needed_wei }) = engine.purse().await else { return };
+        *self.purse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Purse { wei, needed_wei });
         let funded = wei >= needed_wei;
         if self.lane.funded.swap(funded, Ordering::Relaxed) == funded {
             return;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use store::Ledger;
 
-use crate::config::Config;
+use crate::config::{Config, LogConfig};
 use crate::run;
 use audit::AuditArgs;
 use export::ExportArgs;
@@ -84,11 +84,11 @@ pub(crate) fn run(mut args: LedgerArgs, json: bool) -> ExitCode {
     if json {
         args.common().format = Format::Json;
     }
-    let logs = crate::log::start(run::Mode::Dev);
+    let logs = crate::log::start(run::Mode::Dev, &LogConfig::default());
     let (outcome, failed) = match &args.what {
-        What::Audit(args) => (logs.and_then(|()| audit::run(args)), ExitCode::from(2)),
-        What::Show(args) => (logs.and_then(|()| show::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
-        What::Export(args) => (logs.and_then(|()| export::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        What::Audit(args) => (logs.and_then(|_log| audit::run(args)), ExitCode::from(2)),
+        What::Show(args) => (logs.and_then(|_log| show::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        What::Export(args) => (logs.and_then(|_log| export::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
     };
     match outcome {
         Ok(code) => code,

@@ -35,6 +35,14 @@ impl Link {
         }
     }
 
+    /// How it is doing, as far as is known without asking anybody.
+    pub(crate) fn way(&self) -> crate::metrics::Way {
+        match self {
+            Self::Lane(link) => link.way(),
+            Self::Remote(link) => link.way(),
+        }
+    }
+
     /// Submits everything that is on the tab. Says how many payments were moved, and how many are left.
     pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
         match self {

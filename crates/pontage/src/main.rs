@@ -1,15 +1,21 @@
 //! pontage: one binary that stands in front of an HTTP API and charges the programs that use it.
 
+mod admin;
 mod chain;
 mod cli;
 mod config;
 mod front;
+mod heartbeat;
 mod host;
 mod init;
 mod ledger;
 mod limits;
 mod link;
 mod log;
+#[allow(dead_code, reason = "not wired yet")]
+mod metrics;
+#[allow(dead_code, reason = "not wired yet")]
+mod operation;
 mod pay;
 mod plan;
 mod price;
@@ -19,6 +25,10 @@ mod remote;
 mod run;
 mod sandbox;
 mod source;
+#[allow(dead_code, reason = "not wired yet")]
+mod telemetry;
+#[allow(dead_code, reason = "not wired yet")]
+mod trace;
 mod turns;
 
 use std::io::Write as _;

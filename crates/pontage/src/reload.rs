@@ -47,6 +47,11 @@ impl Reload {
         self.plan.subscribe()
     }
 
+    /// The configuration that runs.
+    pub(crate) fn running(&self) -> &Config {
+        &self.running
+    }
+
     /// The keys that the file leaves to their defaults.
     pub(crate) fn defaults(&self) -> Vec<&'static str> {
         self.written.defaults()

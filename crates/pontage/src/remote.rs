@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 use crate::chain::{NODE_TIMEOUT_MS, TAB_MARGIN_MS, Watch, check};
 use crate::config::{Config, NetworkConfig};
 use crate::host::now_ms;
+use crate::metrics::Way;
 use crate::plan::Plan;
 use crate::run::Lifeline;
 
@@ -111,6 +112,16 @@ impl RemoteLink {
 
     pub(crate) const fn network(&self) -> Network {
         self.network
+    }
+
+    /// How this way to settle is doing, as far as is known without asking anybody.
+    pub(crate) fn way(&self) -> Way {
+        Way {
+            network: self.network.to_string(),
+            facilitator: self.sites.first_host(),
+            up: self.sites.answer(),
+            gas_wei: None,
+        }
     }
 
     /// For the calling thread: connections live on its runtime.

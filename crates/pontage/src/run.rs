@@ -1,5 +1,7 @@
 //! `validate`, `start`, `dev` and `mock`: where the concrete types meet.
 
+mod summary;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,13 +23,15 @@ use tracing::{error, info, warn};
 use crate::chain::ChainLink;
 use crate::config::{self, Config, Mistakes};
 use crate::front::{Front, Role, Shared, TrustKey};
+use crate::heartbeat::Heartbeat;
 use crate::host::{self, Tasks, WorkerHost};
 use crate::ledger::Sealer;
 use crate::link::{Chains, Link};
+use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{log, say};
+use crate::{admin, log, say};
 
 /// How long a stop waits for settlements that no connection owns.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -126,7 +130,7 @@ pub(crate) fn serve(
     let mode = options.mode;
     let config = options.load(path)?;
     options.ensure_built()?;
-    log::start(mode)?;
+    let log = log::start(mode, &config.log)?;
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
     if mode == Mode::Dev {
         if let Some(other) = networks.iter().find(|network| **network != Network::BASE_SEPOLIA) {
@@ -154,15 +158,22 @@ pub(crate) fn serve(
         None => None,
     };
     let (stop, stopped) = watch::channel(false);
+    let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
+    if let Some(listen) = config.operation.admin_listen {
+        let address = admin::start(listen, operation.clone())?;
+        info!(%address, "the admin listener: /metrics, /livez, /readyz");
+    }
+    let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
-    summary(&config, &reload);
+    introduce(&config, &reload, mode);
     info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
     listens(address)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            () = until_told(signals, &mut reload) => Ok(()),
+            () = until_told(signals, &mut reload, &operation) => Ok(()),
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
+            () = keep_telling(heartbeat) => Ok(()),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
@@ -173,6 +184,7 @@ pub(crate) fn serve(
     if ends.iter().any(Result::is_err) {
         bail!("a worker panicked; see the log");
     }
+    operation.traces.end();
     runtime.block_on(settle_tabs(&links, &store));
     if let Some(sealer) = &sealer {
         runtime.block_on(sealer.seal());
@@ -185,7 +197,7 @@ pub(crate) fn serve(
 }
 
 /// Waits until the process is told to end. Meanwhile it follows its configuration.
-async fn until_told(mut signals: Signals, reload: &mut Reload) {
+async fn until_told(mut signals: Signals, reload: &mut Reload, operation: &Operation) {
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -194,21 +206,37 @@ async fn until_told(mut signals: Signals, reload: &mut Reload) {
             },
             () = reload.changed() => reload.follow(),
         }
+        operation.follow(reload.running(), &reload.plans().borrow().snapshot);
     }
 }
 
-/// What runs, and what nobody wrote down.
-fn summary(config: &Config, reload: &Reload) {
+/// Tells a directory that the service is there, where one is to be told. Does not end.
+async fn keep_telling(heartbeat: Option<Heartbeat>) {
+    match heartbeat {
+        Some(heartbeat) => heartbeat.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What runs, what nobody wrote down, and what of it may surprise.
+fn introduce(config: &Config, reload: &Reload, mode: Mode) {
     let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
     info!(
         upstream = format!("{}:{}", config.target.host(), config.target.port()),
         networks = networks.join(", "),
         store = %config.store_path.display(),
-        "the configuration"
+        version = env!("CARGO_PKG_VERSION"),
+        "the configuration: {}",
+        summary::summary(config)
     );
     let defaults = reload.defaults();
     if !defaults.is_empty() {
         info!(keys = defaults.join(", "), "these are not in the file: their defaults hold (docs/config.md)");
+    }
+    if mode == Mode::Live {
+        for warning in summary::warnings(config) {
+            warn!("{warning}");
+        }
     }
 }
 

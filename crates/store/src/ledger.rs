@@ -132,6 +132,17 @@ pub struct TabSum {
     pub held_micros: u64,
 }
 
+/// What has been claimed and has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// How many payments.
+    pub payments: u64,
+    /// When the oldest of them was claimed.
+    pub oldest_at_ms: Option<u64>,
+    /// What the gate has on the tab, in millionths of a dollar.
+    pub exposed_micros: u64,
+}
+
 /// What a network has in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
@@ -415,6 +426,27 @@ impl Ledger {
             Ok((Payer(Address::new(rows::fixed(row, 0)?)), rows::unsigned(row, 1)?, rows::unsigned(row, 2)?))
         };
         Ok(statement.query_map([most], payer)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What has not ended, summed up. Reads an index, not the table.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub fn unsettled(&self) -> Read<Unsettled> {
+        let sql = "SELECT count(*), min(opened_at_ms), (SELECT coalesce(sum(micros), 0) FROM tabs WHERE scope = 'gate')
+                   FROM holds WHERE state IN ('open', 'answered', 'submitted')";
+        Ok(self.db.query_row(sql, [], |row| {
+            let oldest_at_ms = row.get::<_, Option<i64>>(1)?.map(|_| rows::unsigned(row, 1)).transpose()?;
+            Ok(Unsettled { payments: rows::unsigned(row, 0)?, oldest_at_ms, exposed_micros: rows::unsigned(row, 2)? })
+        })?)
+    }
+
+    /// The number of the newest entry; 0 where there is none.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub fn last_entry(&self) -> Read<u64> {
+        Ok(self.db.query_row("SELECT coalesce(max(id), 0) FROM entries", [], |row| rows::unsigned(row, 0))?)
     }
 
     /// What came to every account and what left it, in each asset.

@@ -21,6 +21,7 @@ use tracing::warn;
 pub use handle::Handle;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
+    Unsettled,
 };
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
 use writer::{Home, Writer};

@@ -1,0 +1,40 @@
+//! What an answer says about how often its caller may ask.
+
+use gate::Taken;
+use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Adds what the bucket said: how many calls at once, how many are left, and when (in seconds since 1970) all are back. Where none
+/// was left, also after how many seconds one is, which is never 0. An upstream's own words of these names are replaced: its
+/// limits are not what this caller meets first.
+pub(crate) fn rate_headers(headers: &mut HeaderMap, taken: Taken) {
+    headers.insert(LIMIT, taken.limit.into());
+    headers.insert(REMAINING, taken.remaining.into());
+    headers.insert(RESET, taken.reset_at_s.into());
+    if !taken.allowed {
+        headers.insert(RETRY_AFTER, taken.retry_after_s.max(1).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gate::{Bucket, Rate};
+
+    #[test]
+    fn an_allowed_and_a_refused_call() {
+        const NOW_MS: u64 = 1_700_000_000_000;
+        let rate = Rate { calls: 1, span_ms: 60_000, burst: 1 };
+        let mut bucket = Bucket::default();
+        for (want, retry) in [(["1", "0", "1700000060"], None), (["1", "0", "1700000060"], Some("60"))] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REMAINING, 99.into());
+            rate_headers(&mut headers, bucket.take(rate, NOW_MS));
+            assert_eq!([&LIMIT, &REMAINING, &RESET].map(|name| headers[name].to_str().unwrap()), want);
+            assert_eq!(headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap()), retry);
+        }
+    }
+}

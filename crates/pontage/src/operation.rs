@@ -1,0 +1,144 @@
+//! What operators and visitors are told, in one place for every worker: documents, health, metrics, the access log and traces.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use gate::{Price, Snapshot};
+use ledger::Rail;
+use protocol::Network;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::config::Config;
+use crate::front::public::{Health, Public, Readiness, Timeouts};
+use crate::host::now_ms;
+use crate::link::Link;
+use crate::log::Log;
+use crate::metrics::{BookMetrics, BookReader, Metrics, Now, Way};
+use crate::telemetry::Telemetry;
+use crate::trace::Traces;
+
+/// For so long after a write that failed, the journal counts as out of order. Then somebody has to try again.
+const JOURNAL_PAUSE_MS: u64 = 10_000;
+
+/// Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) telemetry: Telemetry,
+    pub(crate) traces: Traces,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    public: RwLock<Arc<Public>>,
+    links: Vec<Link>,
+    network: Option<Network>,
+    stopping: watch::Receiver<bool>,
+    journal_failed_ms: AtomicU64,
+    books: Mutex<Option<BookReader>>,
+}
+
+impl Operation {
+    pub(crate) fn new(
+        config: &Config,
+        snapshot: &Snapshot,
+        log: &Log,
+        links: &[Link],
+        stopping: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
+        let tokens = config.networks.iter().flat_map(|network| network.tokens.clone());
+        let metrics = Metrics::new(tokens, log.lost());
+        let shared = Shared {
+            public: RwLock::new(Arc::new(Public::render(config, timeouts(snapshot)))),
+            links: links.to_vec(),
+            network: config.networks.first().map(|network| network.network),
+            stopping,
+            journal_failed_ms: AtomicU64::new(0),
+            books: Mutex::new(books(&config.store_path)),
+        };
+        let operation = Self {
+            telemetry: Telemetry::new(metrics, log.access()),
+            traces: Traces::start(config.operation.otlp_url.as_deref())?,
+            shared: Arc::new(shared),
+        };
+        operation.follow(config, snapshot);
+        Ok(operation)
+    }
+
+    /// Speaks of another configuration from now on.
+    pub(crate) fn follow(&self, config: &Config, snapshot: &Snapshot) {
+        self.telemetry.metrics.follow(snapshot.routes.iter().map(|route| route.id.as_str()));
+        let public = Arc::new(Public::render(config, timeouts(snapshot)));
+        *self.shared.public.write().unwrap_or_else(PoisonError::into_inner) = public;
+    }
+
+    /// The documents of the newest configuration.
+    pub(crate) fn public(&self) -> Arc<Public> {
+        Arc::clone(&self.shared.public.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The journal did not take a write.
+    pub(crate) fn journal_failed(&self) {
+        self.shared.journal_failed_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health {
+            facilitator_reachable: self.can_settle(),
+            network: self.shared.network,
+            uptime_s: self.telemetry.metrics.uptime_s(),
+        }
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let failed_ms = self.shared.journal_failed_ms.load(Ordering::Relaxed);
+        Readiness {
+            stopping: *self.shared.stopping.borrow(),
+            journal: now_ms() >= failed_ms.saturating_add(JOURNAL_PAUSE_MS),
+            settlement: self.can_settle(),
+        }
+    }
+
+    /// The metrics, now. Reads the journal, so a worker must not ask.
+    pub(crate) fn metrics(&self) -> String {
+        let now = Now { ways: self.ways(), books: self.books() };
+        self.telemetry.metrics.print(&now)
+    }
+
+    fn ways(&self) -> Vec<Way> {
+        self.shared.links.iter().map(Link::way).collect()
+    }
+
+    /// Where nothing is to be paid for, nothing is in the way.
+    fn can_settle(&self) -> bool {
+        self.shared.links.is_empty() || self.shared.links.iter().any(|link| link.way().up)
+    }
+
+    fn books(&self) -> Option<BookMetrics> {
+        self.shared.books.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.look()
+    }
+}
+
+fn books(path: &Path) -> Option<BookReader> {
+    match BookReader::new(path) {
+        Ok(reader) => Some(reader),
+        Err(error) => {
+            warn!(%error, "the books are left out of the metrics");
+            None
+        }
+    }
+}
+
+/// What the snapshot's offers say.
+fn timeouts(snapshot: &Snapshot) -> Timeouts {
+    let longest = |rail: Rail| {
+        let terms = snapshot.routes.iter().filter_map(|route| match &route.price {
+            Price::Due(terms) if terms.rail == rail => Some(terms),
+            Price::Due(_) | Price::Quoted(_) | Price::Free => None,
+        });
+        terms.flat_map(|terms| &terms.offers).map(|offer| offer.max_timeout_s).max()
+    };
+    Timeouts { direct_s: longest(Rail::Direct).unwrap_or(60), tab_s: longest(Rail::Tab).unwrap_or(3_600) }
+}

@@ -2,6 +2,8 @@
 
 mod answer;
 mod own;
+#[cfg_attr(not(test), expect(dead_code, reason = "the front is about to use it"))]
+mod prepared;
 mod request;
 mod upload;
 

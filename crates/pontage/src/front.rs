@@ -2,16 +2,13 @@
 
 mod answer;
 mod check;
-#[allow(dead_code, reason = "not wired yet")]
 pub(crate) mod cors;
 mod own;
-#[allow(dead_code, reason = "not wired yet")]
 pub(crate) mod page;
 mod paid;
-#[allow(dead_code, unused_imports, reason = "not wired yet")]
 pub(crate) mod public;
-#[allow(dead_code, reason = "not wired yet")]
 pub(crate) mod rate_headers;
+mod prepared;
 mod request;
 mod trust;
 mod upload;

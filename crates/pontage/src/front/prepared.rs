@@ -1,0 +1,180 @@
+//! A challenge that is printed once. Of all that a 402 of a route says, only the URL differs from call to call.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use crate::problem::PAYMENT_REQUIRED;
+
+/// A 402 with a gap where its URL belongs, in the header and as often as it is in the body. What comes out is byte for byte what the
+/// printer gives that it was made with.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    status: StatusCode,
+    /// All but the challenge itself.
+    headers: HeaderMap,
+    /// The header up to the gap, in base64, as far as whole groups of three bytes go.
+    before: Vec<u8>,
+    /// What is left of it: at most two bytes.
+    rest: Vec<u8>,
+    /// What follows the gap, for each number of bytes that it may be short of a group.
+    after: [Tail; 3],
+    /// The body's parts; the URL goes between them.
+    body: Vec<String>,
+}
+
+/// What follows the gap: so many bytes as complete its last group, then base64.
+#[derive(Debug)]
+struct Tail {
+    first: Vec<u8>,
+    encoded: Vec<u8>,
+}
+
+impl Prepared {
+    /// Takes a printed challenge apart. `print` is asked for the answer to a call for a URL. `None` when it has no challenge with that
+    /// URL in it, once.
+    pub(crate) fn new(print: impl Fn(&str) -> Response<Bytes>) -> Option<Self> {
+        let gap = gap(&print)?;
+        let (parts, body) = print(&gap).into_parts();
+        let header = decoded(&parts.headers)?;
+        let (before, after) = header.split_once(&gap).filter(|(_, after)| !after.contains(&gap))?;
+        let (whole, rest) = before.as_bytes().split_at(before.len().saturating_sub(before.len() % 3));
+        let tail = |short: usize| {
+            let (first, after) = after.as_bytes().split_at_checked(short)?;
+            Some(Tail { first: first.to_vec(), encoded: STANDARD.encode(after).into_bytes() })
+        };
+        let mut headers = parts.headers;
+        headers.remove(PAYMENT_REQUIRED);
+        Some(Self {
+            status: parts.status,
+            headers,
+            before: STANDARD.encode(whole).into_bytes(),
+            rest: rest.to_vec(),
+            after: [tail(0)?, tail(1)?, tail(2)?],
+            body: std::str::from_utf8(&body).ok()?.split(&gap).map(str::to_owned).collect(),
+        })
+    }
+
+    /// The 402 for a call.
+    pub(crate) fn response(&self, url: &str) -> Response<Bytes> {
+        let escaped = escape(url);
+        let url = escaped.as_deref().unwrap_or(url);
+        let mut response = Response::new(Bytes::from(self.body.join(url)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response.headers_mut().insert(PAYMENT_REQUIRED, self.header(url));
+        response
+    }
+
+    fn header(&self, url: &str) -> HeaderValue {
+        let filled = self.rest.len().saturating_add(url.len());
+        let [whole, one, two] = &self.after;
+        let tail = match filled % 3 {
+            0 => whole,
+            1 => two,
+            _ => one,
+        };
+        let mut gap = Vec::with_capacity(filled.saturating_add(tail.first.len()));
+        gap.extend_from_slice(&self.rest);
+        gap.extend_from_slice(url.as_bytes());
+        gap.extend_from_slice(&tail.first);
+        let room = gap.len().saturating_div(3).saturating_mul(4);
+        let start = self.before.len();
+        let mut header = Vec::with_capacity(start.saturating_add(room).saturating_add(tail.encoded.len()));
+        header.extend_from_slice(&self.before);
+        header.resize(start.saturating_add(room), 0);
+        let written = STANDARD.encode_slice(&gap, header.get_mut(start..).unwrap_or_default());
+        debug_assert_eq!(written, Ok(room), "the gap is whole groups");
+        header.extend_from_slice(&tail.encoded);
+        HeaderValue::from_maybe_shared(Bytes::from(header)).expect("base64 is a header value")
+    }
+}
+
+/// A URL that nothing else in the answer looks like.
+fn gap(print: &impl Fn(&str) -> Response<Bytes>) -> Option<String> {
+    let without = print("");
+    let header = decoded(without.headers())?;
+    let body = std::str::from_utf8(without.body()).ok()?;
+    let named = |number: u32| format!("http://gap{number}.invalid/");
+    (0..1_000).map(named).find(|gap| !header.contains(gap) && !body.contains(gap))
+}
+
+fn decoded(headers: &HeaderMap) -> Option<String> {
+    String::from_utf8(STANDARD.decode(headers.get(PAYMENT_REQUIRED)?).ok()?).ok()
+}
+
+/// The URL as a JSON string holds it, where that is not the URL itself.
+fn escape(url: &str) -> Option<String> {
+    if !url.bytes().any(|byte| byte.is_ascii_control() || matches!(byte, b'"' | b'\\')) {
+        return None;
+    }
+    let quoted = serde_json::to_string(url).ok()?;
+    Some(quoted.get(1..quoted.len().saturating_sub(1))?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Problem;
+    use proptest::prelude::*;
+    use protocol::x402::{Challenge, Resource};
+    use protocol::{AssetInfo, Network, Offer};
+
+    /// The slow way.
+    fn print(offers: &[Offer]) -> impl Fn(&str) -> Response<Bytes> {
+        let offers = offers.to_vec();
+        move |url| {
+            let resource = Resource { url: url.to_owned() };
+            let challenge = Challenge { resource, offers: offers.clone(), error: "payment_required".to_owned() };
+            Problem::challenge(challenge, None).into_response()
+        }
+    }
+
+    fn offer(network: Network, amount_atomic: u128) -> Offer {
+        Offer {
+            asset_info: AssetInfo::usdc(network).unwrap(),
+            amount_atomic,
+            payee: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap(),
+            max_timeout_s: 60,
+        }
+    }
+
+    fn assert_same(offers: &[Offer], url: &str) {
+        let slow = print(offers)(url);
+        let fast = Prepared::new(print(offers)).unwrap().response(url);
+        assert_eq!(fast.status(), slow.status(), "{url}");
+        assert_eq!(fast.headers(), slow.headers(), "{url}");
+        assert_eq!(fast.body(), slow.body(), "{url}");
+    }
+
+    #[test]
+    fn every_length_of_url_and_of_what_is_before_it() {
+        for amount in [1, 10, 100, 1_000] {
+            let offers = [offer(Network::BASE_SEPOLIA, amount), offer(Network { chain_id: 8_453 }, amount)];
+            for length in 0..40 {
+                assert_same(&offers, &"u".repeat(length));
+            }
+        }
+    }
+
+    #[test]
+    fn offers_that_v1_has_no_name_for_and_odd_names() {
+        let mut odd = offer(Network::BASE_SEPOLIA, 5);
+        odd.asset_info.asset.network = Network { chain_id: 31_337 };
+        odd.asset_info.name = "\"http://gap0.invalid/\" \u{e9}".to_owned();
+        assert_same(&[odd], "http://localhost/a?b=\"c\"&d=\\\u{1}\u{7f}");
+    }
+
+    #[test]
+    fn an_answer_without_a_challenge_is_not_prepared() {
+        assert!(Prepared::new(|_| Problem::blocked().into_response()).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_prepared_is_what_is_printed(url in ".{0,80}", amount in 1_u128..u128::MAX) {
+            assert_same(&[offer(Network::BASE_SEPOLIA, amount)], &url);
+        }
+    }
+}

@@ -4,10 +4,11 @@
 #[path = "kit/kit.rs"]
 mod kit;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use kit::{PAYEE, root, until};
+use kit::{PAYEE, World, get, root, until};
 use serde_json::Value;
 
 struct Ran {
@@ -224,4 +225,47 @@ fn g_009_a_start_that_is_refused_ends_with_1() {
     let ran = with_env(folder.path(), &["start"], &[("FACILITATOR_URL", "http://127.0.0.1:9")]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("FACILITATOR_URL is set and not read; write PONTAGE_FACILITATOR_URL"), "{}", ran.err);
+}
+
+#[test]
+fn health_says_by_its_code_whether_a_gate_answers() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (path, code) in [("/free/ok", 0), ("/paid/ok", 1), ("/nowhere", 1)] {
+        let ran = pontage(folder.path(), &["health", "--url", &world.url(path)]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""), "{path}: {}", ran.err);
+    }
+    let gone = world.url("/free/ok");
+    drop(world);
+    assert_eq!(pontage(folder.path(), &["health", "--url", &gone]).code, Some(1));
+}
+
+#[test]
+fn g_001_a_port_of_the_command_line_goes_before_the_files() {
+    let world = World::new();
+    let file = world.gate.journal().with_file_name("pontage.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let free_only = text.split("  - { path: /paid").next().unwrap().replace("127.0.0.1:0", "127.0.0.1:1");
+    std::fs::write(folder.path().join("pontage.yaml"), free_only).unwrap();
+    let mut gate = Running(
+        Command::new(env!("CARGO_BIN_EXE_pontage"))
+            .args(["start", "--json", "-p", "0"])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    BufReader::new(gate.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let url = said["listening"].as_str().unwrap().to_owned();
+    assert_eq!(said["test"], false);
+    assert_eq!(get(&format!("{url}/free/ok"), &[]).status, 200);
+    // The file that says another port is no change that takes a restart: the flag holds after a reload as well.
+    let path = folder.path().join("pontage.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("/free/*", "/gratis/*")).unwrap();
+    until("it is reloaded", || get(&format!("{url}/gratis/ok"), &[]).status == 200);
 }

@@ -305,7 +305,7 @@ fn quoted(text: &str) -> String {
 fn address(text: &str) -> Result<String, String> {
     match text.parse::<Payee>() {
         Ok(payee) if payee.0.is_zero() => {
-            Err(format!("what is paid to the zero address is lost; write an address of yours"))
+            Err("what is paid to the zero address is lost; write an address of yours".to_owned())
         }
         // As it was checked: with its checksum.
         Ok(payee) => Ok(payee.to_string()),

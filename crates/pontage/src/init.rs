@@ -303,12 +303,13 @@ fn quoted(text: &str) -> String {
 }
 
 fn address(text: &str) -> Result<String, String> {
-    let fix = "write 0x and 40 hex digits";
     match text.parse::<Payee>() {
-        Ok(payee) if payee.0.is_zero() => Err(format!("what is paid to the zero address is lost; {fix}")),
+        Ok(payee) if payee.0.is_zero() => {
+            Err("what is paid to the zero address is lost; write an address of yours".to_owned())
+        }
         // As it was checked: with its checksum.
         Ok(payee) => Ok(payee.to_string()),
-        Err(why) => Err(format!("this {why}; {fix}, as the wallet shows them")),
+        Err(why) => Err(format!("this {why}; write it as the wallet shows it")),
     }
 }
 

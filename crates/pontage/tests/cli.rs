@@ -4,10 +4,12 @@
 #[path = "kit/kit.rs"]
 mod kit;
 
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use kit::{PAYEE, root, until};
+use kit::{PAYEE, World, get, root, until};
 use serde_json::Value;
 
 struct Ran {
@@ -224,4 +226,80 @@ fn g_009_a_start_that_is_refused_ends_with_1() {
     let ran = with_env(folder.path(), &["start"], &[("FACILITATOR_URL", "http://127.0.0.1:9")]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("FACILITATOR_URL is set and not read; write PONTAGE_FACILITATOR_URL"), "{}", ran.err);
+}
+
+#[test]
+fn health_says_by_its_code_whether_a_gate_answers() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (path, code) in [("/free/ok", 0), ("/paid/ok", 1), ("/nowhere", 1)] {
+        let ran = pontage(folder.path(), &["health", "--url", &world.url(path)]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""), "{path}: {}", ran.err);
+    }
+    let gone = world.url("/free/ok");
+    drop(world);
+    assert_eq!(pontage(folder.path(), &["health", "--url", &gone]).code, Some(1));
+}
+
+#[test]
+fn the_books_are_json_where_json_is_asked_for() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = world.gate.journal().with_file_name("pontage.yaml");
+    let config = file.to_str().unwrap();
+    let asked = pontage(folder.path(), &["--json", "ledger", "show", "-c", config]);
+    assert_eq!(asked.code, Some(0), "{}", asked.err);
+    let format = pontage(folder.path(), &["ledger", "show", "--format", "json", "-c", config]);
+    assert_eq!(asked.json(), format.json());
+}
+
+/// A configuration that costs nothing and so needs no chain.
+fn free_only(folder: &Path, listen: &str) {
+    let origin = "http://127.0.0.1:9";
+    let text = format!(
+        "version: 1\nlisten: {listen}\nprovider_address: \"{PAYEE}\"\nproxy: {{ target: \"{origin}\" }}\n\
+         routes: [{{ path: /free, free: true }}]\n"
+    );
+    std::fs::write(folder.join("pontage.yaml"), text).unwrap();
+}
+
+/// Starts a gate, and returns the line in which it says where it listens. Its log is in the file `log`.
+fn started(folder: &Path, args: &[&str]) -> (Running, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut gate = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(gate.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (gate, line)
+}
+
+#[test]
+fn g_001_a_port_of_the_command_line_goes_before_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where somebody listens, which is refused unless the flag holds.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    free_only(folder.path(), &listen);
+    let (_gate, line) = started(folder.path(), &["start", "--json", "-p", "0"]);
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let url = said["listening"].as_str().unwrap();
+    assert_eq!((&said["test"], url.contains(&listen)), (&Value::Bool(false), false));
+    assert_eq!(get(&format!("{url}/other"), &[]).status, 403);
+    // What the file says of the port is no change that takes a restart: the flag holds after a reload as well.
+    let path = folder.path().join("pontage.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("/free", "/other")).unwrap();
+    until("it is reloaded", || get(&format!("{url}/other"), &[]).status == 502);
+}
+
+#[test]
+fn g_002_dev_says_loudly_that_its_money_is_for_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    free_only(folder.path(), "127.0.0.1:0");
+    let (_gate, line) = started(folder.path(), &["dev", "--port", "0"]);
+    assert!(line.starts_with("pontage listens on http://127.0.0.1:") && line.ends_with("(TESTNET MODE)\n"), "{line}");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let warning = log.lines().find(|line| line.contains("TESTNET MODE")).unwrap_or_else(|| panic!("{log}"));
+    assert!(warning.contains("WARN") && !warning.starts_with('{'), "logs are for people: {warning}");
 }

@@ -99,6 +99,7 @@ fn a_link_that_is_swapped_is_followed() {
 #[test]
 fn m_029_a_start_says_what_runs_and_what_was_left_out() {
     let world = World::new();
+    until("it listens", || said(&world, "\"message\":\"listening\"") == 1);
     let log = world.gate.log();
     assert!(
         log.contains("\"message\":\"the configuration\"") && log.contains("\"networks\":\"eip155:84532\""),

@@ -50,6 +50,13 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Err(refusal) => return refuse(refusal),
         };
 
+        if snapshot.identifier_required && credential.payment_id.is_none() {
+            return refuse(Some(Refusal::PaymentIdentifierRequired));
+        }
+        // An identifier is a secret like any other that the chain does not show.
+        let named = credential.payment_id.as_ref().map(|id| secret_digest(id.as_str().as_bytes()));
+        let call = &Call { idempotency: call.idempotency.or(named), ..call.clone() };
+
         // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
         // times and the chain are.
         let verified = self.verify(snapshot, call, &credential, (route, terms));

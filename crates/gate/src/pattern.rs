@@ -115,10 +115,9 @@ fn bare(segment: &str) -> Cow<'_, str> {
         return Cow::Borrowed(segment);
     }
     let decoded = decode(segment).unwrap_or_else(|| segment.to_owned()).to_ascii_lowercase();
-    match decoded.split_once(';') {
-        Some((before, _)) => Cow::Owned(before.to_owned()),
-        None => Cow::Owned(decoded),
-    }
+    let before = decoded.split([';', '?', '#']).next().unwrap_or_default().trim();
+    // A segment is never empty, or what stands for any one segment would not cover it.
+    if before.is_empty() { Cow::Owned(decoded) } else { Cow::Owned(before.to_owned()) }
 }
 
 /// Percent-decodes once. `None` for a `%` without two hex digits.

@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub verify_local: bool,
     /// Earlier snapshots whose offers are still honoured, newest first.
     pub honoured: Vec<Honoured>,
+    /// Whether a payment must carry an identifier, by which it can be told from another for the same.
+    pub identifier_required: bool,
     /// By how much a payer's clock may be ahead.
     pub skew_s: u64,
 }
@@ -113,6 +115,12 @@ impl Snapshot {
     #[must_use]
     pub fn position(&self, method: &str, path: &str) -> Option<usize> {
         self.routes.iter().position(|route| route.covers(method, path))
+    }
+
+    /// Whether some route sells what is at a normalised path, by whatever method.
+    #[must_use]
+    pub fn is_priced(&self, path: &str) -> bool {
+        self.routes.iter().any(|route| route.price != Price::Free && route.pattern.matches(path))
     }
 
     /// The first route that covers a method and a normalised path.
@@ -241,6 +249,7 @@ mod tests {
             caps: Exposure::default(),
             verify_local: false,
             honoured: Vec::new(),
+            identifier_required: false,
             skew_s: 0,
         }
     }

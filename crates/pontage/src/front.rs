@@ -6,10 +6,13 @@ pub(crate) mod cors;
 mod own;
 pub(crate) mod page;
 mod paid;
+mod prepared;
 pub(crate) mod public;
 pub(crate) mod rate_headers;
-mod prepared;
 mod request;
+mod shared;
+mod sign_in;
+mod story;
 mod trust;
 mod upload;
 
@@ -17,60 +20,49 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Progress, Replay, Route, Unpaid};
+use gate::{
+    Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Route, Standing, Taken, Terms,
+    Unpaid,
+};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::HoldId;
+use protocol::x402::ext::SIGN_IN_WITH_X;
 use protocol::x402::{Challenge, Receipt};
-use protocol::{MoneyState, Payer, Refusal};
+use protocol::{MoneyState, Payer};
 use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
+use crate::limits::Key;
 use crate::plan::{Plan, RoutePlan};
 use crate::price::Prices;
 use crate::problem::{Problem, money_of};
+use crate::source;
+use crate::telemetry::{Finished, Limit, MoneyOutcome};
+use crate::trace::CallTrace;
 
 use answer::{Body, full};
-use request::{Forward, Shown, resource_url, source};
+use cors::Whose;
+use page::Page;
+use rate_headers::rate_headers;
+use request::{Forward, Shown, resource_url};
+use story::Story;
 use trust::Word;
-use upload::Upload;
+use upload::{Unread, Upload};
 
-pub(crate) use trust::TrustKey;
+pub(crate) use prepared::Prepared;
+pub(crate) use shared::{Role, Shared};
 
 /// What is never forwarded.
 const OWN: &str = "/__pay";
 
-/// How long the body of a repeated request may take, until it is known to be the same.
+/// How long the body of a request may take that must be read before it is judged: one that repeats another, or whose shape is known.
 const BODY_WAIT: Duration = Duration::from_secs(30);
-
-/// What the front does with calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Passes them on.
-    Proxy,
-    /// Only says to another proxy whether they are paid for.
-    Sidecar,
-    /// Passes them on for any payment header, and takes no money.
-    Mock,
-}
-
-/// What every worker's front shares.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) plan: watch::Receiver<Arc<Plan>>,
-    pub(crate) answer_max_bytes: u64,
-    pub(crate) role: Role,
-    /// Where there is a secret to share with the origin.
-    pub(crate) trust: Option<TrustKey>,
-    /// Signs the names of holds that a sidecar's proxy reports on.
-    pub(crate) names: TrustKey,
-}
 
 /// The front of one worker.
 #[derive(Clone)]
@@ -105,6 +97,10 @@ struct Arriving<'a> {
     url: String,
     shown: Shown,
     from: IpAddr,
+    wants_page: bool,
+    /// What the bucket said from which the call took.
+    taken: Cell<Option<Taken>>,
+    trace: &'a CallTrace,
 }
 
 impl Front {
@@ -131,74 +127,224 @@ impl Front {
         Arc::clone(&self.0.plan.borrow())
     }
 
-    /// Answers one request.
+    /// Answers one request, and tells of it.
     pub(crate) async fn call(self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let path = match CleanPath::parse(request.uri()) {
-            Ok(path) => path,
-            Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
+        let begun = Instant::now();
+        let (plan, operation) = (self.plan(), &self.0.shared.operation);
+        let _present = operation.telemetry.metrics.in_flight();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let from = source::address(peer.address.ip(), request.headers(), plan.trusted_proxies);
+        let trace = operation.traces.call(method.as_str(), uri.path(), request.headers());
+        let asks = cors::asks(request.headers());
+        let (mut response, position) = match CleanPath::parse(request.uri()) {
+            Ok(path) => self.judged(&plan, request, &path, from, &trace).await,
+            Err(refusal) => {
+                let story = Story::of(MoneyOutcome::BadRequest).because(refusal.code());
+                (full(story.with(Problem::bad_path(refusal).into_response())), None)
+            }
         };
-        let plan = self.plan();
-        if own::is_own(&path) {
-            return self.own(&plan, request, &path, peer.address.ip()).await;
+        let told = response.extensions_mut().remove::<Story>();
+        let story = told.unwrap_or(Story::of(MoneyOutcome::Fault).because("untold"));
+        cors::decorate(&plan.cors_origins, &asks, story.whose, response.headers_mut());
+        if let Some(taken) = story.taken {
+            rate_headers(response.headers_mut(), taken);
+        }
+        let route = position.and_then(|position| plan.snapshot.routes.get(position));
+        let finished = Finished {
+            method: method.as_str(),
+            path: uri.path(),
+            route: route.map(|route| route.id.as_str()),
+            status: response.status().as_u16(),
+            outcome: story.outcome,
+            payer: story.payer,
+            amount: story.amount,
+            hold: story.hold,
+            reason: story.reason,
+            limited: story.limited,
+            source_ip: from,
+            latency_us: micros(begun),
+            upstream_us: story.upstream_us,
+            upstream_status: story.upstream_status,
+            settlement_us: story.settlement_us,
+        };
+        operation.telemetry.finished(&finished);
+        trace.finished(&finished);
+        response
+    }
+
+    /// Finds out what a request is for, and answers it. Says which route covers it.
+    async fn judged(
+        &self,
+        plan: &Plan,
+        request: Request<Incoming>,
+        path: &CleanPath,
+        from: IpAddr,
+        trace: &CallTrace,
+    ) -> (Response<Body>, Option<usize>) {
+        if request.method() == Method::CONNECT {
+            let refused = Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            return (full(Story::of(MoneyOutcome::BadRequest).because("method_not_allowed").with(refused)), None);
+        }
+        if own::is_own(path) {
+            return (self.own(plan, request, path, from, trace).await, None);
+        }
+        let position = plan.snapshot.position(request.method().as_str(), path.path());
+        if let Some(response) = self.published(&request, path) {
+            return (Story::of(MoneyOutcome::Own).with(full(response)), None);
         }
         let (mut parts, body) = request.into_parts();
         proxy::strip_hop_by_hop(&mut parts.headers);
-        match self.0.shared.role {
-            Role::Proxy => self.proxied(&plan, parts, body, &path, peer.address.ip()).await,
-            Role::Mock => self.mocked(&plan, parts, body, &path).await,
-            Role::Sidecar => full(Problem::not_found().into_response()),
-        }
+        let response = match self.0.shared.role {
+            Role::Sidecar => Story::of(MoneyOutcome::Own).with(full(Problem::not_found().into_response())),
+            Role::Proxy | Role::Mock => {
+                let arriving = Arriving::of(plan, position, &parts, path, parts.method.as_str(), from, trace);
+                match self.before_the_flow(&arriving, &parts.method, &parts.headers) {
+                    Some(response) => full(response),
+                    None if self.0.shared.role == Role::Mock => self.mocked(&arriving, parts, body).await,
+                    None => self.proxied(&arriving, parts, body).await,
+                }
+            }
+        };
+        (response, position)
     }
 
-    async fn proxied(
+    /// What needs no flow: preflights, an empty bucket, and the 402 of whoever shows nothing.
+    fn before_the_flow(
         &self,
-        plan: &Plan,
-        parts: Parts,
-        body: Incoming,
-        path: &CleanPath,
-        from: IpAddr,
-    ) -> Response<Body> {
-        let arriving = Arriving::of(plan, &parts, path, parts.method.as_str(), from);
-        let forward = Forward::of(parts, path, arriving.route_plan);
-        match self.open(&arriving).await {
-            Opened::Free(pass) => self.free(pass, forward, body).await,
-            Opened::Permit(permit) => self.paid(&arriving, body, forward, permit).await,
-            Opened::Replay(Replay::Stored { hold, receipt }) => self.stored(body, hold, receipt).await,
-            other => full(self.refused(&arriving, other)),
+        arriving: &Arriving<'_>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Option<Response<Bytes>> {
+        if *method == Method::OPTIONS
+            && let Some(answer) = arriving.options(headers)
+        {
+            return Some(Story::of(MoneyOutcome::Preflight).with(answer));
+        }
+        if let Err(limited) = self.paced(arriving) {
+            return Some(limited);
+        }
+        let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some();
+        let prepared = arriving.route_plan.and_then(|route| route.prepared.as_ref());
+        let prepared = prepared.filter(|_| !shows && !arriving.wants_page)?;
+        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Offered) };
+        Some(story.with(prepared.response(&arriving.url)))
+    }
+
+    /// Takes from the buckets that are before the flow.
+    fn paced(&self, arriving: &Arriving<'_>) -> Result<(), Response<Bytes>> {
+        let (limits, now_ms) = (&self.0.shared.limits, now_ms());
+        if let (Some(route), true) = (arriving.route, arriving.route_plan.is_some_and(|plan| plan.rate_limit.is_some()))
+        {
+            let taken = limits.take(Key::Route(&route.id), now_ms);
+            arriving.taken.set(taken);
+            arriving.allowed(Limit::Route)?;
+        }
+        let from = source::source(arriving.from);
+        if arriving.shown.pays() || arriving.shown.sign_in.is_some() {
+            // Counted apart, and not shown: what a payer is told of is his own bucket.
+            return match limits.take(Key::Verification(from), now_ms) {
+                Some(taken) if !taken.allowed => Err(arriving.limited(taken, Limit::Verification)),
+                Some(_) | None => Ok(()),
+            };
+        }
+        if let Some(taken) = limits.take(Key::Address(from), now_ms) {
+            arriving.taken.set(Some(taken));
+        }
+        arriving.allowed(Limit::Address)
+    }
+
+    async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
+        let upload = match arriving.fits(&parts, body).await {
+            Ok(upload) => upload,
+            Err(refused) => return full(refused),
+        };
+        let forward = Forward::of(parts, arriving.path, arriving.route_plan);
+        let _turn = match self.0.shared.turns.take().await {
+            Ok(turn) => turn,
+            Err(_) => return full(Story::of(MoneyOutcome::Busy).with(Problem::overloaded().into_response())),
+        };
+        match self.open(arriving).await {
+            Opened::Free(pass) => self.free(arriving, pass, forward, upload).await,
+            Opened::Permit(permit) => self.paid(arriving, upload, forward, permit).await,
+            Opened::Replay(Replay::Stored { hold, receipt }) => {
+                Story::of(MoneyOutcome::Replayed).with(self.stored(upload, hold, receipt).await)
+            }
+            other => full(self.refused(arriving, other).await),
         }
     }
 
     /// Judges a call by the flow.
     async fn open(&self, arriving: &Arriving<'_>) -> Opened<WorkerHost> {
-        let quoted = match (arriving.route, arriving.route_plan.and_then(|route| route.quoted.as_ref())) {
+        let _step = arriving.trace.step("open");
+        let quoted = self.quoted(arriving).await;
+        let signed_in = self.signed_in(arriving);
+        let call = arriving.call(&quoted, signed_in);
+        let limits = &self.0.shared.limits;
+        let paces = |payer: Payer, standing: Standing| {
+            let trusted = standing.settled && !standing.risky;
+            let taken = limits.take(if trusted { Key::Trusted(payer) } else { Key::Payer(payer) }, now_ms());
+            arriving.taken.set(taken.or(arriving.taken.get()));
+            taken.is_none_or(|taken| taken.allowed)
+        };
+        self.0.flow.open(&arriving.plan.snapshot, &call, paces).await
+    }
+
+    /// What the route's price endpoint says, where it has one.
+    async fn quoted(&self, arriving: &Arriving<'_>) -> Vec<Terms> {
+        match (arriving.route, arriving.route_plan.and_then(|route| route.quoted.as_ref())) {
             (Some(route), Some(quoted)) => {
                 let target = arriving.path.path_and_query();
                 let call = (arriving.method.as_str(), target.as_str());
                 self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms()).await
             }
             _ => Vec::new(),
-        };
-        let call = arriving.call(&quoted, None);
-        self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await
+        }
     }
 
-    /// The answer to a call that is not run.
-    fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Response<Bytes> {
-        match opened {
+    /// Whose key the caller proves, where that opens anything.
+    fn signed_in(&self, arriving: &Arriving<'_>) -> Option<Payer> {
+        let header = arriving.shown.sign_in.as_ref().filter(|_| arriving.plan.signs_in(arriving.route_plan))?;
+        let verified = self.0.shared.sign_ins.verify(arriving.plan, header, now_ms() / 1_000);
+        verified.inspect_err(|refusal| arriving.shown.sign_in_refused.set(Some(*refusal))).ok()
+    }
+
+    /// The answer to a call that is not run. A payment, or a proof, that is none takes from the bucket of its address besides:
+    /// forging raises nobody's tier.
+    async fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Response<Bytes> {
+        let mut story = Story::refused(&opened);
+        let sign_in_refused = arriving.shown.sign_in_refused.get().filter(|_| !arriving.shown.pays());
+        let forged = matches!(opened, Opened::Challenge { refusal: Some(_), .. }) || sign_in_refused.is_some();
+        if forged && let Some(taken) = self.0.shared.limits.take(Key::Address(source::source(arriving.from)), now_ms())
+        {
+            arriving.taken.set(Some(taken));
+            if !taken.allowed {
+                return arriving.limited(taken, Limit::Address);
+            }
+        }
+        story.taken = arriving.taken.get();
+        let response = match opened {
             Opened::Blocked => Problem::blocked().into_response(),
             Opened::Challenge { challenge, refusal } => {
-                if let Some(refusal) = refusal {
-                    info!(
-                        path = short(arriving.path.path()),
-                        reason = refusal.code(),
-                        field = refusal.field(),
-                        "payment refused"
-                    );
+                let challenge = self.dress(arriving, challenge).await;
+                let page = arriving.wants_page.then(|| challenge.clone());
+                let problem = match sign_in_refused {
+                    Some(refusal) => Problem::sign_in_refused(challenge, refusal),
+                    None => Problem::challenge(challenge, refusal),
+                };
+                let response = problem.into_response();
+                match page.filter(|_| response.status() == StatusCode::PAYMENT_REQUIRED) {
+                    Some(challenge) => arriving.page(response, &challenge, refusal.map(protocol::Refusal::message)),
+                    None => response,
                 }
-                Problem::challenge(arriving.dress(challenge), refusal).into_response()
             }
-            Opened::SignIn => Problem::sign_in(arriving.dress(Challenge::default())).into_response(),
-            Opened::TooMany => Problem::too_many(1).into_response(),
+            Opened::SignIn => {
+                let challenge = self.dress(arriving, Challenge::default()).await;
+                match sign_in_refused {
+                    Some(refusal) => Problem::sign_in_refused(challenge, refusal).into_response(),
+                    None => Problem::sign_in(challenge).into_response(),
+                }
+            }
+            Opened::TooMany => Problem::too_many(story.taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
             Opened::Replay(replay) => Problem::replay(replay).into_response(),
             Opened::Fault(fault) => {
                 warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
@@ -206,17 +352,43 @@ impl Front {
             }
             // They are run; whoever asks for their answer without running them has nothing for the caller.
             Opened::Free(_) | Opened::Permit(_) => Problem::blocked().into_response(),
+        };
+        story.with(response)
+    }
+
+    /// Adds what the route says about itself, what signing in is good for, and the gate's signature under its offers.
+    async fn dress(&self, arriving: &Arriving<'_>, challenge: Challenge) -> Challenge {
+        let mut challenge = match arriving.route_plan {
+            Some(route) => route.dress(challenge, &arriving.url),
+            None => challenge,
+        };
+        let (shared, now_s) = (&self.0.shared, now_ms() / 1_000);
+        if arriving.plan.signs_in(arriving.route_plan) {
+            let offer = shared.sign_ins.offer(arriving.plan, &arriving.url, now_s);
+            challenge.extensions.insert(SIGN_IN_WITH_X.to_owned(), offer.to_json());
         }
+        shared.sign_offers(&mut challenge, now_s).await;
+        challenge
     }
 
     /// The one way to the upstream: with what the flow gave for this call.
-    async fn run(&self, pass: Pass<'_>, request: Request<Upload>) -> Result<Response<UpstreamBody>, UpstreamFault> {
+    async fn run(
+        &self,
+        arriving: &Arriving<'_>,
+        pass: Pass<'_>,
+        mut forward: Forward,
+        upload: Upload,
+    ) -> Result<Ran, UpstreamFault> {
         let upstream = self.0.upstream.as_ref().expect("only a sidecar has no upstream, and it runs nothing");
+        let step = arriving.trace.step("upstream");
+        step.propagate(&mut forward.headers);
+        let begun = Instant::now();
         let on_sent = || match pass {
             Pass::Free(FreePass { .. }) | Pass::Prepaid(Prepaid { .. }) | Pass::Mock => {}
             Pass::Paid(permit) => permit.reached(Progress::Sent),
         };
-        upstream.send(request, on_sent).await
+        let response = upstream.send(forward.into_request(upload), on_sent).await?;
+        Ok(Ran { upstream_us: micros(begun), response })
     }
 
     /// Tells the origin about the call.
@@ -227,43 +399,52 @@ impl Front {
     }
 
     /// Passes a call on unpaid.
-    async fn free(&self, pass: FreePass, mut forward: Forward, body: Incoming) -> Response<Body> {
+    async fn free(
+        &self,
+        arriving: &Arriving<'_>,
+        pass: FreePass,
+        mut forward: Forward,
+        upload: Upload,
+    ) -> Response<Body> {
         if let Some(word) = Word::unpaid(pass.why()) {
             self.tell_origin(&word, &mut forward);
         }
         if pass.why() == Unpaid::Unverified {
-            warn!(path = short(forward.path_and_query()), "nobody can verify payments: a call is passed on unpaid");
+            warn!(path = short(arriving.path.path()), "nobody can verify payments: a call is passed on unpaid");
         }
-        let (upload, _) = Upload::new(body);
-        match self.run(Pass::Free(&pass), forward.into_request(upload)).await {
-            Ok(response) => answer::pass(response),
-            Err(fault) => full(upstream_problem(&fault, "No payment was asked for.").into_response()),
+        let story = Story { taken: arriving.taken.get(), ..Story::unpaid(pass.why()) }.whose(Whose::Passed);
+        match self.run(arriving, Pass::Free(&pass), forward, upload).await {
+            Ok(ran) => ran.of(story).with(answer::pass(ran.response)),
+            Err(fault) => {
+                let story = story.whose(Whose::Ours).because(fault.kind.code());
+                full(story.with(upstream_problem(&fault, "No payment was asked for.").into_response()))
+            }
         }
     }
 
     /// `pontage mock`: any payment header pays, nothing is verified and nothing moves.
-    async fn mocked(&self, plan: &Plan, parts: Parts, body: Incoming, path: &CleanPath) -> Response<Body> {
-        let arriving = Arriving::of(plan, &parts, path, parts.method.as_str(), IpAddr::from([127, 0, 0, 1]));
-        let mut forward = Forward::of(parts, path, arriving.route_plan);
-        let pays = arriving.shown.pays();
-        let unpaid = Arriving { shown: Shown::nothing(), ..arriving };
-        match self.open(&unpaid).await {
-            Opened::Free(pass) => return self.free(pass, forward, body).await,
-            Opened::Challenge { .. } if pays => {}
-            other => return full(self.refused(&unpaid, other)),
+    async fn mocked(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
+        let mut forward = Forward::of(parts, arriving.path, arriving.route_plan);
+        let quoted = self.quoted(arriving).await;
+        let call = Call { presented: Presented::Nothing, ..arriving.call(&quoted, None) };
+        let upload = Upload::new(body, false);
+        match self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await {
+            Opened::Free(pass) => return self.free(arriving, pass, forward, upload).await,
+            Opened::Challenge { .. } if arriving.shown.pays() => {}
+            other => return full(self.refused(arriving, other).await),
         }
         self.tell_origin(&Word::mock(), &mut forward);
-        let (upload, _) = Upload::new(body);
-        match self.run(Pass::Mock, forward.into_request(upload)).await {
-            Ok(response) => answer::mocked(response),
-            Err(fault) => full(upstream_problem(&fault, "Nothing moves in mock mode.").into_response()),
+        let story = Story::of(MoneyOutcome::Mock);
+        match self.run(arriving, Pass::Mock, forward, upload).await {
+            Ok(ran) => ran.of(story.whose(Whose::Paid)).with(answer::mocked(ran.response)),
+            Err(fault) => full(story.with(upstream_problem(&fault, "Nothing moves in mock mode.").into_response())),
         }
     }
 
     /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
-    async fn stored(&self, body: Incoming, hold: HoldId, receipt: Receipt) -> Response<Body> {
+    async fn stored(&self, upload: Upload, hold: HoldId, receipt: Receipt) -> Response<Body> {
         // Whoever dawdles with his body is not waited for: his answer stays where it is.
-        let digest = tokio::time::timeout(BODY_WAIT, Upload::drain(body)).await.ok().flatten();
+        let digest = tokio::time::timeout(BODY_WAIT, upload.drain()).await.ok().flatten();
         let money = money_of(&receipt);
         match self.0.flow.journal.answer(hold).await {
             Err(fault) => full(Problem::fault(gate::Fault { money, ..fault }).into_response()),
@@ -278,9 +459,29 @@ impl Front {
     }
 }
 
+/// The upstream's answer, and how long its head took.
+struct Ran {
+    upstream_us: u64,
+    response: Response<UpstreamBody>,
+}
+
+impl Ran {
+    /// Tells of the upstream besides.
+    fn of(&self, story: Story) -> Story {
+        Story { upstream_us: Some(self.upstream_us), upstream_status: Some(self.response.status().as_u16()), ..story }
+    }
+}
+
 impl<'a> Arriving<'a> {
-    fn of(plan: &'a Plan, parts: &Parts, path: &'a CleanPath, method: &str, from: IpAddr) -> Self {
-        let position = plan.snapshot.position(method, path.path());
+    fn of(
+        plan: &'a Plan,
+        position: Option<usize>,
+        parts: &Parts,
+        path: &'a CleanPath,
+        method: &str,
+        from: IpAddr,
+        trace: &'a CallTrace,
+    ) -> Self {
         Self {
             plan,
             route: position.and_then(|position| plan.snapshot.routes.get(position)),
@@ -290,33 +491,115 @@ impl<'a> Arriving<'a> {
             url: resource_url(plan, parts, path),
             shown: Shown::of(&parts.headers),
             from,
+            wants_page: page::wants_page(&parts.headers),
+            taken: Cell::new(None),
+            trace,
         }
     }
 
-    fn call<'c>(&'c self, quoted: &'c [gate::Terms], signed_in: Option<Payer>) -> Call<'c> {
+    fn call<'c>(&'c self, quoted: &'c [Terms], signed_in: Option<Payer>) -> Call<'c> {
         Call {
             method: &self.method,
             path: self.path.path(),
             url: &self.url,
             presented: self.shown.presented(),
             idempotency: self.shown.idempotency,
-            source: source(self.from),
+            source: source::source(self.from),
             route: self.route,
             quoted,
             signed_in,
         }
     }
 
-    /// Adds what the route says about itself.
-    fn dress(&self, mut challenge: Challenge) -> Challenge {
-        challenge.resource.url.clone_from(&self.url);
-        if let Some(route) = self.route_plan {
-            challenge.resource.description.clone_from(&route.description);
-            challenge.resource.mime_type.clone_from(&route.mime_type);
-            challenge.extensions = route.extensions.clone();
+    /// The gate's answer to OPTIONS, where it has one. What a paid route allows is said by the gate: its upstream would run unpaid.
+    fn options(&self, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        // A route that is written for OPTIONS is sold like any other.
+        let is_written = self.route.is_some_and(|route| route.method.as_deref() == Some("OPTIONS"));
+        let is_priced = match self.route {
+            Some(route) => !matches!(route.price, gate::Price::Free),
+            None => self.plan.snapshot.is_priced(self.path.path()),
+        };
+        if is_written || !is_priced {
+            return None;
         }
-        challenge
+        if cors::is_preflight(&Method::OPTIONS, headers) {
+            return Some(cors::preflight_answer(&self.plan.cors_origins, headers));
+        }
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let allow = http::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        response.headers_mut().insert(http::header::ALLOW, allow);
+        Some(response)
     }
+
+    /// What the last bucket said, if it was empty.
+    fn allowed(&self, limit: Limit) -> Result<(), Response<Bytes>> {
+        match self.taken.get() {
+            Some(taken) if !taken.allowed => Err(self.limited(taken, limit)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn limited(&self, taken: Taken, limit: Limit) -> Response<Bytes> {
+        let story = Story { taken: Some(taken), limited: Some(limit), ..Story::of(MoneyOutcome::RateLimited) };
+        story.with(Problem::too_many(taken.retry_after_s).into_response())
+    }
+
+    /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
+    /// said to have a shape.
+    async fn fits(&self, parts: &Parts, body: Incoming) -> Result<Upload, Response<Bytes>> {
+        let digested = self.shown.idempotency.is_some();
+        let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
+            return Ok(Upload::new(body, digested));
+        };
+        let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let query = self.path.query().unwrap_or_default();
+        let bad = |problem: Problem| {
+            Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
+        };
+        let (upload, read) = if info.needs_body(&self.method) {
+            let read = Upload::whole(body, digested, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
+            (read.0, Some(read.1))
+        } else {
+            (Upload::new(body, digested), None)
+        };
+        match info.check_request(&self.method, query, content_type, read.as_deref()) {
+            Ok(()) => Ok(upload),
+            Err(mistake) => Err(bad(Problem::invalid_request(&mistake.field.to_string(), &mistake.what.to_string()))),
+        }
+    }
+
+    /// The 402 as a page.
+    fn page(&self, response: Response<Bytes>, challenge: &Challenge, refusal: Option<&str>) -> Response<Bytes> {
+        let page = Page {
+            method: &self.method,
+            url: &self.url,
+            description: challenge.resource.description.as_deref(),
+            offers: &challenge.offers,
+            refusal,
+            docs_url: self.plan.docs_url.as_deref(),
+            website: self.plan.website.as_deref(),
+        };
+        page::dress(response, &page)
+    }
+}
+
+/// A body that has to be judged first, and cannot.
+fn bad_body(unread: Unread) -> Problem {
+    let (status, error, message) = match unread {
+        Unread::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The body is longer than the 1 MiB that this route judges.",
+        ),
+        Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come in time."),
+        Unread::Broken => (StatusCode::BAD_REQUEST, "bad_body", "The body broke off."),
+    };
+    Problem::new(status, error, message, MoneyState::Untouched)
+}
+
+fn micros(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
@@ -332,26 +615,38 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
     }
 }
 
-/// Payment words of an upstream or a caller that must not pass: they would be taken for ours. CGI and its kin read an underscore
-/// as a hyphen.
+/// Payment words of an upstream that must not pass: they would be taken for ours.
 fn strip_payment_words(headers: &mut HeaderMap) {
-    let names: Vec<_> = headers.keys().filter(|name| is_payment_word(name.as_str())).cloned().collect();
+    strip(headers, is_payment_word);
+}
+
+/// What a caller says that his upstream must not read: payment words, and those that some upstreams take for another path or method
+/// than the one that was matched.
+fn strip_callers_words(headers: &mut HeaderMap) {
+    strip(headers, |name| is_payment_word(name) || REWRITES.iter().any(|word| reads(name, word, true)));
+}
+
+const REWRITES: [&str; 5] =
+    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method"];
+
+fn is_payment_word(name: &str) -> bool {
+    const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
+    const ARE: [&str; 3] = ["x-402-signature", "x-402-nonce", "sign-in-with-x"];
+    BEGIN.iter().any(|word| reads(name, word, false)) || ARE.iter().any(|word| reads(name, word, true))
+}
+
+/// Whether a name begins with a word, or is it. CGI and its kin read an underscore as a hyphen.
+fn reads(name: &str, word: &str, whole: bool) -> bool {
+    let fits = if whole { name.len() == word.len() } else { name.len() >= word.len() };
+    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    fits && name.bytes().map(as_read).zip(word.bytes()).all(|(name, word)| name == word)
+}
+
+fn strip(headers: &mut HeaderMap, is_stripped: impl Fn(&str) -> bool) {
+    let names: Vec<_> = headers.keys().filter(|name| is_stripped(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
-}
-
-fn is_payment_word(name: &str) -> bool {
-    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let begins =
-        |word: &str| name.len() >= word.len() && name.bytes().map(as_read).zip(word.bytes()).all(|(a, b)| a == b);
-    let is = |word: &str| name.len() == word.len() && begins(word);
-    begins("x-pay-")
-        || begins("x-payment")
-        || begins("payment-")
-        || is("x-402-signature")
-        || is("x-402-nonce")
-        || is("sign-in-with-x")
 }
 
 /// The beginning of a path, for a log line.

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use gate::{Honoured, Price, Rate, Route, Snapshot, Terms};
 use ledger::Rail;
-use protocol::x402::{Extensions, PAYMENT_IDENTIFIER, PaymentId};
+use protocol::x402::ext::{BAZAAR, Info, PAYMENT_IDENTIFIER, PaymentId};
+use protocol::x402::{Challenge, Extensions, Resource};
 use protocol::{Network, Offer, OfferExtra, parse_decimal};
 
-use crate::config::{AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RouteConfig};
+use crate::config::{
+    AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
+};
+use crate::front::Prepared;
+use crate::problem::Problem;
 
 /// After this long without a receipt a `direct` settlement is Unknown.
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
@@ -43,8 +48,12 @@ pub(crate) struct Plan {
     pub(crate) trusted_proxies: usize,
     /// Where a wallet may sign in.
     pub(crate) chains: Vec<Network>,
-    /// Whether a payment must carry an identifier.
-    pub(crate) identifier_required: bool,
+    /// Token buckets.
+    pub(crate) rates: RatesConfig,
+    /// For the payment page.
+    pub(crate) docs_url: Option<String>,
+    /// For the payment page.
+    pub(crate) website: Option<String>,
     /// Whether somebody passes unpaid everywhere.
     lists_globally: bool,
     /// Web pages of which origins may read answers.
@@ -60,6 +69,10 @@ pub(crate) struct RoutePlan {
     pub(crate) mime_type: Option<String>,
     /// What every 402 of the route says besides.
     pub(crate) extensions: Extensions,
+    /// What a request must look like, so that nobody pays for a 400.
+    pub(crate) info: Option<Info>,
+    /// The 402 for whoever shows nothing, where it differs in its URL alone.
+    pub(crate) prepared: Option<Prepared>,
     /// Whether signing in opens anything here.
     signs_in: bool,
     /// The path that the upstream gets instead.
@@ -97,16 +110,20 @@ impl Plan {
             tab_remaining_min_s: remaining_min_s.saturating_add(config.tab.settle_age_s),
             caps: config.tab.caps,
             verify_local: config.tab.verify_local,
+            identifier_required: config.payment_identifier == IdentifierConfig::Required,
             honoured: Vec::new(),
             skew_s: SKEW_S,
         };
+        let routes = config.routes.iter().zip(&snapshot.routes);
         Self {
+            routes: routes.map(|(written, route)| RoutePlan::of(config, written, route, direct_s)).collect(),
             snapshot: Arc::new(snapshot),
-            routes: config.routes.iter().map(|route| RoutePlan::of(config, route, direct_s)).collect(),
             public_url: config.public_url.clone(),
             trusted_proxies: config.trusted_proxies,
             chains: config.networks.iter().map(|network| network.network).collect(),
-            identifier_required: config.payment_identifier == IdentifierConfig::Required,
+            rates: config.rates,
+            docs_url: config.discovery.docs_url.clone(),
+            website: config.discovery.website.clone(),
             lists_globally: !config.global_allowlist.is_empty(),
             cors_origins: config.cors_origins.clone(),
         }
@@ -129,6 +146,12 @@ impl Plan {
         self.routes.get(position)
     }
 
+    /// The routes that have a rate of their own.
+    pub(crate) fn route_rates(&self) -> Vec<(String, Rate)> {
+        let rated = self.snapshot.routes.iter().zip(&self.routes);
+        rated.filter_map(|(route, plan)| Some((route.id.clone(), plan.rate_limit?))).collect()
+    }
+
     /// Whether signing in opens anything on a route, or where no route is.
     pub(crate) fn signs_in(&self, route: Option<&RoutePlan>) -> bool {
         self.lists_globally || route.is_some_and(|route| route.signs_in)
@@ -136,11 +159,15 @@ impl Plan {
 }
 
 impl RoutePlan {
-    fn of(config: &Config, route: &RouteConfig, direct_s: u64) -> Self {
+    fn of(config: &Config, route: &RouteConfig, compiled: &Route, direct_s: u64) -> Self {
         let mut extensions = Extensions::new();
         if config.payment_identifier != IdentifierConfig::Unsaid {
             let required = config.payment_identifier == IdentifierConfig::Required;
             extensions.insert(PAYMENT_IDENTIFIER.to_owned(), PaymentId::extension(required));
+        }
+        let info = route.info.clone().map(|info| Info::check(info).expect("the configuration checked it"));
+        if let Some(info) = &info {
+            extensions.insert(BAZAAR.to_owned(), info.extension(route.template.as_deref()));
         }
         let quoted = match &route.price {
             PriceConfig::Free => None,
@@ -150,16 +177,39 @@ impl RoutePlan {
                 Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) }
             }),
         };
-        Self {
+        let signs_in = !route.allowlist.is_empty() || route.reentry_s > 0;
+        let mut plan = Self {
             description: route.description.clone(),
             mime_type: route.mime_type.clone(),
             extensions,
-            signs_in: !route.allowlist.is_empty() || route.reentry_s > 0,
+            info,
+            prepared: None,
+            signs_in,
             rewrite: route.rewrite.clone(),
             params: route.params.clone(),
             rate_limit: route.rate_limit,
             quoted,
+        };
+        let changes = signs_in || !config.global_allowlist.is_empty() || config.offer_signer.is_some();
+        if let (Price::Due(terms), false) = (&compiled.price, changes) {
+            let print = |url: &str| Problem::challenge(plan.challenge(url, terms), None).into_response();
+            plan.prepared = Prepared::new(print);
         }
+        plan
+    }
+
+    /// The 402's words for a URL.
+    fn challenge(&self, url: &str, terms: &Terms) -> Challenge {
+        let challenge =
+            Challenge { offers: terms.offers.clone(), error: "payment_required".to_owned(), ..Challenge::default() };
+        self.dress(challenge, url)
+    }
+
+    /// Adds what the route says about itself.
+    pub(crate) fn dress(&self, challenge: Challenge, url: &str) -> Challenge {
+        let (description, mime_type) = (self.description.clone(), self.mime_type.clone());
+        let resource = Resource { url: url.to_owned(), description, mime_type };
+        Challenge { resource, extensions: self.extensions.clone(), ..challenge }
     }
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use gate::{Fault, FaultKind, Replay};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use protocol::x402::{Challenge, Receipt, encode_header};
+use protocol::x402::ext::SignInRefusal;
+use protocol::x402::{Challenge, Extensions, Receipt, encode_header};
 use protocol::{MoneyState, Refusal, print_decimal};
 use serde_json::{Map, Value, json};
 
@@ -65,6 +66,24 @@ impl Problem {
         Self { challenge: Some(challenge), ..problem }
     }
 
+    /// The proof of a key is none.
+    pub(crate) fn sign_in_refused(challenge: Challenge, refusal: SignInRefusal) -> Self {
+        let status = StatusCode::PAYMENT_REQUIRED;
+        let mut problem = Self::new(status, refusal.code(), refusal.message(), MoneyState::Untouched);
+        if let Some(field) = refusal.field() {
+            problem.more.insert("field".to_owned(), field.into());
+        }
+        Self { challenge: Some(challenge), ..problem }
+    }
+
+    /// The call does not look as the route says; it is not sold.
+    pub(crate) fn invalid_request(field: &str, what: &str) -> Self {
+        let message = format!("This call would fail, so its payment was not taken: {field} {what}.");
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", message, MoneyState::Untouched);
+        problem.more.insert("field".to_owned(), field.into());
+        problem
+    }
+
     /// One call too many.
     pub(crate) fn too_many(retry_after_s: u32) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
@@ -119,7 +138,6 @@ impl Problem {
     }
 
     /// There is no turn for the call: see `turns.rs`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the front does not ask for turns yet"))]
     pub(crate) fn overloaded() -> Self {
         let message = "This gate has as many calls as it takes at once. Nothing was charged. Try again soon.";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message, MoneyState::Untouched);
@@ -250,7 +268,7 @@ impl Problem {
             }
         }
         if let Some(receipt) = &self.receipt {
-            receipts(headers, receipt);
+            receipts(headers, receipt, Extensions::new());
         }
         *response.body_mut() = Bytes::from(body.to_string());
         response
@@ -268,8 +286,8 @@ pub(crate) const fn money_of(receipt: &Receipt) -> MoneyState {
 }
 
 /// Puts the receipt into both headers: v1 clients read the one, v2 clients the other.
-pub(crate) fn receipts(headers: &mut http::HeaderMap, receipt: &Receipt) {
-    insert(headers, PAYMENT_RESPONSE, receipt.to_v2_header());
+pub(crate) fn receipts(headers: &mut http::HeaderMap, receipt: &Receipt, extensions: Extensions) {
+    insert(headers, PAYMENT_RESPONSE, receipt.to_v2_header_with(extensions));
     if let Some(v1) = receipt.to_v1_header() {
         insert(headers, X_PAYMENT_RESPONSE, v1);
     }

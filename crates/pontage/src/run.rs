@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use gate::Flow;
 use protocol::{Key, Network};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
@@ -21,11 +22,12 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::chain::ChainLink;
-use crate::config::{self, Config, Mistakes};
-use crate::front::{Front, Role, Shared, TrustKey};
+use crate::config::{self, Config, Mistakes, RemoteConfig};
+use crate::front::{Front, Role, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::host::{self, Tasks, WorkerHost};
 use crate::ledger::Sealer;
+use crate::limits::Limits;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
@@ -47,6 +49,17 @@ pub(crate) enum Mode {
     Mock,
     /// `sandbox`, which speaks for itself.
     Sandbox,
+}
+
+impl Mode {
+    /// Where payments are taken when the configuration names no network.
+    fn default_network(self) -> Network {
+        match self {
+            // Base.
+            Self::Live => Network { chain_id: 8453 },
+            Self::Dev | Self::Mock | Self::Sandbox => Network::BASE_SEPOLIA,
+        }
+    }
 }
 
 /// What a gate is started with, besides its file.
@@ -72,24 +85,46 @@ impl Options {
 
     /// Reads a configuration, in which what is said here stands in the place of what it says.
     pub(crate) fn load(&self, path: &Path) -> anyhow::Result<Config> {
-        let mut config = load(path)?;
+        let mut config = load(path, self.mode)?;
         if let Some(port) = self.port {
             config.listen.set_port(port);
+        }
+        if !self.facilitator_urls.is_empty() && self.mode != Mode::Mock {
+            if config.signer.is_some() {
+                bail!(
+                    "--facilitator-url: the configuration settles by itself (facilitator.signer). Use one of the two"
+                );
+            }
+            let urls = self.facilitator_urls.clone();
+            config.remote = Some(RemoteConfig { urls, ..config.remote.unwrap_or_default() });
         }
         Ok(config)
     }
 
-    /// What a mode or a flag asks for that this gate cannot do yet.
-    fn ensure_built(&self) -> anyhow::Result<()> {
-        ensure!(!self.sidecar && self.mode != Mode::Mock, "`start --sidecar` and `mock` are not built yet");
-        ensure!(self.facilitator_urls.is_empty(), "other facilitators are not built yet: use facilitator.signer");
-        Ok(())
+    /// The API. A sidecar forwards nothing, and needs none.
+    fn target(&self, config: &Config) -> anyhow::Result<Option<proxy::Target>> {
+        if self.sidecar {
+            return Ok(None);
+        }
+        let target = config.target.clone().context(
+            "there is no API to forward calls to. Add two lines to the configuration:\n\n\
+             proxy:\n  target: \"http://127.0.0.1:3000\"",
+        );
+        target.map(Some)
+    }
+
+    const fn role(&self) -> Role {
+        match self.mode {
+            Mode::Mock => Role::Mock,
+            Mode::Live | Mode::Dev | Mode::Sandbox if self.sidecar => Role::Sidecar,
+            Mode::Live | Mode::Dev | Mode::Sandbox => Role::Proxy,
+        }
     }
 }
 
 /// `pontage validate`.
 pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let (code, words) = match read(path) {
+    let (code, words) = match read(path, Mode::Live) {
         Ok(_) if json => (ExitCode::SUCCESS, json!({ "valid": true, "mistakes": [], "more": 0 }).to_string()),
         Ok(_) => (ExitCode::SUCCESS, "Config is valid.".to_owned()),
         Err(mistakes) if json => (ExitCode::FAILURE, mistakes.to_json().to_string()),
@@ -99,12 +134,12 @@ pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    read(path).map_err(|mistakes| anyhow!("{mistakes}"))
+pub(crate) fn load(path: &Path, mode: Mode) -> anyhow::Result<Config> {
+    read(path, mode).map_err(|mistakes| anyhow!("{mistakes}"))
 }
 
-fn read(path: &Path) -> Result<Config, Mistakes> {
-    config::load(path, &|name| std::env::var(name).ok())
+fn read(path: &Path, mode: Mode) -> Result<Config, Mistakes> {
+    config::load(path, &|name| std::env::var(name).ok(), mode.default_network())
 }
 
 /// `pontage start`, `pontage dev` and `pontage mock`.
@@ -129,8 +164,8 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     let mode = options.mode;
     let config = options.load(path)?;
-    options.ensure_built()?;
     let log = log::start(mode, &config.log)?;
+    let target = options.target(&config)?;
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
     if mode == Mode::Dev {
         if let Some(other) = networks.iter().find(|network| **network != Network::BASE_SEPOLIA) {
@@ -142,20 +177,26 @@ pub(crate) fn serve(
         answers_max_bytes: config.replay.answers_max_bytes,
         answers_keep_s: config.replay.answers_keep_s,
     };
-    let store = Store::open(&config.store_path, limits, host::now_ms)
-        .with_context(|| format!("store.path {}", config.store_path.display()))?;
+    // What is only played is not written down.
+    let play = (mode == Mode::Mock).then(tempfile::tempdir).transpose()?;
+    let store_path = play.as_ref().map_or(config.store_path.clone(), |folder| folder.path().join("mock.db"));
+    let store = Store::open(&store_path, limits, host::now_ms)
+        .with_context(|| format!("store.path {}", store_path.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(gone) = store.unfinished_networks()?.iter().find(|network| !networks.contains(network)) {
         bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
     }
     let (lifeline, mut ended) = Lifeline::new();
-    let mut reload = Reload::new(path, config.clone(), options);
+    let mut reload = Reload::new(path, config.clone(), options.clone());
     // From here on a signal is heard, however long the start takes.
     let signals = runtime.block_on(async { Signals::new() })?;
-    let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
-    let sealer = match settlement_key(&config)? {
-        Some(key) => Some(Sealer::new(store.handle()?, key)),
-        None => None,
+    let (links, sealer) = match mode {
+        Mode::Mock => (Vec::new(), None),
+        Mode::Live | Mode::Dev | Mode::Sandbox => {
+            let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
+            let key = if config.remote.is_some() { None } else { settlement_key(&config)? };
+            (links, key.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+        }
     };
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
@@ -163,14 +204,16 @@ pub(crate) fn serve(
         let address = admin::start(listen, operation.clone())?;
         info!(%address, "the admin listener: /metrics, /livez, /readyz");
     }
+    let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
+    let limits = Arc::clone(&front.limits);
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
-    let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
+    let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
     info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
     listens(address)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            () = until_told(signals, &mut reload, &operation) => Ok(()),
+            () = until_told(signals, &mut reload, &operation, &limits) => Ok(()),
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
@@ -197,7 +240,7 @@ pub(crate) fn serve(
 }
 
 /// Waits until the process is told to end. Meanwhile it follows its configuration.
-async fn until_told(mut signals: Signals, reload: &mut Reload, operation: &Operation) {
+async fn until_told(mut signals: Signals, reload: &mut Reload, operation: &Operation, limits: &Limits) {
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -206,7 +249,10 @@ async fn until_told(mut signals: Signals, reload: &mut Reload, operation: &Opera
             },
             () = reload.changed() => reload.follow(),
         }
-        operation.follow(reload.running(), &reload.plans().borrow().snapshot);
+        let plans = reload.plans();
+        let plan = plans.borrow();
+        operation.follow(reload.running(), &plan.snapshot);
+        limits.set_rates(plan.rates, plan.route_rates());
     }
 }
 
@@ -222,7 +268,7 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
 fn introduce(config: &Config, reload: &Reload, mode: Mode) {
     let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
     info!(
-        upstream = format!("{}:{}", config.target.host(), config.target.port()),
+        upstream = config.target.as_ref().map(|target| format!("{}:{}", target.host(), target.port())),
         networks = networks.join(", "),
         store = %config.store_path.display(),
         version = env!("CARGO_PKG_VERSION"),
@@ -263,21 +309,15 @@ async fn settle_tabs(links: &[Link], store: &Store) {
 /// Starts a worker for each core. Everything that can fail is made before the first of them serves.
 fn start_workers(
     config: &Config,
+    target: Option<&proxy::Target>,
+    front: Shared,
     store: &Store,
     links: &[Link],
     lifeline: &Lifeline,
     stopped: &watch::Receiver<bool>,
-    reload: &Reload,
 ) -> anyhow::Result<(SocketAddr, Vec<thread::JoinHandle<()>>)> {
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
-    let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
-    let trust = match &config.trust_secret {
-        Some(source) => Some(TrustKey::new(source.read().context("proxy.trust_secret")?.expose().as_bytes())),
-        None => None,
-    };
-    let names = trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>()));
-    let answer_max_bytes = config.replay.answer_max_bytes;
-    let front = Shared { plan: reload.plans(), answer_max_bytes, role: Role::Proxy, trust, names };
+    let tls = target.is_some_and(proxy::Target::is_https).then(proxy::platform_tls).transpose()?;
     let quotes = Quotes::default();
     let taken = || format!("listen: {} cannot be bound", config.listen);
     // Two processes could share a port and each answer for half of the calls, with a journal of its own.
@@ -294,7 +334,7 @@ fn start_workers(
             listener,
             store: store.clone(),
             links: links.to_vec(),
-            target: config.target.clone(),
+            target: target.cloned(),
             upstream: upstream.clone(),
             tls: tls.clone(),
             front: front.clone(),
@@ -357,7 +397,7 @@ struct Worker {
     listener: std::net::TcpListener,
     store: Store,
     links: Vec<Link>,
-    target: proxy::Target,
+    target: Option<proxy::Target>,
     upstream: UpstreamLimits,
     tls: Option<proxy::TlsConfig>,
     front: Shared,
@@ -371,9 +411,10 @@ impl Worker {
     fn run(mut self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
-        let upstream = match self.tls.take() {
-            Some(tls) => Upstream::with_tls(self.target, self.upstream, tls)?,
-            None => Upstream::new(self.target, self.upstream)?,
+        let upstream = match (self.target, self.tls.take()) {
+            (None, _) => None,
+            (Some(target), Some(tls)) => Some(Upstream::with_tls(target, self.upstream, tls)?),
+            (Some(target), None) => Some(Upstream::new(target, self.upstream)?),
         };
         let tasks = Tasks::default();
         let (host, work) = WorkerHost::new(tasks.clone());
@@ -382,7 +423,7 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            anyhow::Ok(Front::new(Rc::clone(&flow), Some(upstream), prices, self.front, tasks.clone()))
+            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
         self.serving.send(()).ok();
@@ -414,6 +455,13 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
              and put the private key of an account with some gas into that variable"
         );
     };
+    if let Some(network) = config.networks.iter().find(|network| network.rpc_urls.is_empty()) {
+        bail!(
+            "there is no node to settle payments on {0} with. Add it to the configuration:\n\n\
+             networks:\n  \"{0}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }}",
+            network.network
+        );
+    }
     let secret = source.read().context("facilitator.signer")?;
     let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
     Ok(Some(key))

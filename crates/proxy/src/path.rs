@@ -27,6 +27,9 @@ pub enum PathRefusal {
     /// A percent sign without two hex digits, or escapes that spell an overlong UTF-8 form.
     #[error("the path has a malformed percent-escape")]
     BadEscape,
+    /// An escaped percent sign before two hex digits: an upstream that decodes twice would read another path.
+    #[error("the path has an escape within an escape")]
+    DoubleEscape,
     /// `%2F` or `%5C`: upstreams disagree on whether that separates segments.
     #[error("the path has an encoded separator")]
     EncodedSeparator,
@@ -51,6 +54,7 @@ impl PathRefusal {
             PathRefusal::NotOriginForm => "path_not_origin_form",
             PathRefusal::TooLong => "path_too_long",
             PathRefusal::BadEscape => "path_bad_escape",
+            PathRefusal::DoubleEscape => "path_double_escape",
             PathRefusal::EncodedSeparator => "path_encoded_separator",
             PathRefusal::ControlByte => "path_control_byte",
             PathRefusal::Backslash => "path_backslash",
@@ -210,7 +214,15 @@ fn clean_segment(raw: &[u8]) -> Result<String, PathRefusal> {
             clean.push_str(&format!("%{byte:02X}"));
         }
     }
-    Ok(clean)
+    match has_double_escape(&clean) {
+        true => Err(PathRefusal::DoubleEscape),
+        false => Ok(clean),
+    }
+}
+
+fn has_double_escape(clean: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    clean.split("%25").skip(1).any(digits)
 }
 
 fn unescape(high: Option<u8>, low: Option<u8>) -> Result<u8, PathRefusal> {

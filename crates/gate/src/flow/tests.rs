@@ -367,6 +367,7 @@ fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
         caps: Exposure { payer_micros: MICROS, source_micros: MICROS, gate_micros: MICROS },
         verify_local: false,
         honoured: Vec::new(),
+        identifier_required: false,
         skew_s: 5,
     }
 }

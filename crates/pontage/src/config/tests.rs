@@ -5,7 +5,7 @@ use std::path::Path;
 use ledger::Rail;
 use protocol::{AssetInfo, Network};
 
-use super::keys::{KEYS, nearest};
+use super::keys::{KEYS, Key, nearest};
 use super::secret::SecretFault;
 use super::*;
 
@@ -37,7 +37,15 @@ fn env(name: &str) -> Option<String> {
 }
 
 pub(super) fn read(text: &str) -> Result<Config, Mistakes> {
-    parse(text, "pontage.yaml", Path::new("/etc/pontage"), &env)
+    read_with(text, &env, Network::BASE_SEPOLIA)
+}
+
+pub(super) fn read_with(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    network: Network,
+) -> Result<Config, Mistakes> {
+    parse(text, "pontage.yaml", Path::new("/etc/pontage"), env, network)
 }
 
 pub(super) fn good(text: &str) -> Config {
@@ -80,19 +88,19 @@ fn defaults() {
 #[test]
 fn values_table() {
     for (text, want) in [
-        ("0.01", "0.01"),
-        ("\"0.01\"", "0.01"),
-        ("$0.01", "0.01"),
-        ("'$1.50'", "1.50"),
-        ("5", "5"),
-        ("0.010", "0.010"),
-        ("0.100000000", "0.100000000"),
-        ("${PRICE}", "0.25"),
+        ("0.01", "10000"),
+        ("\"0.01\"", "10000"),
+        ("$0.01", "10000"),
+        ("'$1.50'", "1500000"),
+        ("5", "5000000"),
+        ("0.010", "10000"),
+        ("0.100000000", "100000"),
+        ("${PRICE}", "250000"),
         ("\"$${PRICE}\"", ""),
-        ("${NONE:-0.5}", "0.5"),
-        ("${EMPTY:-0.5}", "0.5"),
+        ("${NONE:-0.5}", "500000"),
+        ("${EMPTY:-0.5}", "500000"),
         ("$${NONE:-0.5}", ""),
-        ("$$0.5", "0.5"),
+        ("$$0.5", "500000"),
     ] {
         if want.is_empty() {
             let file = format!("{HEAD}routes:\n- path: /a\n  price: {text}\n");
@@ -211,6 +219,86 @@ fn facilitators_of_others() {
 }
 
 #[test]
+fn tokens_of_a_route_table() {
+    let own = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+    let other = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let head = format!(
+        "{HEAD}  eip155:8453:\n    rpc_urls: [http://a]\n    assets: [usdc, {{ address: \"{PAYEE}\", name: A, version: 1, decimals: 18 }}]\n"
+    );
+    for (lines, want) in [
+        ("price: 0.5", "84532 usdc 500000 me; 8453 usdc 500000 me; 8453 A 500000000000000000 me"),
+        (
+            "price: 0.5\n  pay_to: OTHER",
+            "84532 usdc 500000 other; 8453 usdc 500000 other; 8453 A 500000000000000000 other",
+        ),
+        ("price: 0.5\n  accepts: [{ network: eip155:8453 }]", "8453 usdc 500000 me; 8453 A 500000000000000000 me"),
+        (
+            "price: 0.5\n  accepts: [{ network: eip155:8453, asset: USDC, price: $0.1 }, { network: eip155:84532, asset: OWN, pay_to: OTHER }]",
+            "8453 usdc 100000 me; 84532 usdc 500000 other",
+        ),
+        (
+            "accepts: [{ network: eip155:8453, asset: PAYEE, price: 0.0000001, pay_to: OTHER }]\n  pay_to: PAYEE",
+            "8453 A 100000000000 other",
+        ),
+        ("price_endpoint: http://a\n  accepts: [{ network: eip155:84532 }]", "84532 usdc - me"),
+        ("price_endpoint: http://a\n  accepts: [{ network: eip155:84532, price: 2 }]", "84532 usdc 2000000 me"),
+    ] {
+        let lines = lines
+            .replace("OTHER", &format!("\"{other}\""))
+            .replace("OWN", &format!("\"{own}\""))
+            .replace("PAYEE", &format!("\"{PAYEE}\""));
+        let config = good(&format!("{head}routes:\n- path: /a\n  {lines}\n"));
+        let PriceConfig::Due(due) = &config.routes[0].price else { panic!("{lines} is free") };
+        let told = due.accepts.iter().map(|accept| {
+            let name = if accept.token.name == "A" { "A" } else { "usdc" };
+            let price = accept.price.as_ref().map_or("-".to_owned(), |price| price.atomic.to_string());
+            let payee = if accept.payee.to_string() == PAYEE { "me" } else { "other" };
+            format!("{} {name} {price} {payee}", accept.token.asset.network.chain_id)
+        });
+        assert_eq!(told.collect::<Vec<_>>().join("; "), want, "{lines}");
+    }
+}
+
+#[test]
+fn what_operators_set() {
+    let defaults = good(&format!("{HEAD}{FREE}"));
+    assert_eq!(defaults.in_flight, InFlightConfig::default());
+    assert_eq!(defaults.rates, RatesConfig::default());
+    assert_eq!((&defaults.log, &defaults.operation), (&LogConfig::default(), &OperationConfig::default()));
+    assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
+    assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
+    assert_eq!((defaults.trust_secret, defaults.offer_signer), (None, None));
+    assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
+    let text = format!(
+        "{}{FREE}
+trusted_proxies: 16
+in_flight: {{ max: 1, queue_max: 0, queue_wait_ms: 0 }}
+cors: {{ origins: [\"https://App.example/\", \"http://localhost:3000\"] }}
+log: {{ level: warn, format: text, access: false }}
+admin: {{ listen: 0 }}
+telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
+discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
+extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
+",
+        HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
+    );
+    let config = good(&text);
+    assert_eq!(config.trusted_proxies, 16);
+    assert_eq!(config.in_flight, InFlightConfig { max: 1, queue_max: 0, queue_wait_ms: 0 });
+    assert_eq!(config.cors_origins, ["https://app.example", "http://localhost:3000"]);
+    assert_eq!(config.log, LogConfig { level: LogLevel::Warn, format: Some(LogFormat::Text), access: false });
+    assert_eq!(config.operation.admin_listen.unwrap().to_string(), "127.0.0.1:0");
+    assert_eq!(config.operation.otlp_url.as_deref(), Some("http://127.0.0.1:4318/v1/traces"));
+    assert!(!config.discovery.discoverable);
+    assert_eq!(config.public_url.as_deref(), Some("https://api.example:8443"));
+    assert_eq!(config.trust_secret, Some(SecretSource::Env("TRUST".to_owned())));
+    assert_eq!(config.offer_signer, Some(SecretSource::File("/etc/pontage/key".into())));
+    assert_eq!(config.payment_identifier, IdentifierConfig::Required);
+    let named = good(&format!("{text}public_url: https://pay.example/\n"));
+    assert_eq!(named.public_url.as_deref(), Some("https://pay.example"));
+}
+
+#[test]
 fn a_key_in_the_file_is_refused_and_never_repeated() {
     let bare = KEY.trim_start_matches("0x");
     for signer in [
@@ -241,6 +329,14 @@ fn a_key_in_the_file_is_refused_and_never_repeated() {
     }
     let config = good(&format!("{}{FREE}", HEAD.replace(":8545", "/SECRET")));
     assert!(!format!("{config:?}").contains("SECRET"), "{config:?}");
+    let route = "- path: /a\n  price_endpoint: http://a/SECRET\n  proxy_params: { key: SECRET }\n";
+    let config = good(&format!("{HEAD}routes:\n{route}"));
+    assert_eq!(config.routes[0].params[0].1, "SECRET");
+    assert!(!format!("{config:?}").contains("SECRET"), "{config:?}");
+    let broken = route.replace("http://a/", "ftp://a/").replace("key: SECRET", "key: [SECRET]");
+    let mistakes = read(&format!("{HEAD}routes:\n{broken}")).expect_err("ftp, and a list");
+    assert_eq!(mistakes.list().len(), 2);
+    assert!(!format!("{mistakes:?}").contains("SECRET"), "{mistakes}");
     let rpc = HEAD.replace("http://127.0.0.1:8545", "wss://node.example/SECRET");
     let mistakes = read(&format!("{rpc}{FREE}")).expect_err("wss");
     assert!(!format!("{mistakes:?}").contains("SECRET"), "{mistakes}");
@@ -283,7 +379,7 @@ fn files_are_read_within_limits() {
     let path = folder.join("pontage.yaml");
     let load_bytes = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        load(&path, &env)
+        load(&path, &env, Network::BASE_SEPOLIA)
     };
     let whole = format!("{HEAD}{FREE}");
     assert_eq!(load_bytes(whole.as_bytes()).unwrap().store_path, folder.join("pontage.db"));
@@ -295,8 +391,8 @@ fn files_are_read_within_limits() {
     let not_text = load_bytes(b"version: 1\n\xff\n").unwrap_err();
     assert_eq!(not_text.list()[0].line, Some(2));
     std::fs::remove_dir_all(&folder).unwrap();
-    assert!(load(&path, &env).unwrap_err().to_string().contains("cannot be read"));
-    assert!(load(Path::new("/"), &env).is_err());
+    assert!(load(&path, &env, Network::BASE_SEPOLIA).unwrap_err().to_string().contains("cannot be read"));
+    assert!(load(Path::new("/"), &env, Network::BASE_SEPOLIA).is_err());
 }
 
 #[test]
@@ -354,20 +450,15 @@ fn the_template_has_one_thing_to_fill_in() {
 }
 
 #[test]
-fn the_docs_have_every_key_and_their_example_parses() {
+fn the_examples_of_the_docs_have_every_key_and_parse() {
     let docs = include_str!("../../../../docs/config.md");
-    let mut in_table: Vec<_> =
-        docs.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|rest| rest.split('`').next()).collect();
-    let mut known = KEYS.to_vec();
-    in_table.sort_unstable();
-    known.sort_unstable();
-    assert_eq!(in_table, known);
-
-    let example = docs.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-    let example = example.expect("the page has an example");
-    good(example);
-    for key in KEYS {
-        let name = key.rsplit('.').next().unwrap_or(key);
-        assert!(example.contains(&format!("{name}:")) || *key == "facilitator.signer.file", "{key}");
+    let examples: Vec<_> = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in &examples {
+        good(example);
+    }
+    for Key { path, .. } in KEYS {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        assert!(examples.concat().contains(&format!("{name}:")) || name.ends_with([']', '>']), "{path}");
     }
 }

@@ -12,7 +12,7 @@ use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use ledger::HoldId;
-use protocol::x402::Receipt;
+use protocol::x402::{Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
 use tracing::warn;
 
@@ -179,7 +179,7 @@ pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
 /// Passes an answer on whose price has moved and is owed back.
 pub(super) fn pass_with(response: Response<UpstreamBody>, receipt: &Receipt) -> Response<Body> {
     let mut response = pass(response);
-    decorate(response.headers_mut(), receipt);
+    decorate(response.headers_mut(), receipt, Extensions::new());
     response
 }
 
@@ -191,13 +191,18 @@ pub(super) fn mocked(response: Response<UpstreamBody>) -> Response<Body> {
 }
 
 /// Releases a paid answer with its receipt.
-pub(super) fn release(mut response: Response<UpstreamBody>, receipt: &Receipt, mut keeper: Keeper) -> Response<Body> {
+pub(super) fn release(
+    mut response: Response<UpstreamBody>,
+    receipt: &Receipt,
+    extensions: Extensions,
+    mut keeper: Keeper,
+) -> Response<Body> {
     strip_payment_words(response.headers_mut());
     if let Some(kept) = &mut keeper.kept {
         kept.status = response.status();
         kept.headers = header_list(response.headers());
     }
-    decorate(response.headers_mut(), receipt);
+    decorate(response.headers_mut(), receipt, extensions);
     response.map(|body| {
         let mut paid = Paid { body: Some(Late::new(body)), keeper };
         paid.end_if_done();
@@ -214,7 +219,7 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
             response.headers_mut().append(name, value);
         }
     }
-    decorate(response.headers_mut(), receipt);
+    decorate(response.headers_mut(), receipt, Extensions::new());
     full(response)
 }
 
@@ -258,8 +263,8 @@ fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Adds the receipt; a paid answer belongs to its payer alone, so no shared cache may keep it.
-fn decorate(headers: &mut HeaderMap, receipt: &Receipt) {
-    problem::receipts(headers, receipt);
+fn decorate(headers: &mut HeaderMap, receipt: &Receipt, extensions: Extensions) {
+    problem::receipts(headers, receipt, extensions);
     for name in [CDN_CACHE_CONTROL, SURROGATE_CONTROL] {
         headers.remove(name);
     }

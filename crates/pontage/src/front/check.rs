@@ -7,7 +7,7 @@ use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Closed, Opened, Outcome, Permit, Unpaid};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ledger::{HoldId, Rail};
@@ -18,11 +18,14 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::answer::{Body, full};
+use super::story::Story;
 use super::trust::Word;
 use super::{Arriving, Front, own};
 use crate::host::{WorkerHost, now_ms};
 use crate::plan::Plan;
 use crate::problem::{self, Problem};
+use crate::telemetry::MoneyOutcome;
+use crate::trace::CallTrace;
 
 /// Where the outcome of a checked call is reported.
 pub(super) const OUTCOME: &str = "/__pay/outcome";
@@ -50,9 +53,11 @@ impl Front {
         request: Request<Incoming>,
         beneath: String,
         from: IpAddr,
+        trace: &CallTrace,
     ) -> Response<Body> {
+        let bad = |problem: Problem| full(Story::of(MoneyOutcome::BadRequest).with(problem.into_response()));
         if !matches!(*request.method(), Method::GET | Method::POST | Method::HEAD) {
-            return full(Problem::method_not_allowed("GET, HEAD, POST"));
+            return full(Story::of(MoneyOutcome::Own).with(Problem::method_not_allowed("GET, HEAD, POST")));
         }
         let (parts, _) = request.into_parts();
         let first = |names: &[HeaderName]| {
@@ -60,29 +65,38 @@ impl Front {
             value.map(|value| value.to_str().map(str::to_owned))
         };
         let (Ok(target), Ok(method)) = (first(&URIS).transpose(), first(&METHODS).transpose()) else {
-            return full(bad_request("The original URI or method is not plain text.").into_response());
+            return bad(bad_request("The original URI or method is not plain text."));
         };
         let target = target.unwrap_or_else(|| if beneath.starts_with('/') { beneath } else { "/".to_owned() });
         let method = method.unwrap_or_else(|| "GET".to_owned());
         let path = target.parse::<Uri>().ok().map(|uri| CleanPath::parse(&uri));
         let path = match path {
             Some(Ok(path)) => path,
-            Some(Err(refusal)) => return full(Problem::bad_path(refusal).into_response()),
-            None => return full(bad_request("The original URI is not one.").into_response()),
+            Some(Err(refusal)) => return bad(Problem::bad_path(refusal)),
+            None => return bad(bad_request("The original URI is not one.")),
         };
-        let arriving = Arriving::of(plan, &parts, &path, &method, from);
-        let opened = self.open(&arriving).await;
-        let mut response = match opened {
+        let position = plan.snapshot.position(&method, path.path());
+        let arriving = Arriving::of(plan, position, &parts, &path, &method, from, trace);
+        let asked = method.parse().unwrap_or(Method::GET);
+        if let Some(response) = self.before_the_flow(&arriving, &asked, &parts.headers) {
+            return full(response);
+        }
+        let mut response = match self.open(&arriving).await {
             Opened::Permit(permit) => self.charge_unseen(&arriving, permit).await,
-            Opened::Free(pass) => match (pass.why(), Word::unpaid(pass.why())) {
-                (Unpaid::Free, _) => self.allow(&arriving, Some(&Word::free())),
-                (_, word) => self.allow(&arriving, word.as_ref()),
-            },
+            Opened::Free(pass) => {
+                let word = match pass.why() {
+                    Unpaid::Free => Some(Word::free()),
+                    why => Word::unpaid(why),
+                };
+                let story = Story { taken: arriving.taken.get(), ..Story::unpaid(pass.why()) };
+                story.with(self.allow(&arriving, word.as_ref()))
+            }
             // A proxy has no answer to give out again.
             Opened::Replay(gate::Replay::Stored { receipt, .. }) => {
-                Problem::replay(gate::Replay::AlreadyServed(receipt)).into_response()
+                let problem = Problem::replay(gate::Replay::AlreadyServed(receipt));
+                Story::of(MoneyOutcome::Replayed).with(problem.into_response())
             }
-            other => self.refused(&arriving, other),
+            other => self.refused(&arriving, other).await,
         };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         full(response)
@@ -90,7 +104,8 @@ impl Front {
 
     /// The upstream's answer will not be seen: the price is due now.
     async fn charge_unseen(&self, arriving: &Arriving<'_>, mut permit: Permit<WorkerHost>) -> Response<Bytes> {
-        let Some(hold) = permit.hold().cloned() else { return Problem::replay(gate::Replay::Burnt).into_response() };
+        let fault = |problem: Problem| Story::of(MoneyOutcome::Fault).with(problem.into_response());
+        let Some(hold) = permit.hold().cloned() else { return fault(Problem::replay(gate::Replay::Burnt)) };
         let authorization = &hold.authorization;
         let receipt = match hold.rail {
             Rail::Direct => match self.prepay(permit).await {
@@ -98,18 +113,18 @@ impl Front {
                     prepaid.served();
                     Receipt::Settled(*prepaid.settled())
                 }
-                Err(closed) => return self.not_prepaid(arriving, closed).into_response(),
+                Err(closed) => return self.not_prepaid(arriving, closed).await,
             },
             Rail::Tab => {
                 let flow = &self.0.flow;
-                if let Err(fault) = flow.answer(&mut permit).await {
+                if let Err(broken) = flow.answer(&mut permit).await {
                     flow.close(permit, Outcome::NotSent).await;
-                    return Problem::fault(fault).into_response();
+                    return fault(Problem::fault(broken));
                 }
                 match flow.close(permit, Outcome::Unseen).await {
                     Closed::Held(receipt) => receipt,
-                    Closed::Fault(fault) => return Problem::fault(fault).into_response(),
-                    other => return self.not_prepaid(arriving, other).into_response(),
+                    Closed::Fault(broken) => return fault(Problem::fault(broken)),
+                    other => return self.not_prepaid(arriving, other).await,
                 }
             }
         };
@@ -117,11 +132,13 @@ impl Front {
             amount_atomic = authorization.amount_atomic, "checked and charged");
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
         let mut response = self.allow(arriving, Some(&word));
-        problem::receipts(response.headers_mut(), &receipt);
+        let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
+        problem::receipts(response.headers_mut(), &receipt, extensions);
         let name = hold.id.to_string();
         let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
         response.headers_mut().insert(HOLD, HeaderValue::try_from(named).expect("hex is plain text"));
-        response
+        let outcome = if hold.rail == Rail::Tab { MoneyOutcome::ServedTab } else { MoneyOutcome::ServedSettled };
+        Story { taken: arriving.taken.get(), ..Story::of(outcome) }.about(&hold).with(response)
     }
 
     fn allow(&self, arriving: &Arriving<'_>, word: Option<&Word>) -> Response<Bytes> {

@@ -59,6 +59,11 @@ pub(crate) fn preflight_answer(origins: &[String], request: &HeaderMap) -> Respo
     response
 }
 
+/// What [`decorate`] will need of a request, which is on its way by then.
+pub(crate) fn asks(request: &HeaderMap) -> HeaderMap {
+    request.get(ORIGIN).map(|origin| (ORIGIN, origin.clone())).into_iter().collect()
+}
+
 /// Adds what an answer needs for the page that asked. It never allows credentials: a payment is no cookie.
 pub(crate) fn decorate(origins: &[String], request: &HeaderMap, whose: Whose, answer: &mut HeaderMap) {
     if origins.is_empty() || whose == Whose::Passed {

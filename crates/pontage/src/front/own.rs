@@ -15,9 +15,13 @@ use proxy::CleanPath;
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, full};
+use super::public::{self, Endpoint};
+use super::story::Story;
 use super::{Front, OWN, Role, check};
 use crate::plan::Plan;
 use crate::problem::Problem;
+use crate::telemetry::MoneyOutcome;
+use crate::trace::CallTrace;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 pub(super) const PICKUP: &str = "/__pay/answers/";
@@ -36,15 +40,42 @@ impl Front {
         request: Request<Incoming>,
         path: &CleanPath,
         from: IpAddr,
+        trace: &CallTrace,
     ) -> Response<Body> {
+        let own = Story::of(MoneyOutcome::Own);
         if self.0.shared.role == Role::Sidecar {
             if let Some(beneath) = check::beneath(path) {
-                return self.check(plan, request, beneath, from).await;
+                return self.check(plan, request, beneath, from, trace).await;
             }
             if path.path() == check::OUTCOME {
-                return self.outcome(request).await;
+                return own.with(self.outcome(request).await);
             }
         }
+        if let Some(response) = self.published(&request, path) {
+            return own.with(full(response));
+        }
+        own.with(self.looked_up(&request, path).await)
+    }
+
+    /// The documents of the gate and its health. `None` where the path is not one of theirs.
+    pub(super) fn published(&self, request: &Request<Incoming>, path: &CleanPath) -> Option<Response<Bytes>> {
+        let endpoint = Endpoint::of(path.path())?;
+        let operation = &self.0.shared.operation;
+        if let Some(document) = operation.public().document(endpoint) {
+            return Some(document.answer(request.method(), request.headers()));
+        }
+        if endpoint == Endpoint::OpenApi {
+            return None;
+        }
+        Some(public::refuse_method(request.method()).unwrap_or_else(|| match endpoint {
+            Endpoint::Health => operation.health().answer(),
+            Endpoint::Readyz => operation.readiness().answer(),
+            Endpoint::Livez | Endpoint::Manifest | Endpoint::WellKnown | Endpoint::OpenApi => public::livez(),
+        }))
+    }
+
+    /// What became of a payment, or an answer that was kept.
+    async fn looked_up(&self, request: &Request<Incoming>, path: &CleanPath) -> Response<Body> {
         let name =
             |beneath| path.path().strip_prefix(beneath).and_then(|name| hex::decode_to_array::<_, 16>(name).ok());
         let (payment, code) = (name(PAYMENTS), name(PICKUP));

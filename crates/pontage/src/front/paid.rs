@@ -1,103 +1,111 @@
 //! A paid call from its permit to its end.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use alloy_primitives::hex;
+use bytes::Bytes;
 use gate::{Closed, FreeReason, Outcome, Permit, Prepaid, Progress, Replay};
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use ledger::{HoldId, Rail};
 use protocol::MoneyState;
-use protocol::x402::{Challenge, Receipt};
+use protocol::x402::{Challenge, Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::answer::{self, Body, Keeper, full};
+use super::cors::Whose;
 use super::own::PICKUP;
 use super::request::Forward;
+use super::story::Story;
 use super::trust::Word;
 use super::upload::{Digest, Upload};
-use super::{Arriving, Front, Pass, upstream_problem};
+use super::{Arriving, Front, Pass, micros, upstream_problem};
 use crate::host::WorkerHost;
 use crate::problem::Problem;
-
-/// What the detached end of a paid call tells the connection, if that is still there.
-enum Ended {
-    Released(Response<Body>),
-    Problem(Problem),
-}
-
-/// What the caller reads when the task that moves his money has gone.
-fn interrupted() -> Problem {
-    let message = "It is not known yet whether the payment moved. Do not pay again.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message, MoneyState::Unknown).retry_after(2)
-}
+use crate::telemetry::MoneyOutcome;
+use crate::trace::Step;
 
 impl Front {
     /// Runs the upstream for a permit. Whatever happens to this future, the permit closes its hold.
     pub(super) async fn paid(
         &self,
         arriving: &Arriving<'_>,
-        body: Incoming,
+        upload: Upload,
         mut forward: Forward,
         mut permit: Permit<WorkerHost>,
     ) -> Response<Body> {
-        let Some(hold) = permit.hold() else { return full(interrupted().into_response()) };
+        let Some(hold) = permit.hold() else { return interrupted(Story::of(MoneyOutcome::Fault)) };
         let authorization = &hold.authorization;
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
+        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) }.about(hold);
+        let idempotent = hold.idempotency.is_some();
+        arriving.trace.payment(hold.id);
         self.tell_origin(&word, &mut forward);
+        let digest = upload.digest();
         if permit.is_first() {
-            return self.paid_first(arriving, body, forward, permit).await;
+            return self.paid_first(arriving, story, forward, upload, permit).await;
         }
-        let (upload, digest) = Upload::new(body);
-        let response = match self.run(Pass::Paid(&mut permit), forward.into_request(upload)).await {
-            Ok(response) => response,
-            Err(fault) => return self.not_answered(permit, &fault).await,
+        let ran = match self.run(arriving, Pass::Paid(&mut permit), forward, upload).await {
+            Ok(ran) => ran,
+            Err(fault) => return self.not_answered(story, permit, &fault).await,
         };
+        let (story, response) = (ran.of(story), ran.response);
         if response.status().as_u16() >= 400 {
             return match self.close_detached(permit, Outcome::Free(FreeReason::Status)).await {
-                Err(fault) => full(Problem::fault(fault).into_response()),
-                Ok(()) => answer::pass(response),
+                Err(fault) => faulted(story, fault),
+                Ok(()) => story.whose(Whose::Paid).with(answer::pass(response)),
             };
         }
         permit.reached(Progress::Head);
         // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
         let (tell, told) = oneshot::channel();
-        let challenge = arriving.challenge(self);
-        let end = End { front: self.clone(), digest, idempotent: arriving.shown.idempotency.is_some(), challenge };
+        let end = End {
+            front: self.clone(),
+            digest,
+            idempotent,
+            challenge: arriving.challenge(self).await,
+            url: arriving.url.clone(),
+            story,
+            step: arriving.trace.step("close"),
+        };
         self.0.tasks.spawn(end.of_call(permit, response, tell));
-        match told.await {
-            Ok(Ended::Released(response)) => response,
-            Ok(Ended::Problem(problem)) => full(problem.into_response()),
-            Err(_) => full(interrupted().into_response()),
-        }
+        told.await.unwrap_or_else(|_| interrupted(story))
     }
 
     /// Moves the money, then runs the upstream. If it does not answer, or with an error, the money is owed back.
     async fn paid_first(
         &self,
         arriving: &Arriving<'_>,
-        body: Incoming,
+        story: Story,
         forward: Forward,
+        upload: Upload,
         permit: Permit<WorkerHost>,
     ) -> Response<Body> {
+        let (begun, idempotent) = (Instant::now(), permit.hold().is_some_and(|hold| hold.idempotency.is_some()));
         let prepaid = match self.prepay(permit).await {
             Ok(prepaid) => prepaid,
-            Err(closed) => return full(self.not_prepaid(arriving, closed).into_response()),
+            Err(closed) => return full(self.not_prepaid(arriving, closed).await),
         };
+        let story = Story { outcome: MoneyOutcome::OwedBack, settlement_us: Some(micros(begun)), ..story };
         let receipt = Receipt::Settled(*prepaid.settled());
-        let (upload, digest) = Upload::new(body);
-        match self.run(Pass::Prepaid(&prepaid), forward.into_request(upload)).await {
-            Ok(response) if response.status().as_u16() >= 400 => answer::pass_with(response, &receipt),
-            Ok(response) => {
-                let idempotent = arriving.shown.idempotency.is_some();
-                answer::release(response, &receipt, Keeper::prepaid(self.clone(), prepaid, idempotent, digest))
+        let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
+        let digest = upload.digest();
+        match self.run(arriving, Pass::Prepaid(&prepaid), forward, upload).await {
+            Ok(ran) => {
+                let (story, response) = (ran.of(story).whose(Whose::Paid), ran.response);
+                if response.status().as_u16() >= 400 {
+                    return story.with(answer::pass_with(response, &receipt));
+                }
+                let story = Story { outcome: MoneyOutcome::ServedSettled, ..story };
+                let keeper = Keeper::prepaid(self.clone(), prepaid, idempotent, digest);
+                story.with(answer::release(response, &receipt, extensions, keeper))
             }
             Err(fault) => {
                 warn!(kind = fault.kind.code(), cause = %fault, "the upstream failed after the payment: it is owed back");
                 let problem = upstream_problem(&fault, "The payment moved before and is owed back.");
-                full(problem.moved().with_receipt(receipt).into_response())
+                full(story.because(fault.kind.code()).with(problem.moved().with_receipt(receipt).into_response()))
             }
         }
     }
@@ -110,18 +118,22 @@ impl Front {
     }
 
     /// What the caller reads when his money did not move, or nobody knows whether it did. The upstream was not run.
-    pub(super) fn not_prepaid(&self, arriving: &Arriving<'_>, closed: Closed) -> Problem {
-        match closed {
+    pub(super) async fn not_prepaid(&self, arriving: &Arriving<'_>, closed: Closed) -> Response<Bytes> {
+        let (outcome, problem) = match closed {
             Closed::Refused { refusal, receipt } => {
-                Problem::settlement_refused(arriving.challenge(self), refusal, receipt)
+                let challenge = arriving.challenge(self).await;
+                (MoneyOutcome::Refused, Problem::settlement_refused(challenge, refusal, receipt))
             }
-            Closed::Pending { receipt, .. } => Problem::pending(receipt, None),
-            Closed::Fault(fault) => Problem::fault(fault),
-            Closed::Settled(_) | Closed::Held(_) | Closed::NothingDue => Problem::replay(Replay::Burnt),
-        }
+            Closed::Pending { receipt, .. } => (MoneyOutcome::Pending, Problem::pending(receipt, None)),
+            Closed::Fault(fault) => (MoneyOutcome::Fault, Problem::fault(fault)),
+            Closed::Settled(_) | Closed::Held(_) | Closed::NothingDue => {
+                (MoneyOutcome::NotCharged, Problem::replay(Replay::Burnt))
+            }
+        };
+        Story { taken: arriving.taken.get(), ..Story::of(outcome) }.with(problem.into_response())
     }
 
-    async fn not_answered(&self, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Response<Body> {
+    async fn not_answered(&self, story: Story, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Response<Body> {
         warn!(kind = fault.kind.code(), sent = fault.sent, cause = %fault, "the upstream failed");
         let (outcome, money) = if fault.sent {
             (Outcome::Unanswered, "Nothing was charged. This payment is not accepted again: sign a new one.")
@@ -129,8 +141,8 @@ impl Front {
             (Outcome::NotSent, "Nothing was charged. The same payment may be sent again.")
         };
         match self.close_detached(permit, outcome).await {
-            Err(fault) => full(Problem::fault(fault).into_response()),
-            Ok(()) => full(upstream_problem(fault, money).into_response()),
+            Err(fault) => faulted(story, fault),
+            Ok(()) => full(story.because(fault.kind.code()).with(upstream_problem(fault, money).into_response())),
         }
     }
 
@@ -147,9 +159,9 @@ impl Front {
 
 impl Arriving<'_> {
     /// What would pay for the call, for one whose payment failed after its run.
-    fn challenge(&self, front: &Front) -> Option<Challenge> {
-        let challenge = front.0.flow.challenge(&self.plan.snapshot, &self.call(&[], None), None);
-        challenge.map(|challenge| self.dress(challenge))
+    async fn challenge(&self, front: &Front) -> Option<Challenge> {
+        let challenge = front.0.flow.challenge(&self.plan.snapshot, &self.call(&[], None), None)?;
+        Some(front.dress(self, challenge).await)
     }
 }
 
@@ -159,25 +171,37 @@ struct End {
     digest: Digest,
     idempotent: bool,
     challenge: Option<Challenge>,
+    url: String,
+    story: Story,
+    step: Step,
 }
 
 impl End {
     /// Settles, or puts it on the tab, and then releases the answer, keeps it, or discards it. Whether anybody is still there to
     /// be told makes no difference to the money; an answer that is released to nobody ends as one whose caller left.
-    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<UpstreamBody>, tell: oneshot::Sender<Ended>) {
+    async fn of_call(
+        self,
+        permit: Permit<WorkerHost>,
+        response: Response<UpstreamBody>,
+        tell: oneshot::Sender<Response<Body>>,
+    ) {
         let Some(hold) = permit.hold() else { return };
         let ended = match hold.rail {
             Rail::Tab => self.on_tab(permit, response).await,
             Rail::Direct => {
-                let (id, route) = (hold.id, hold.route.clone());
+                let (id, route, begun) = (hold.id, hold.route.clone(), Instant::now());
                 match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
                     Closed::Pending { hold, pickup, receipt } => {
                         warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
                         let url = format!("{PICKUP}{}", hex::encode(pickup));
-                        tell.send(Ended::Problem(Problem::pending(receipt, Some(url)))).ok();
+                        let story = Story { outcome: MoneyOutcome::Pending, ..self.story };
+                        tell.send(full(story.with(Problem::pending(receipt, Some(url)).into_response()))).ok();
                         return answer::keep_whole(&self.front, hold, response, &self.digest).await;
                     }
-                    closed => self.settled(id, &route, closed, response),
+                    closed => {
+                        let story = Story { settlement_us: Some(micros(begun)), ..self.story };
+                        Self { story, ..self }.settled(id, &route, closed, response).await
+                    }
                 }
             }
         };
@@ -185,40 +209,61 @@ impl End {
     }
 
     /// The body follows once the journal has it that the call is answered.
-    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Ended {
-        let flow = &self.front.0.flow;
-        match flow.answer(&mut permit).await {
+    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Response<Body> {
+        let Self { front, digest, idempotent, story, step: _step, .. } = self;
+        match front.0.flow.answer(&mut permit).await {
             Ok(receipt) => {
-                if let Some(hold) = permit.hold() {
-                    info!(hold = %hold.id, route = hold.route, payer = %hold.authorization.key.payer,
-                        amount_atomic = hold.authorization.amount_atomic, "served on the tab");
-                }
-                let keeper = Keeper::on_tab(self.front.clone(), permit, self.idempotent, self.digest);
-                Ended::Released(answer::release(response, &receipt, keeper))
+                let story = Story { outcome: MoneyOutcome::ServedTab, ..story }.whose(Whose::Paid);
+                let keeper = Keeper::on_tab(front, permit, idempotent, digest);
+                story.with(answer::release(response, &receipt, Extensions::new(), keeper))
             }
             Err(fault) => {
-                flow.close(permit, Outcome::Broken { reading: None }).await;
-                Ended::Problem(Problem::fault(fault))
+                front.0.flow.close(permit, Outcome::Broken { reading: None }).await;
+                faulted(story, fault)
             }
         }
     }
 
     /// What a `direct` settlement means for the answer.
-    fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<UpstreamBody>) -> Ended {
+    async fn settled(
+        self,
+        hold: HoldId,
+        route: &str,
+        closed: Closed,
+        response: Response<UpstreamBody>,
+    ) -> Response<Body> {
+        let story = self.story;
+        let problem = |outcome, problem: Problem| full(Story { outcome, ..story }.with(problem.into_response()));
         match closed {
             Closed::Settled(settled) => {
                 info!(%hold, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
-                    chain_tx = %settled.chain_tx, block = settled.block, "paid and served");
+                    chain_tx = %settled.chain_tx, block = settled.block, "settled");
+                let receipt = Receipt::Settled(settled);
+                let extensions = self.front.0.shared.sign_receipt(&receipt, &self.url).await;
                 let keeper = Keeper::settled(self.front, hold, self.idempotent, self.digest);
-                Ended::Released(answer::release(response, &Receipt::Settled(settled), keeper))
+                let story = Story { outcome: MoneyOutcome::ServedSettled, ..story }.whose(Whose::Paid);
+                story.with(answer::release(response, &receipt, extensions, keeper))
             }
             Closed::Refused { receipt, refusal } => {
                 warn!(%hold, route, reason = refusal.code(), "the chain refused after the run");
-                Ended::Problem(Problem::settlement_refused(self.challenge, refusal, receipt))
+                problem(MoneyOutcome::Refused, Problem::settlement_refused(self.challenge, refusal, receipt))
             }
-            Closed::Fault(fault) => Ended::Problem(Problem::fault(fault)),
-            Closed::Pending { receipt, .. } => Ended::Problem(Problem::pending(receipt, None)),
-            Closed::NothingDue | Closed::Held(_) => Ended::Problem(Problem::replay(Replay::Burnt)),
+            Closed::Fault(fault) => faulted(story, fault),
+            Closed::Pending { receipt, .. } => problem(MoneyOutcome::Pending, Problem::pending(receipt, None)),
+            Closed::NothingDue | Closed::Held(_) => problem(MoneyOutcome::NotCharged, Problem::replay(Replay::Burnt)),
         }
     }
+}
+
+/// Ours or a dependency's.
+fn faulted(story: Story, fault: gate::Fault) -> Response<Body> {
+    let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
+    full(story.with(Problem::fault(fault).into_response()))
+}
+
+/// What the caller reads when the task that moves his money has gone.
+fn interrupted(story: Story) -> Response<Body> {
+    let message = "It is not known yet whether the payment moved. Do not pay again.";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message, MoneyState::Unknown);
+    full(Story { outcome: MoneyOutcome::Pending, ..story }.with(problem.retry_after(2).into_response()))
 }

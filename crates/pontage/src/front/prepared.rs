@@ -125,8 +125,9 @@ mod tests {
     fn print(offers: &[Offer]) -> impl Fn(&str) -> Response<Bytes> {
         let offers = offers.to_vec();
         move |url| {
-            let resource = Resource { url: url.to_owned() };
-            let challenge = Challenge { resource, offers: offers.clone(), error: "payment_required".to_owned() };
+            let resource = Resource { url: url.to_owned(), ..Resource::default() };
+            let error = "payment_required".to_owned();
+            let challenge = Challenge { resource, offers: offers.clone(), error, ..Challenge::default() };
             Problem::challenge(challenge, None).into_response()
         }
     }
@@ -137,6 +138,7 @@ mod tests {
             amount_atomic,
             payee: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap(),
             max_timeout_s: 60,
+            extra: protocol::OfferExtra::default(),
         }
     }
 

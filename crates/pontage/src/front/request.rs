@@ -1,19 +1,20 @@
 //! What arrived, taken apart: the payment, what is forwarded, and the body.
 
-use std::net::IpAddr;
+use std::cell::Cell;
 
 use alloy_primitives::B256;
 use gate::{Presented, secret_digest};
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
-use ledger::Source;
 use protocol::Refusal;
+use protocol::x402::ext::SignInRefusal;
 use proxy::CleanPath;
 
-use super::strip_payment_words;
+use super::strip_callers_words;
 use super::upload::Upload;
 use crate::plan::{Plan, RoutePlan};
+use crate::source;
 
 const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
 const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
@@ -29,6 +30,8 @@ pub(super) struct Shown {
     payment: Payment,
     /// The proof of a key.
     pub(super) sign_in: Option<HeaderValue>,
+    /// Why that is none, once it was looked at.
+    pub(super) sign_in_refused: Cell<Option<SignInRefusal>>,
     /// The digest of a secret by which the answer can be fetched again.
     pub(super) idempotency: Option<B256>,
 }
@@ -54,13 +57,9 @@ impl Shown {
         Self {
             payment: Payment::of(headers),
             sign_in: headers.get(SIGN_IN_WITH_X).filter(|value| !value.is_empty()).cloned(),
+            sign_in_refused: Cell::new(None),
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
         }
-    }
-
-    /// A call that shows nothing.
-    pub(super) const fn nothing() -> Self {
-        Self { payment: Payment::Nothing, sign_in: None, idempotency: None }
     }
 
     pub(super) const fn pays(&self) -> bool {
@@ -76,22 +75,11 @@ impl Shown {
     }
 }
 
-/// Where a call came from, as far as exposure is counted: one who has an IPv6 address has all of its /64.
-pub(super) fn source(from: IpAddr) -> Source {
-    match from.to_canonical() {
-        IpAddr::V4(v4) => Source(v4.to_ipv6_mapped().octets()),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, e, f, g, h, ..] = v6.octets();
-            Source([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
-        }
-    }
-}
-
 impl Forward {
     /// What the upstream gets of a request. Nothing of what was shown for payment is in it.
     pub(super) fn of(parts: Parts, path: &CleanPath, route: Option<&RoutePlan>) -> Self {
         let Parts { method, mut headers, .. } = parts;
-        strip_payment_words(&mut headers);
+        strip_callers_words(&mut headers);
         Self { method, uri: forwarded(path, route), headers }
     }
 
@@ -156,16 +144,19 @@ impl Payment {
     }
 }
 
-/// The URL of the resource: beneath the configured origin, or as the caller named it.
+/// The URL of the resource: beneath the configured origin, or as the caller named it, or as the proxies of ours say that he did.
 pub(super) fn resource_url(plan: &Plan, parts: &Parts, path: &CleanPath) -> String {
     if let Some(origin) = &plan.public_url {
-        return format!("{origin}{}", path.path_and_query());
+        return format!("{origin}{path}");
     }
+    let proxies = plan.trusted_proxies;
+    let scheme = if source::is_https(&parts.headers, proxies) == Some(true) { "https" } else { "http" };
+    let forwarded = source::host(&parts.headers, proxies);
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let plain = |host: &&str| {
         host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
     };
-    let host = authority.or(host).filter(plain).unwrap_or("localhost");
-    format!("http://{host}{}", path.path_and_query())
+    let host = forwarded.as_ref().map(|host| host.as_str()).or(authority).or(host).filter(plain).unwrap_or("localhost");
+    format!("{scheme}://{host}{path}")
 }

@@ -1,35 +1,48 @@
-//! The request's body on its way to the upstream, digested while it streams.
+//! The request's body on its way to the upstream, digested while it streams where somebody will ask for the digest.
 
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
+/// The most that is read of a body before it is forwarded, where its shape is judged.
+pub(super) const WHOLE_MAX_BYTES: usize = 1024 * 1024;
+
 /// The digest of a body that is still streaming.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Digest(Rc<RefCell<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    hasher: Sha256,
+    /// `None` where nobody will ask for the digest: it costs more than all the rest of a large body.
+    hasher: Option<Sha256>,
     ended: bool,
 }
 
 impl Digest {
+    fn new(digested: bool) -> Self {
+        Self(Rc::new(RefCell::new(State { hasher: digested.then(Sha256::new), ended: false })))
+    }
+
     /// The digest, once the body was read to its end.
     pub(super) fn value(&self) -> Option<B256> {
         let state = self.0.borrow();
-        state.ended.then(|| B256::from_slice(&state.hasher.clone().finalize()))
+        let hasher = state.hasher.as_ref().filter(|_| state.ended)?;
+        Some(B256::from_slice(&hasher.clone().finalize()))
     }
 
     fn feed(&self, data: &[u8]) {
-        self.0.borrow_mut().hasher.update(data);
+        if let Some(hasher) = &mut self.0.borrow_mut().hasher {
+            hasher.update(data);
+        }
     }
 
     fn end(&self) {
@@ -40,28 +53,57 @@ impl Digest {
 /// A request's body that passes through.
 #[derive(Debug)]
 pub(super) struct Upload {
-    body: Incoming,
+    source: Source,
     digest: Digest,
 }
 
+#[derive(Debug)]
+enum Source {
+    Streams(Incoming),
+    /// It was read before; `None` once it was given out.
+    Read(Option<Bytes>),
+}
+
+/// Why a body cannot be read before it is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
 impl Upload {
-    /// The body, and the digest that it will have.
-    pub(super) fn new(body: Incoming) -> (Self, Digest) {
-        let digest = Digest::default();
+    /// The body as it comes, digested if it is said.
+    pub(super) fn new(body: Incoming, digested: bool) -> Self {
+        let digest = Digest::new(digested);
         if body.is_end_stream() {
             digest.end();
         }
-        (Self { body, digest: digest.clone() }, digest)
+        Self { source: Source::Streams(body), digest }
     }
 
-    /// Reads a body to its end without keeping it, for its digest. `None` when it broke off.
-    pub(super) async fn drain(body: Incoming) -> Option<B256> {
-        use http_body_util::BodyExt as _;
-        let (mut upload, digest) = Self::new(body);
-        while let Some(frame) = upload.frame().await {
+    /// The body after it was read to its end, and what it holds.
+    pub(super) async fn whole(body: Incoming, digested: bool, wait: Duration) -> Result<(Self, Bytes), Unread> {
+        let read = Limited::new(body, WHOLE_MAX_BYTES).collect();
+        let read = tokio::time::timeout(wait, read).await.map_err(|_| Unread::TooSlow)?;
+        let bytes = read.map_err(|error| if error.is::<hyper::Error>() { Unread::Broken } else { Unread::TooLarge })?;
+        let (bytes, digest) = (bytes.to_bytes(), Digest::new(digested));
+        digest.feed(&bytes);
+        digest.end();
+        Ok((Self { source: Source::Read(Some(bytes.clone()).filter(|bytes| !bytes.is_empty())), digest }, bytes))
+    }
+
+    /// The digest that the body will have.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest.clone()
+    }
+
+    /// Reads a body to its end without keeping it, for its digest. `None` when it broke off, or is not digested.
+    pub(super) async fn drain(mut self) -> Option<B256> {
+        while let Some(frame) = self.frame().await {
             frame.ok()?;
         }
-        digest.value()
+        self.digest.value()
     }
 }
 
@@ -70,27 +112,41 @@ impl Body for Upload {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Self { source, digest } = &mut *self;
+        let body = match source {
+            Source::Read(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streams(body) => body,
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.digest.feed(data);
+                    digest.feed(data);
                 }
-                if self.body.is_end_stream() {
-                    self.digest.end();
+                if body.is_end_stream() {
+                    digest.end();
                 }
             }
             Some(Err(_)) => {}
-            None => self.digest.end(),
+            None => digest.end(),
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.source {
+            Source::Streams(body) => body.is_end_stream(),
+            Source::Read(bytes) => bytes.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.source {
+            Source::Streams(body) => body.size_hint(),
+            Source::Read(bytes) => {
+                let len = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(len).unwrap_or(u64::MAX))
+            }
+        }
     }
 }

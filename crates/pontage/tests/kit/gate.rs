@@ -78,6 +78,9 @@ impl Gate {
             (options.routes.to_owned(), String::new())
         };
         let node = if options.node { format!("rpc_urls: [\"{rpc_url}\"]") } else { String::new() };
+        // Every test calls from one address, and most of them are in a hurry.
+        let limits =
+            if options.more.contains("limits:") { "" } else { "rate_limits: { per_agent: off, verification: off }\n" };
         let config = format!(
             "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
              proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\

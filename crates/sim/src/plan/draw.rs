@@ -117,6 +117,7 @@ fn snapshot(chance: &mut Chance) -> Arc<Snapshot> {
         caps,
         verify_local: chance.one_in(3),
         honoured: Vec::new(),
+        identifier_required: false,
         skew_s: 5,
     };
     let honoured = chance.one_in(3).then(|| Honoured {

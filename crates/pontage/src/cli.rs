@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{init, ledger, pay, run, sandbox, say};
+use crate::{config, init, ledger, pay, run, sandbox, say};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -47,6 +47,8 @@ enum Command {
     Init(init::InitArgs),
     /// Check a configuration and report every mistake at once. Asks no chain.
     Validate(FileArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Charge for real.
     Start {
         #[command(flatten)]
@@ -118,6 +120,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match command {
         Command::Init(args) => init::run(&args, json),
         Command::Validate(args) => return run::validate(&args.config, json).unwrap_or_else(|error| failed(&error)),
+        Command::Schema => say(&format!("{:#}", config::schema())),
         Command::Start { gate, sidecar } => start(gate, Mode::Live, sidecar, json),
         Command::Dev(gate) => start(gate, Mode::Dev, false, json),
         Command::Mock(gate) => start(gate, Mode::Mock, false, json),

@@ -56,7 +56,7 @@ struct Common {
 
 impl Common {
     fn load(&self) -> anyhow::Result<Config> {
-        run::load(&self.config)
+        run::load(&self.config, run::Mode::Live)
     }
 }
 

@@ -49,6 +49,17 @@ pub(crate) enum Mode {
     Sandbox,
 }
 
+impl Mode {
+    /// Where payments are taken when the configuration names no network.
+    fn default_network(self) -> Network {
+        match self {
+            // Base.
+            Self::Live => Network { chain_id: 8453 },
+            Self::Dev | Self::Mock | Self::Sandbox => Network::BASE_SEPOLIA,
+        }
+    }
+}
+
 /// What a gate is started with, besides its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -72,7 +83,7 @@ impl Options {
 
     /// Reads a configuration, in which what is said here stands in the place of what it says.
     pub(crate) fn load(&self, path: &Path) -> anyhow::Result<Config> {
-        let mut config = load(path)?;
+        let mut config = load(path, self.mode)?;
         if let Some(port) = self.port {
             config.listen.set_port(port);
         }
@@ -89,7 +100,7 @@ impl Options {
 
 /// `pontage validate`.
 pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let (code, words) = match read(path) {
+    let (code, words) = match read(path, Mode::Live) {
         Ok(_) if json => (ExitCode::SUCCESS, json!({ "valid": true, "mistakes": [], "more": 0 }).to_string()),
         Ok(_) => (ExitCode::SUCCESS, "Config is valid.".to_owned()),
         Err(mistakes) if json => (ExitCode::FAILURE, mistakes.to_json().to_string()),
@@ -99,12 +110,12 @@ pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    read(path).map_err(|mistakes| anyhow!("{mistakes}"))
+pub(crate) fn load(path: &Path, mode: Mode) -> anyhow::Result<Config> {
+    read(path, mode).map_err(|mistakes| anyhow!("{mistakes}"))
 }
 
-fn read(path: &Path) -> Result<Config, Mistakes> {
-    config::load(path, &|name| std::env::var(name).ok())
+fn read(path: &Path, mode: Mode) -> Result<Config, Mistakes> {
+    config::load(path, &|name| std::env::var(name).ok(), mode.default_network())
 }
 
 /// `pontage start`, `pontage dev` and `pontage mock`.
@@ -130,6 +141,7 @@ pub(crate) fn serve(
     let mode = options.mode;
     let config = options.load(path)?;
     options.ensure_built()?;
+    let target = target(&config)?;
     let log = log::start(mode, &config.log)?;
     let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
     if mode == Mode::Dev {
@@ -164,8 +176,8 @@ pub(crate) fn serve(
         info!(%address, "the admin listener: /metrics, /livez, /readyz");
     }
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
-    let (address, workers) = start_workers(&config, &store, &links, &lifeline, &stopped, &reload)?;
-    introduce(&config, &reload, mode);
+    let (address, workers) = start_workers(&config, &target, &store, &links, &lifeline, &stopped, &reload)?;
+    introduce(&config, &target, &reload, mode);
     info!(%address, routes = config.routes.len(), payee = %config.payee, "listening");
     listens(address)?;
     let outcome = runtime.block_on(async {
@@ -218,11 +230,19 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
     }
 }
 
+/// The API. A configuration without one is enough for a sidecar alone.
+fn target(config: &Config) -> anyhow::Result<proxy::Target> {
+    config.target.clone().context(
+        "there is no API to forward calls to. Add two lines to the configuration:\n\n\
+         proxy:\n  target: \"http://127.0.0.1:3000\"",
+    )
+}
+
 /// What runs, what nobody wrote down, and what of it may surprise.
-fn introduce(config: &Config, reload: &Reload, mode: Mode) {
+fn introduce(config: &Config, target: &proxy::Target, reload: &Reload, mode: Mode) {
     let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
     info!(
-        upstream = format!("{}:{}", config.target.host(), config.target.port()),
+        upstream = format!("{}:{}", target.host(), target.port()),
         networks = networks.join(", "),
         store = %config.store_path.display(),
         version = env!("CARGO_PKG_VERSION"),
@@ -263,6 +283,7 @@ async fn settle_tabs(links: &[Link], store: &Store) {
 /// Starts a worker for each core. Everything that can fail is made before the first of them serves.
 fn start_workers(
     config: &Config,
+    target: &proxy::Target,
     store: &Store,
     links: &[Link],
     lifeline: &Lifeline,
@@ -270,7 +291,7 @@ fn start_workers(
     reload: &Reload,
 ) -> anyhow::Result<(SocketAddr, Vec<thread::JoinHandle<()>>)> {
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
-    let tls = config.target.is_https().then(proxy::platform_tls).transpose()?;
+    let tls = target.is_https().then(proxy::platform_tls).transpose()?;
     let trust = match &config.trust_secret {
         Some(source) => Some(TrustKey::new(source.read().context("proxy.trust_secret")?.expose().as_bytes())),
         None => None,
@@ -294,7 +315,7 @@ fn start_workers(
             listener,
             store: store.clone(),
             links: links.to_vec(),
-            target: config.target.clone(),
+            target: target.clone(),
             upstream: upstream.clone(),
             tls: tls.clone(),
             front: front.clone(),
@@ -414,6 +435,13 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
              and put the private key of an account with some gas into that variable"
         );
     };
+    if let Some(network) = config.networks.iter().find(|network| network.rpc_urls.is_empty()) {
+        bail!(
+            "there is no node to settle payments on {0} with. Add it to the configuration:\n\n\
+             networks:\n  \"{0}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }}",
+            network.network
+        );
+    }
     let secret = source.read().context("facilitator.signer")?;
     let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
     Ok(Some(key))

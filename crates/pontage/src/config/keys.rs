@@ -1,75 +1,59 @@
-//! The keys of the file: which there are, which come later, and which one a mistyped key was meant to be.
+//! The keys of the file: which there are, what is said about each, and which one a mistyped key was meant to be.
 
-/// Every key that holds a value. `[]` is an item of a list, `<caip2>` the id of a network. docs/config.md has the same list; a test
-/// compares them.
-pub(super) const KEYS: &[&str] = &[
-    "version",
-    "provider_address",
-    "listen",
-    "default_action",
-    "proxy.target",
-    "proxy.timeout",
-    "routes[].path",
-    "routes[].method",
-    "routes[].price",
-    "routes[].free",
-    "routes[].settlement",
-    "networks.<caip2>.rpc_urls",
-    "networks.<caip2>.assets",
-    "networks.<caip2>.assets[].address",
-    "networks.<caip2>.assets[].name",
-    "networks.<caip2>.assets[].version",
-    "networks.<caip2>.assets[].decimals",
-    "facilitator.signer",
-    "facilitator.signer.env",
-    "facilitator.signer.file",
-    "facilitator.urls",
-    "facilitator.bearer",
-    "facilitator.bearer.env",
-    "facilitator.bearer.file",
-    "facilitator.verify_timeout_ms",
-    "facilitator.settle_timeout_ms",
-    "store.path",
-    "replay.wait_ms",
-    "replay.answer_max_bytes",
-    "replay.answers_max_bytes",
-    "replay.answers_keep_s",
-    "tab.batch_max",
-    "tab.settle_age_s",
-    "tab.verify",
-    "exposure.per_payer",
-    "exposure.per_source",
-    "exposure.per_gate",
-];
+mod table;
 
-/// Keys of later versions, on the top level and in a route. They are refused, not skipped: who writes `rate_limits` counts on them.
-const LATER: &[&str] = &[
-    "settle_first",
-    "facilitator_url",
-    "price_endpoint",
-    "allowlist",
-    "global_allowlist",
-    "rate_limits",
-    "fail_mode",
-    "discovery",
-    "log",
-    "proxy_rewrite",
-    "proxy_params",
-    "description",
-    "mime_type",
-    "info",
-    "route_template",
-];
+pub(super) use table::KEYS;
+
+/// The default of a key that has none and must be there.
+pub(super) const MUST: &str = "must be given";
+pub(super) const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// One key. What is said about it is Markdown.
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) shape: Shape,
+    pub(super) default: &'static str,
+    pub(super) limits: &'static str,
+    pub(super) about: &'static str,
+}
+
+/// What a value looks like, for editors: the readers check more than this.
+pub(super) enum Shape {
+    /// One of these, in any case for methods alone.
+    Word(&'static [&'static str]),
+    Whole(u64, u64),
+    Truth,
+    Address,
+    Dollars,
+    Rate,
+    Span,
+    Listen,
+    Url,
+    /// An origin or `*`.
+    Mark,
+    /// A name of a variable.
+    Name,
+    Path,
+    /// At most so many characters.
+    Text(usize),
+    List(&'static Shape),
+    /// Whatever YAML has.
+    Any,
+    /// `{ env }` or `{ file }`.
+    Secret,
+    /// Nothing but what is beneath.
+    Section,
+}
 
 const MAX_COMPARED_CHARS: usize = 40;
 
 /// The keys directly beneath `level`, which is a path as in [`KEYS`]; empty for the top.
 pub(super) fn beneath(level: &str) -> Vec<&'static str> {
     let mut found = Vec::new();
-    for key in KEYS {
+    for Key { path, .. } in KEYS {
         let rest = match level {
-            "" => Some(*key),
-            _ => key.strip_prefix(level).and_then(|rest| rest.strip_prefix('.')),
+            "" => Some(*path),
+            _ => path.strip_prefix(level).and_then(|rest| rest.strip_prefix('.')),
         };
         let name = rest.and_then(|rest| rest.split(['.', '[']).next());
         if let Some(name) = name.filter(|name| !found.contains(name)) {
@@ -79,19 +63,21 @@ pub(super) fn beneath(level: &str) -> Vec<&'static str> {
     found
 }
 
-/// Whether `key` at `level` is promised for a later version.
-pub(super) fn comes_later(level: &str, key: &str) -> bool {
-    match level {
-        "" | "routes[]" => LATER.contains(&key),
-        "facilitator" => key == "url",
-        _ => false,
+/// What to write instead of a key of another system, or of an earlier draft of ours.
+pub(super) fn hint(level: &str, key: &str) -> Option<&'static str> {
+    match (level, key) {
+        ("facilitator", "url") | ("" | "routes[]", "facilitator_url") => {
+            Some("write facilitator.urls, such as facilitator: { urls: [\"https://x402.org/facilitator\"] }.")
+        }
+        ("", "port") => Some("write listen, such as listen: \"0.0.0.0:8402\"."),
+        _ => None,
     }
 }
 
 /// Where else a key of this name belongs, as a path.
 pub(super) fn elsewhere(key: &str) -> Option<&'static str> {
     let name_of = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
-    KEYS.iter().copied().find(|path| name_of(path) == key)
+    KEYS.iter().map(|known| known.path).find(|path| name_of(path) == key)
 }
 
 /// The word of `known` that `written` most likely was meant to be.

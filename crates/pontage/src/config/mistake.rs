@@ -13,9 +13,11 @@ const MAX_HEX_SHOWN: usize = 40;
 /// One thing that is wrong, in words for the operator. Values that may be secret are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
+    /// The `.env` file that it stands in; `None` for the configuration itself.
+    pub(crate) file: Option<String>,
     /// The key, such as `routes[1].price`; empty when the mistake concerns the whole file.
     pub(crate) path: String,
-    /// The line in the file, from 1; `None` when the file could not be read as lines.
+    /// The line in the file, from 1; `None` when the file could not be read as lines, and for what a variable says.
     pub(crate) line: Option<usize>,
     /// What is wrong.
     pub(crate) what: String,
@@ -46,7 +48,10 @@ impl Mistakes {
 
     /// The same for programs.
     pub(crate) fn to_json(&self) -> Value {
-        let one = |Mistake { path, line, what, fix }: &Mistake| json!({ "path": path, "line": line, "what": what, "fix": fix });
+        let one = |Mistake { file, path, line, what, fix }: &Mistake| {
+            let file = file.as_deref().unwrap_or(&self.file);
+            json!({ "file": file, "path": path, "line": line, "what": what, "fix": fix })
+        };
         let mistakes: Vec<Value> = self.list.iter().map(one).collect();
         json!({ "valid": false, "mistakes": mistakes, "more": self.more })
     }
@@ -58,7 +63,7 @@ impl fmt::Display for Mistakes {
             if nth > 0 {
                 f.write_str("\n")?;
             }
-            f.write_str(&self.file)?;
+            f.write_str(mistake.file.as_deref().unwrap_or(&self.file))?;
             if let Some(line) = mistake.line {
                 write!(f, ":{line}")?;
             }
@@ -97,7 +102,7 @@ impl Notes {
     }
 
     pub(super) fn into_mistakes(mut self, file: &str) -> Mistakes {
-        self.list.sort_by_key(|mistake| mistake.line);
+        self.list.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         Mistakes { file: file.to_owned(), list: self.list, more: self.more }
     }
 }

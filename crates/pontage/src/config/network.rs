@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use http::Uri;
 use protocol::{Asset, AssetAddress, AssetInfo, Network};
 
 use super::reader::{At, Entry, Fields, Node, Reader};
+use super::url::check_url;
 
 const MAX_NETWORKS: usize = 32;
 const MAX_TOKENS: usize = 16;
@@ -21,7 +21,7 @@ const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, 
 pub(crate) struct NetworkConfig {
     /// Which chain.
     pub(crate) network: Network,
-    /// Its nodes; at most one in this version, and none only where remote facilitators settle. May hold an access key, so `Debug` leaves them out.
+    /// Its nodes; one in this version, none where facilitators of others settle. May hold an access key, so `Debug` leaves them out.
     pub(crate) rpc_urls: Vec<String>,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
     pub(crate) tokens: Vec<AssetInfo>,
@@ -34,6 +34,13 @@ impl fmt::Debug for NetworkConfig {
             .field("rpc_urls", &"***")
             .field("tokens", &self.tokens)
             .finish()
+    }
+}
+
+impl NetworkConfig {
+    /// What stands in where the file names no network: its USDC, and no node. `None` where pontage knows no USDC there.
+    pub(super) fn default_on(network: Network) -> Option<Self> {
+        Some(Self { network, rpc_urls: Vec::new(), tokens: vec![AssetInfo::usdc(network)?] })
     }
 }
 
@@ -114,22 +121,6 @@ fn rpc_url<'d>(reader: &mut Reader<'d>, item: &Node<'d>) -> Option<String> {
         Ok(()) => Some(text.value),
         Err(why) => reader.mistake(&item.at, format!("the address of the node {why}."), RPC_FIX),
     }
-}
-
-pub(super) fn check_url(text: &str) -> Result<(), &'static str> {
-    let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err("does not start with http:// or https://");
-    }
-    let authority = uri.authority().ok_or("names no host")?;
-    if authority.host().is_empty() {
-        return Err("names no host");
-    }
-    let port_is_wrong = match authority.port_u16() {
-        Some(port) => port == 0,
-        None => !authority.as_str().ends_with(authority.host()),
-    };
-    if port_is_wrong { Err("has a wrong port") } else { Ok(()) }
 }
 
 fn default_token(reader: &mut Reader<'_>, at: &At, network: Network) -> Option<Vec<AssetInfo>> {

@@ -1,6 +1,11 @@
-//! What operators see: the log, metrics, traces; and what the public is told about the service.
+//! What operators see: the log, metrics, traces.
 
 use std::net::SocketAddr;
+
+use super::ends::listen;
+use super::optional;
+use super::reader::{Fields, Node, Reader};
+use super::url::url;
 
 /// `log`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,39 +50,55 @@ pub(crate) struct OperationConfig {
     pub(crate) otlp_url: Option<String>,
 }
 
-/// `discovery`: what the public is told about the service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DiscoveryConfig {
-    /// Whether it may be listed at all.
-    pub(crate) discoverable: bool,
-    /// The service's public address.
-    pub(crate) base_url: Option<String>,
-    /// At most 60 characters.
-    pub(crate) name: Option<String>,
-    /// At most 200 characters.
-    pub(crate) description: Option<String>,
-    /// At most 10, each of at most 30 characters.
-    pub(crate) keywords: Vec<String>,
-    pub(crate) category: Option<String>,
-    /// https only.
-    pub(crate) website: Option<String>,
-    pub(crate) docs_url: Option<String>,
-    /// Who is told hourly that the service is there. Nobody unless it is written.
-    pub(crate) heartbeat_url: Option<String>,
+/// Reads `log`.
+pub(super) fn log<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<LogConfig> {
+    let fields = reader.section(fields, "log", "log")?;
+    let default = LogConfig::default();
+    let level = optional(reader, &fields, "level", default.level, level);
+    let format = optional(reader, &fields, "format", default.format, |reader, node| format(reader, node).map(Some));
+    let access = optional(reader, &fields, "access", default.access, |reader, node| reader.truth(node));
+    Some(LogConfig { level: level?, format: format?, access: access? })
 }
 
-impl Default for DiscoveryConfig {
-    fn default() -> Self {
-        Self {
-            discoverable: true,
-            base_url: None,
-            name: None,
-            description: None,
-            keywords: Vec::new(),
-            category: None,
-            website: None,
-            docs_url: None,
-            heartbeat_url: None,
-        }
+fn level<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<LogLevel> {
+    let fix = "write debug, info, warn or error.";
+    let text = reader.text(node, fix)?;
+    match text.value.as_str() {
+        "debug" => Some(LogLevel::Debug),
+        "info" => Some(LogLevel::Info),
+        "warn" => Some(LogLevel::Warn),
+        "error" => Some(LogLevel::Error),
+        _ => reader.mistake(&node.at, format!("{} is not a level of the log.", text.shown()), fix),
     }
+}
+
+fn format<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<LogFormat> {
+    let fix = "write json or text.";
+    let text = reader.text(node, fix)?;
+    match text.value.as_str() {
+        "json" => Some(LogFormat::Json),
+        "text" => Some(LogFormat::Text),
+        _ => reader.mistake(&node.at, format!("{} is not a form of log lines.", text.shown()), fix),
+    }
+}
+
+/// Reads `admin` and `telemetry`. `main` is where callers come in, which metrics are kept away from.
+pub(super) fn operation<'d>(
+    reader: &mut Reader<'d>,
+    fields: &Fields<'d>,
+    main: Option<SocketAddr>,
+) -> Option<OperationConfig> {
+    let otlp_fix = "write an address such as \"http://127.0.0.1:4318/v1/traces\".";
+    let admin = reader.section(fields, "admin", "admin");
+    let telemetry = reader.section(fields, "telemetry", "telemetry");
+    let (admin, telemetry) = (admin?, telemetry?);
+    let admin_listen = optional(reader, &admin, "listen", None, |reader, node| listen(reader, node).map(Some));
+    let otlp_url = optional(reader, &telemetry, "otlp_url", None, |reader, node| url(reader, node, otlp_fix).map(Some));
+    let admin_listen = admin_listen?;
+    if let (Some(node), true) = (admin.get("listen"), admin_listen.is_some_and(|it| it.port() != 0 && Some(it) == main))
+    {
+        let what = "callers come in there: metrics are not for them.";
+        return reader.mistake(&node.at, what, "write another port, such as 127.0.0.1:9402.");
+    }
+    Some(OperationConfig { admin_listen, otlp_url: otlp_url? })
 }

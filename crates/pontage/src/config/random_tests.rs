@@ -3,16 +3,19 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use protocol::Network;
 
 use super::{TEMPLATE, parse};
 
 fn env(name: &str) -> Option<String> {
-    name.len().is_multiple_of(2).then(|| name.to_owned())
+    // What goes before the file would hide it.
+    let over = name.starts_with("PONTAGE_") || name.starts_with("PAY_GATE_");
+    (!over && name.len().is_multiple_of(2)).then(|| name.to_owned())
 }
 
 /// Reads and prints; what comes out does not matter here, only that something does.
 fn read(text: &str) -> Result<(), TestCaseError> {
-    match parse(text, "x.yaml", Path::new(""), &env) {
+    match parse(text, "x.yaml", Path::new(""), &env, Network::BASE_SEPOLIA) {
         Ok(config) => prop_assert!(!config.routes.is_empty()),
         Err(mistakes) => {
             prop_assert!(!mistakes.list().is_empty());
@@ -122,7 +125,8 @@ proptest! {
     }
 
     #[test]
-    fn no_value_panics(value in "(?s).{0,40}", key in prop::sample::select(super::keys::KEYS)) {
+    fn no_value_panics(value in "(?s).{0,40}", at in 0..super::keys::KEYS.len()) {
+        let key = super::keys::KEYS[at].path;
         let leaf = key.rsplit('.').next().unwrap_or(key);
         let quoted = format!("{leaf}: {value:?}");
         let lines: Vec<String> = TEMPLATE

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use saphyr::{MarkedYaml, Scalar, YamlData};
 
+use super::env::Env;
 use super::expand::expand;
 use super::keys;
 use super::mistake::{Mistake, Mistakes, Notes, label, shown};
@@ -14,6 +15,7 @@ use super::yaml::Document;
 #[derive(Clone, Debug)]
 pub(super) struct At {
     pub(super) path: String,
+    /// From 1; 0 for what the environment says.
     pub(super) line: usize,
 }
 
@@ -33,6 +35,8 @@ impl At {
 pub(super) struct Node<'d> {
     pub(super) at: At,
     yaml: &'d MarkedYaml<'static>,
+    /// The environment variable that it comes from, in the place of the file's.
+    variable: Option<&'static str>,
 }
 
 impl Node<'_> {
@@ -44,20 +48,6 @@ impl Node<'_> {
     pub(super) fn has(&self, key: &str) -> bool {
         let YamlData::Mapping(mapping) = &self.yaml.data else { return false };
         mapping.keys().any(|found| found.data.as_str() == Some(key))
-    }
-
-    /// The line of `key` in the first item of this list that has it. It notes nothing, whatever the list holds.
-    pub(super) fn first_item_with(&self, key: &str) -> Option<usize> {
-        let YamlData::Sequence(items) = &self.yaml.data else {
-            return None;
-        };
-        let keys = items.iter().filter_map(|item| match &item.data {
-            YamlData::Mapping(mapping) => Some(mapping.keys()),
-            _ => None,
-        });
-        let mut keys = keys.flatten();
-        let found = keys.find(|found| found.data.as_str() == Some(key));
-        found.map(|found| found.span.start.line())
     }
 }
 
@@ -101,14 +91,16 @@ impl<'d> Fields<'d> {
 pub(super) struct Text {
     pub(super) value: String,
     raw: String,
+    variable: Option<&'static str>,
 }
 
 impl Text {
     /// The value as a message may repeat it: as the file has it, because what a variable holds may be a secret.
     pub(super) fn shown(&self) -> String {
-        match self.value == self.raw {
-            true => shown(&self.raw),
-            false => format!("the value of {}", shown(&self.raw)),
+        match self.variable {
+            Some(variable) => format!("the value of {variable}"),
+            None if self.value == self.raw => shown(&self.raw),
+            None => format!("the value of {}", shown(&self.raw)),
         }
     }
 }
@@ -116,24 +108,30 @@ impl Text {
 /// The document, the environment and the mistakes so far.
 pub(super) struct Reader<'d> {
     document: &'d Document,
-    env: &'d dyn Fn(&str) -> Option<String>,
+    env: &'d Env<'d>,
     notes: Notes,
 }
 
 impl<'d> Reader<'d> {
-    pub(super) fn new(document: &'d Document, env: &'d dyn Fn(&str) -> Option<String>) -> Self {
-        Self { document, env, notes: Notes::default() }
+    /// Goes on with the mistakes that the environment has.
+    pub(super) fn new(document: &'d Document, env: &'d Env<'d>, notes: Notes) -> Self {
+        Self { document, env, notes }
+    }
+
+    pub(super) fn env(&self) -> &'d Env<'d> {
+        self.env
     }
 
     pub(super) fn root(&self) -> Node<'d> {
         let yaml = self.document.root();
         let at = At { path: String::new(), line: yaml.span.start.line().max(1) };
-        Node { at, yaml }
+        Node { at, yaml, variable: None }
     }
 
     /// Notes a mistake. `None`, so that a caller can end with it.
     pub(super) fn mistake<T>(&mut self, at: &At, what: impl Into<String>, fix: impl Into<String>) -> Option<T> {
-        self.notes.add(Mistake { path: at.path.clone(), line: Some(at.line), what: what.into(), fix: fix.into() });
+        let line = (at.line > 0).then_some(at.line);
+        self.notes.add(Mistake { file: None, path: at.path.clone(), line, what: what.into(), fix: fix.into() });
         None
     }
 
@@ -170,7 +168,7 @@ impl<'d> Reader<'d> {
                 YamlData::Value(Scalar::Null) | YamlData::Sequence(_) | YamlData::Mapping(_) => at.line,
                 _ => value.span.start.line().max(at.line),
             };
-            let value = Node { at: At { path: at.path.clone(), line }, yaml: value };
+            let value = Node { at: At { path: at.path.clone(), line }, yaml: value, variable: None };
             entries.push(Entry { name, at, node: value });
         }
         Some(entries)
@@ -190,7 +188,31 @@ impl<'d> Reader<'d> {
                 }
             }
         }
+        self.override_in(level, &mut fields);
         Some(fields)
+    }
+
+    /// The known keys of a mapping that may be left out: there are none then but what the environment says.
+    pub(super) fn section(&mut self, fields: &Fields<'d>, name: &str, level: &'static str) -> Option<Fields<'d>> {
+        if let Some(node) = fields.get(name) {
+            return self.fields(&node, level);
+        }
+        let at = fields.at.key(name, fields.at.line);
+        let mut fields = Fields { at, list: Vec::new(), meant: Vec::new(), refused: false };
+        self.override_in(level, &mut fields);
+        Some(fields)
+    }
+
+    /// Puts what the environment says in the place of what the file says.
+    fn override_in(&self, level: &str, fields: &mut Fields<'d>) {
+        for over in self.env.overrides() {
+            let (parent, name) = over.key.rsplit_once('.').unwrap_or(("", over.key));
+            if parent == level {
+                fields.list.retain(|(key, _)| *key != name);
+                let node = Node { at: fields.at.key(name, 0), yaml: &over.value, variable: Some(over.variable) };
+                fields.list.push((name, node));
+            }
+        }
     }
 
     /// The value of a key that must be there.
@@ -211,6 +233,7 @@ impl<'d> Reader<'d> {
         let item = |(nth, yaml): (usize, &'d MarkedYaml<'static>)| Node {
             at: At { path: format!("{}[{nth}]", node.at.path), line: yaml.span.start.line().max(node.at.line) },
             yaml,
+            variable: None,
         };
         Some(items.iter().enumerate().map(item).collect())
     }
@@ -230,8 +253,11 @@ impl<'d> Reader<'d> {
     /// A single value with its variables filled in.
     pub(super) fn text(&mut self, node: &Node<'d>, fix: &str) -> Option<Text> {
         let raw = self.raw(node, fix)?;
-        match expand(&raw, self.env) {
-            Ok(value) => Some(Text { value, raw }),
+        if node.variable.is_some() {
+            return Some(Text { value: raw.clone(), raw, variable: node.variable });
+        }
+        match expand(&raw, &|name| self.env.get(name)) {
+            Ok(value) => Some(Text { value, raw, variable: None }),
             Err(why) => self.mistake(&node.at, why.to_string(), why.fix()),
         }
     }
@@ -260,6 +286,36 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// Any value as JSON, with the variables of its texts filled in. `null` is a value here.
+    pub(super) fn json(&mut self, node: &Node<'d>) -> Option<serde_json::Value> {
+        let fix = "write a text, a number, true, false, null, a list or keys with values.";
+        match &node.yaml.data {
+            YamlData::Value(Scalar::Null) => Some(serde_json::Value::Null),
+            YamlData::Value(Scalar::Integer(number)) => Some((*number).into()),
+            YamlData::Value(Scalar::Boolean(truth)) => Some((*truth).into()),
+            YamlData::Value(Scalar::FloatingPoint(number)) => match serde_json::Number::from_f64(number.0) {
+                Some(number) => Some(serde_json::Value::Number(number)),
+                None => self.mistake(&node.at, "this is no number of JSON.", fix),
+            },
+            YamlData::Sequence(_) => {
+                let items = self.items(node, fix)?;
+                let read: Vec<_> = items.iter().map(|item| self.json(item)).collect();
+                read.into_iter().collect()
+            }
+            YamlData::Mapping(_) => {
+                let entries = self.entries(node, fix)?;
+                let read: Vec<_> =
+                    entries.iter().map(|entry| Some((entry.name.clone(), self.json(&entry.node)?))).collect();
+                read.into_iter().collect()
+            }
+            YamlData::Value(Scalar::String(_))
+            | YamlData::Representation(..)
+            | YamlData::Tagged(..)
+            | YamlData::Alias(_)
+            | YamlData::BadValue => self.text(node, fix).map(|text| text.value.into()),
+        }
+    }
+
     fn check_direct(&mut self, node: &Node<'d>) -> Option<()> {
         if matches!(node.yaml.data, YamlData::Value(Scalar::Null)) {
             let fix = match node.at.path.as_str() {
@@ -268,7 +324,7 @@ impl<'d> Reader<'d> {
             };
             return self.mistake(&node.at, "there is no value.", fix);
         }
-        if self.document.is_indirect(node.yaml) {
+        if node.variable.is_none() && self.document.is_indirect(node.yaml) {
             let what = "anchors, aliases and tags are not read.";
             return self.mistake(&node.at, what, "write the value itself, in quotes if it starts with &, * or !.");
         }
@@ -285,9 +341,8 @@ impl<'d> Reader<'d> {
     /// Notes an unknown key; the answer is the key that it was probably meant to be.
     fn refuse_key(&mut self, level: &str, known: &[&'static str], entry: &Entry<'d>) -> Option<&'static str> {
         let (name, at) = (&entry.name, &entry.at);
-        if keys::comes_later(level, name) {
-            let what = format!("`{name}` comes in a later version.");
-            return self.mistake(at, what, "remove it; this version would not act on it.");
+        if let Some(fix) = keys::hint(level, name) {
+            return self.mistake(at, format!("there is no key {} here.", label(name)), fix);
         }
         let what = format!("there is no key {} here.", label(name));
         if let Some(near) = keys::nearest(name, known) {
@@ -302,6 +357,7 @@ impl<'d> Reader<'d> {
     }
 }
 
+/// What stands at a node, as words of a message.
 fn kind(node: &Node<'_>) -> &'static str {
     match node.yaml.data {
         YamlData::Sequence(_) => "a list",

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use super::network::check_url;
 use super::reader::{Fields, Node, Reader};
+use super::url::check_url;
 use super::{SecretSource, optional, secret};
 use crate::plan::SETTLE_BUDGET_MS;
 

@@ -1,25 +1,24 @@
-//! Routes and their prices.
+//! Routes: which calls, and what is done with them. Their prices have a file of their own.
+
+use std::fmt;
 
 use gate::Rate;
 use http::Method;
-use ledger::Rail;
-use protocol::{AssetInfo, NotAnAmount, Payee, Payer, parse_decimal};
+use protocol::Payer;
 
-use super::reader::{At, Fields, Node, Reader};
-use super::tab::TabConfig;
+use super::info::info;
+use super::keys::METHODS;
+use super::limits::rate;
+use super::price::{Around, PriceConfig, price};
+use super::reader::{At, Entry, Fields, Node, Reader};
+use super::{address, optional};
 
 pub(super) const MAX_ROUTES: usize = 1_000;
-const PRICE_FIX: &str = "write a decimal number of dollars, such as price: \"0.01\".";
-const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-/// Wide enough to tell a price from other text; each token's own places are checked afterwards.
-const WIDEST_DECIMALS: u8 = 18;
-/// One millionth of a dollar at [`WIDEST_DECIMALS`].
-const MICRO: u128 = 1_000_000_000_000;
-/// Up to this price a call goes on the tab unless the route says otherwise.
-const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
+const MAX_PARAMS: usize = 32;
+const REENTRY_MAX_S: u64 = 30 * 86_400;
 
 /// One route: which calls, and what they cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RouteConfig {
     /// Which paths; the pattern keeps its text. Where there is a `route_template`, this is the template's.
     pub(crate) path: gate::Pattern,
@@ -41,7 +40,7 @@ pub(crate) struct RouteConfig {
     pub(crate) template: Option<String>,
     /// The path that the upstream gets instead.
     pub(crate) rewrite: Option<String>,
-    /// Query parameters that the upstream gets besides. They may be secret, so `Debug` of this list must not be logged.
+    /// Query parameters that the upstream gets besides. They may be secret, so `Debug` leaves them out.
     pub(crate) params: Vec<(String, String)>,
     /// Calls of the route, whoever makes them.
     pub(crate) rate_limit: Option<Rate>,
@@ -49,66 +48,15 @@ pub(crate) struct RouteConfig {
     pub(crate) line: usize,
 }
 
-/// What a call of a route costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PriceConfig {
-    /// Costs nothing, and says so.
-    Free,
-    /// Is paid for.
-    Due(DueConfig),
-}
-
-/// What a paid call costs, and when its money moves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DueConfig {
-    /// In which tokens, in order of preference; never empty.
-    pub(crate) accepts: Vec<AcceptConfig>,
-    /// Who is asked for the price; the fixed prices of `accepts` stand in for him.
-    pub(crate) endpoint: Option<EndpointConfig>,
-    /// When the money moves. `None` where only the price endpoint's answer can tell.
-    pub(crate) rail: Option<Rail>,
-    /// Whether the money moves before the upstream is run.
-    pub(crate) settle_first: bool,
-}
-
-/// One token that a route is paid in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AcceptConfig {
-    /// Which token.
-    pub(crate) token: AssetInfo,
-    /// Who is paid.
-    pub(crate) payee: Payee,
-    /// The price; `None` where only the price endpoint knows it.
-    pub(crate) price: Option<FixedPrice>,
-}
-
-/// A price of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FixedPrice {
-    /// In the token's atomic units; never zero.
-    pub(crate) atomic: u128,
-    /// In millionths of a dollar, rounded up.
-    pub(crate) micros: u64,
-}
-
-/// `price_endpoint`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EndpointConfig {
-    /// Asked with POST `{method, path}`; answers `{"price": "0.05"}`.
-    pub(crate) url: String,
-    /// How long it may take.
-    pub(crate) timeout_ms: u64,
-    /// How long its answer is used for further calls of the same method and path; 0 asks every time.
-    pub(crate) cache_s: u64,
-    /// How long a quoted price is honoured.
-    pub(crate) quote_s: u64,
-}
-
-/// What a route takes from the rest of the file.
-pub(super) struct Around<'a> {
-    pub(super) tokens: &'a [AssetInfo],
-    pub(super) payee: Option<Payee>,
-    pub(super) tab: TabConfig,
+impl fmt::Debug for RouteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteConfig")
+            .field("path", &self.path.as_str())
+            .field("method", &self.method)
+            .field("price", &self.price)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads `routes`. Every price must be exact in each of `tokens`.
@@ -136,77 +84,127 @@ pub(super) fn routes<'d>(reader: &mut Reader<'d>, node: &Node<'d>, around: &Arou
 fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> Option<RouteConfig> {
     let fields = reader.fields(item, "routes[]")?;
     let path = path(reader, &fields);
-    let method = match fields.get("method") {
-        Some(node) => method(reader, &node).map(Some),
-        None => Some(None),
-    };
-    let price = price(reader, &fields, around.tokens);
-    let settlement = match fields.get("settlement") {
-        Some(node) => settlement(reader, &node).map(|rail| Some((rail, node.at))),
-        None => Some(None),
-    };
-    let price = on_rail(reader, price?, settlement?, around)?;
+    let method = optional(reader, &fields, "method", None, |reader, node| method(reader, node).map(Some));
+    let price = price(reader, &fields, around);
+    let allowlist = optional(reader, &fields, "allowlist", Vec::new(), address::payers);
+    let reentry_s =
+        optional(reader, &fields, "reentry_s", 0, |reader, node| reader.whole(node, 0..=REENTRY_MAX_S, "seconds"));
+    let description = optional(reader, &fields, "description", None, |reader, node| words(reader, node, 500).map(Some));
+    let mime_type = optional(reader, &fields, "mime_type", None, |reader, node| mime_type(reader, node).map(Some));
+    let info = optional(reader, &fields, "info", None, |reader, node| info(reader, node).map(Some));
+    let rewrite = optional(reader, &fields, "proxy_rewrite", None, |reader, node| rewrite(reader, node).map(Some));
+    let params = optional(reader, &fields, "proxy_params", Vec::new(), params);
+    let rate_limit = optional(reader, &fields, "rate_limit", None, rate);
+    let (path, template) = path?;
     Some(RouteConfig {
-        path: path?,
+        path,
         method: method?,
-        price,
-        allowlist: Vec::new(),
-        reentry_s: 0,
-        description: None,
-        mime_type: None,
-        info: None,
-        template: None,
-        rewrite: None,
-        params: Vec::new(),
-        rate_limit: None,
+        price: price?,
+        allowlist: allowlist?,
+        reentry_s: reentry_s?,
+        description: description?,
+        mime_type: mime_type?,
+        info: info?,
+        template,
+        rewrite: rewrite?,
+        params: params?,
+        rate_limit: rate_limit?,
         line: item.at.line,
     })
 }
 
-/// Dollars before they are on a rail; `None` is free.
-type Dollars = Option<(String, u64)>;
-
-/// Puts a price on its rail: what the route says, or the tab up to a dollar and within the cap on one payer.
-fn on_rail(
-    reader: &mut Reader<'_>,
-    price: Dollars,
-    settlement: Option<(Rail, At)>,
-    around: &Around<'_>,
-) -> Option<PriceConfig> {
-    let (Some((dollars, micros)), settlement) = (price, &settlement) else {
-        return match settlement {
-            Some((_, at)) => reader.mistake(&at, "the route is free: nothing is settled.", "leave `settlement` out."),
-            None => Some(PriceConfig::Free),
-        };
+/// The pattern that matches, and the template's text where there is one.
+fn path<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<(gate::Pattern, Option<String>)> {
+    let fix = "write a path such as /health, /paid/* (everything beneath) or /users/*/card.";
+    let path = match fields.get("path") {
+        None if fields.was_meant("route_template") => None,
+        _ => Some(reader.required(fields, "path", fix).and_then(|node| pattern(reader, &node, fix))),
     };
-    let caps = around.tab.caps;
-    let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
-    let rail = match settlement {
-        Some((Rail::Tab, at)) if micros > cap => {
-            let what = "the price is above a cap of `exposure`: no call could go on the tab.";
-            return reader.mistake(at, what, "write direct, or raise exposure.per_payer, per_source and per_gate.");
+    match (fields.get("route_template"), path) {
+        (Some(node), path) => {
+            let template = template(reader, &node);
+            path.map_or(Some(()), |path| path.map(|_| ()))?;
+            let template = template?;
+            let text = template.as_str().to_owned();
+            Some((template, Some(text)))
         }
-        Some((rail, _)) => *rail,
-        None if micros <= cap.min(TAB_DEFAULT_MAX_MICROS) => Rail::Tab,
-        None => Rail::Direct,
-    };
-    let payee = around.payee?;
-    let accept = |token: &AssetInfo| {
-        let atomic = parse_decimal(&dollars, token.decimals).expect("every price was checked against every token");
-        AcceptConfig { token: token.clone(), payee, price: Some(FixedPrice { atomic, micros }) }
-    };
-    let accepts = around.tokens.iter().map(accept).collect();
-    Some(PriceConfig::Due(DueConfig { accepts, endpoint: None, rail: Some(rail), settle_first: false }))
+        (None, path) => Some((path??, None)),
+    }
 }
 
-fn path<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<gate::Pattern> {
-    let fix = "write a path such as /health, /paid/* (everything beneath) or /users/*/card.";
-    let node = reader.required(fields, "path", fix)?;
-    let text = reader.text(&node, fix)?;
+fn pattern<'d>(reader: &mut Reader<'d>, node: &Node<'d>, fix: &str) -> Option<gate::Pattern> {
+    let text = reader.text(node, fix)?;
     match gate::Pattern::parse(&text.value) {
         Ok(pattern) => Some(pattern),
         Err(why) => reader.mistake(&node.at, format!("{} is not a path pattern: it {why}.", text.shown()), fix),
     }
+}
+
+fn template<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<gate::Pattern> {
+    let fix = "write a path with a name for each segment that differs, such as /users/:id.";
+    let text = reader.text(node, fix)?;
+    let dots = text.value.to_ascii_lowercase().replace("%2e", ".");
+    if dots.contains("..") || dots.contains("://") {
+        let what = format!("{} is not a template: it holds .. or ://.", text.shown());
+        return reader.mistake(&node.at, what, fix);
+    }
+    pattern(reader, node, fix)
+}
+
+/// A path as it is, which the upstream gets instead of the call's.
+fn rewrite<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<String> {
+    let fix = "write a path as the API shall get it, such as /v1/forecast.json; nothing in it is filled in.";
+    let text = reader.text(node, fix)?;
+    let plain = !text.value.contains('*') && !text.value.contains("/:");
+    match gate::Pattern::parse(&text.value) {
+        Ok(_) if plain => Some(text.value),
+        Ok(_) => reader.mistake(&node.at, format!("{} holds * or a :name.", text.shown()), fix),
+        Err(why) => reader.mistake(&node.at, format!("{} is not a path: it {why}.", text.shown()), fix),
+    }
+}
+
+/// The values are not repeated: they may be keys of the upstream's.
+fn params<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Vec<(String, String)>> {
+    let fix = "write names with a value each, such as { key: \"${API_KEY}\" }.";
+    let entries = reader.entries(node, fix)?;
+    if entries.len() > MAX_PARAMS {
+        let what = format!("{} parameters are more than {MAX_PARAMS}.", entries.len());
+        return reader.mistake(&node.at, what, "keep those that every call needs.");
+    }
+    let param = |entry: &Entry<'d>| {
+        if entry.name.is_empty() || entry.name.len() > 100 || entry.name.chars().any(char::is_control) {
+            return reader.mistake(&entry.at, "this is not the name of a parameter.", fix);
+        }
+        Some((entry.name.clone(), reader.text(&entry.node, fix)?.value))
+    };
+    let read: Vec<_> = entries.iter().map(param).collect();
+    read.into_iter().collect()
+}
+
+/// Text for people, on one line, of at most so many characters.
+pub(super) fn words<'d>(reader: &mut Reader<'d>, node: &Node<'d>, most: usize) -> Option<String> {
+    let fix = format!("write 1 to {most} printable characters on one line.");
+    let text = reader.text(node, &fix)?;
+    let length = text.value.chars().count();
+    if length == 0 || text.value.chars().any(char::is_control) {
+        return reader.mistake(&node.at, "the text is empty or holds control characters.", fix);
+    }
+    if length > most {
+        return reader.mistake(&node.at, format!("the text has {length} characters, more than {most}."), fix);
+    }
+    Some(text.value)
+}
+
+fn mime_type<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<String> {
+    let fix = "write a media type, such as application/json.";
+    let text = reader.text(node, fix)?;
+    let good = |c: char| c.is_ascii_graphic() || c == ' ';
+    let halves = text.value.split(';').next().and_then(|kind| kind.trim().split_once('/'));
+    let named = halves.is_some_and(|(kind, sort)| !kind.is_empty() && !sort.is_empty() && !sort.contains('/'));
+    if !named || text.value.len() > 100 || !text.value.chars().all(good) {
+        return reader.mistake(&node.at, format!("{} is not a media type.", text.shown()), fix);
+    }
+    Some(text.value)
 }
 
 fn method<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Method> {
@@ -221,83 +219,6 @@ fn method<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Method> {
     }
     let what = format!("{} is not a method that is forwarded.", text.shown());
     reader.mistake(&node.at, what, fix)
-}
-
-fn price<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, tokens: &[AssetInfo]) -> Option<Dollars> {
-    let free = match fields.get("free") {
-        Some(node) => Some(reader.truth(&node)?),
-        None => None,
-    };
-    match (fields.get("price"), free) {
-        (Some(_), Some(true)) => {
-            reader.mistake(&fields.at, "the route has a price and is free.", "keep `price` or `free: true`, not both.")
-        }
-        (Some(node), Some(false) | None) => dollars(reader, &node, tokens).map(Some),
-        (None, Some(true)) => Some(None),
-        (None, _) if fields.was_meant("price") => None,
-        (None, Some(false)) => {
-            let what = "the route is not free, and has no price.";
-            reader.mistake(&fields.at, what, PRICE_FIX)
-        }
-        (None, None) if fields.was_meant("free") => None,
-        (None, None) => {
-            let what = "the route has neither a price nor `free: true`.";
-            let fix = "write price: \"0.01\", or free: true if the calls shall cost nothing.";
-            reader.mistake(&fields.at, what, fix)
-        }
-    }
-}
-
-fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>, tokens: &[AssetInfo]) -> Option<(String, u64)> {
-    let text = reader.text(node, PRICE_FIX)?;
-    let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
-    let refuse = |why: &str| format!("{} is not a price: {why}.", text.shown());
-    let zero_fix = "write `free: true`, or a price such as \"0.01\".";
-    if dollars.starts_with('-') {
-        return reader.mistake(&node.at, refuse("it is negative"), PRICE_FIX);
-    }
-    let read = parse_decimal(&text.value, WIDEST_DECIMALS);
-    match read {
-        Ok(0) => return reader.mistake(&node.at, refuse("zero is not free"), zero_fix),
-        // Too fine for any token; the tokens below say it with their names.
-        Ok(_) | Err(NotAnAmount::TooFine) => {}
-        Err(why @ (NotAnAmount::NotDecimal | NotAnAmount::LeadingZero | NotAnAmount::TooLarge)) => {
-            let fix = if dollars.eq_ignore_ascii_case("free") { zero_fix } else { PRICE_FIX };
-            return reader.mistake(&node.at, refuse(&format!("it {why}")), fix);
-        }
-    }
-    for token in tokens {
-        if let Err(why) = parse_decimal(&text.value, token.decimals) {
-            let what = not_in_token(&text.shown(), token, why);
-            return reader.mistake(&node.at, what, "write fewer decimal places, or a smaller price.");
-        }
-    }
-    // Too fine for a millionth, or too dear for the count of them: rounded up either way.
-    let micros = read.map_or(u64::MAX, |atto| u64::try_from(atto.div_ceil(MICRO)).unwrap_or(u64::MAX));
-    let micros = if read == Err(NotAnAmount::TooFine) { u64::MAX } else { micros };
-    Some((dollars.to_owned(), micros))
-}
-
-fn not_in_token(shown: &str, token: &AssetInfo, why: NotAnAmount) -> String {
-    let (name, network) = (&token.name, token.asset.network);
-    match why {
-        NotAnAmount::TooFine => {
-            format!("{shown} has more decimal places than {name} on {network}, which has {}.", token.decimals)
-        }
-        NotAnAmount::NotDecimal | NotAnAmount::LeadingZero | NotAnAmount::TooLarge => {
-            format!("{shown} {why} in {name} on {network}.")
-        }
-    }
-}
-
-fn settlement<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Rail> {
-    let fix = "write direct, or tab to serve now and settle later, many payments at once.";
-    let text = reader.text(node, fix)?;
-    match text.value.as_str() {
-        "direct" => Some(Rail::Direct),
-        "tab" => Some(Rail::Tab),
-        _ => reader.mistake(&node.at, format!("{} is not a kind of settlement.", text.shown()), fix),
-    }
 }
 
 /// The first route that matches decides, so an equal one after it is dead: its price would never be asked. Only equal text is found;

@@ -16,6 +16,13 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub(crate) enum SecretSource {
     /// An environment variable of this name.
     Env(String),
+    /// A variable of this name in a `.env` file, which the process's environment does not have.
+    EnvFile {
+        /// The variable.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A file that holds the secret and nothing else.
     File(PathBuf),
 }
@@ -62,6 +69,9 @@ impl SecretSource {
                     return Err(SecretFault::NotText(self.clone()));
                 }
             },
+            Self::EnvFile { name, path } => {
+                super::env::look_up(path, name).ok_or_else(|| SecretFault::Unset(name.clone()))?
+            }
             Self::File(path) => self.read_file(path)?,
         };
         match text.trim() {
@@ -86,6 +96,7 @@ impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::EnvFile { name, path } => write!(f, "the variable {name} in {}", path.display()),
             Self::File(path) => write!(f, "the file {}", path.display()),
         }
     }
@@ -129,7 +140,11 @@ pub(super) fn source<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path
             if !is_name(&text.value) {
                 return reader.mistake(&name.at, "this is not the name of an environment variable.", FIX);
             }
-            Some(SecretSource::Env(text.value))
+            let name = text.value;
+            Some(match reader.env().file_of(&name) {
+                Some(path) => SecretSource::EnvFile { name, path: path.to_owned() },
+                None => SecretSource::Env(name),
+            })
         }
         (None, Some(file)) => {
             let text = reader.text(&file, FIX)?;

@@ -5,12 +5,12 @@ use std::fmt;
 
 use saphyr::{MarkedYaml, Scalar, YamlData};
 
-use super::keys::KEYS;
+use super::keys::{KEYS, Key};
 use super::mistake::{label, may_be_secret, shown};
 use super::yaml::{self, Document};
 
 /// What is beneath these may be, or hold, an access key.
-const SECRET_KEYS: [&str; 4] = ["rpc_urls", "urls", "proxy_params", "headers"];
+const SECRET_KEYS: [&str; 6] = ["rpc_urls", "urls", "price_endpoint", "proxy_params", "otlp_url", "heartbeat_url"];
 
 /// Every value of a file under its key, such as `routes[GET /paid/*].price`. Variables are not filled in.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -51,9 +51,11 @@ impl Written {
     pub(crate) fn defaults(&self) -> Vec<&'static str> {
         let settled_one_way = |key: &str| key.starts_with("facilitator.");
         let several = |key: &str| key.contains(['[', '<']);
-        let group = |key: &str| KEYS.iter().any(|other| is_beneath(other, key));
+        // A default that is no value is in words.
+        let has_default = |key: &&Key| key.default.starts_with('`');
         let left_out = |key: &&str| !self.values.keys().any(|written| written == key || is_beneath(written, key));
-        let keys = KEYS.iter().copied().filter(|key| !settled_one_way(key) && !several(key) && !group(key));
+        let keys = KEYS.iter().filter(has_default).map(|key| key.path);
+        let keys = keys.filter(|key| !settled_one_way(key) && !several(key));
         keys.filter(left_out).collect()
     }
 

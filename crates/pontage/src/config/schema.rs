@@ -1,0 +1,134 @@
+//! The JSON Schema of the file, made from the table of keys: for editors. It knows what a value looks like; whether values go
+//! together is for the readers.
+
+use serde_json::{Map, Value, json};
+
+use super::env;
+use super::keys::{KEYS, Key, MUST, Shape, beneath};
+
+/// docs/pontage.schema.json. A test compares it.
+pub(crate) fn schema() -> Value {
+    let mut root = object("");
+    let about = "A text with an environment variable in it.";
+    root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    root["title"] = "pontage.yaml".into();
+    root["$defs"] = json!({ "variable": { "type": "string", "pattern": r"\$\{", "description": about } });
+    root
+}
+
+/// What stands at a path of the table.
+fn at(path: &str) -> Value {
+    let own = KEYS.iter().find(|key| key.path == path);
+    let starts =
+        |end: &str| KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with(end)));
+    let structure = match () {
+        () if starts("[]") => Some(json!({ "type": "array", "items": at(&format!("{path}[]")) })),
+        () if starts(".") => Some(object(path)),
+        () => None,
+    };
+    let mut value = match (own.map(|key| &key.shape), structure) {
+        (Some(Shape::Secret), Some(mut place)) => {
+            place["minProperties"] = 1.into();
+            place["maxProperties"] = 1.into();
+            place
+        }
+        (None | Some(Shape::Section), Some(structure)) => structure,
+        (Some(shape), Some(structure)) => json!({ "anyOf": [of(shape), structure] }),
+        (Some(shape), None) => of(shape),
+        (None, None) => json!({}),
+    };
+    if let Some(Key { default, limits, about, .. }) = own {
+        value["description"] = format!("{about} Value: {limits}. Default: {default}.").into();
+    }
+    value
+}
+
+/// The mapping at a path of the table.
+fn object(level: &str) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for name in beneath(level) {
+        let path = if level.is_empty() { name.to_owned() } else { format!("{level}.{name}") };
+        match name {
+            "<caip2>" => {
+                return json!({ "type": "object", "patternProperties": { "^eip155:[1-9][0-9]*$": at(&path) }, "additionalProperties": false });
+            }
+            "<name>" => return json!({ "type": "object", "additionalProperties": at(&path) }),
+            _ => {}
+        }
+        let must = KEYS.iter().any(|key| key.path == path && key.default == MUST);
+        // The environment may say it in the file's place.
+        if must && !env::may_override(&path) {
+            required.push(name);
+        }
+        properties.insert(name.to_owned(), at(&path));
+    }
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn of(shape: &Shape) -> Value {
+    let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let forms = match shape {
+        Shape::Word(words) => {
+            let forms = words.iter().flat_map(|word| [json!(word), json!(word.to_ascii_lowercase())]);
+            let mut forms: Vec<Value> =
+                forms.chain(words.iter().filter_map(|word| Some(word.parse::<u64>().ok()?.into()))).collect();
+            forms.dedup();
+            vec![json!({ "enum": forms })]
+        }
+        Shape::Whole(least, most) => {
+            vec![json!({ "type": "integer", "minimum": least, "maximum": most }), text("^[0-9]+$")]
+        }
+        Shape::Truth => vec![json!({ "type": "boolean" }), text("^([Tt]rue|TRUE|[Ff]alse|FALSE)$")],
+        Shape::Address => vec![text("^0x[0-9a-fA-F]{40}$")],
+        Shape::Dollars => {
+            vec![json!({ "type": "number", "minimum": 0 }), text(r"^\$?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
+        }
+        Shape::Rate => vec![text("^([0-9]+/(s|sec|second|m|min|minute)|off)$")],
+        Shape::Span => vec![text("^[0-9]+(ms|s|m)$")],
+        Shape::Listen => vec![json!({ "type": "integer", "minimum": 0, "maximum": 65535 }), text(":?[0-9]+$")],
+        Shape::Url => vec![text("^https?://")],
+        Shape::Mark => vec![text(r"^(\*|https?://.+)$")],
+        Shape::Name => vec![text("^[A-Za-z_][A-Za-z0-9_]*$")],
+        Shape::Path => vec![text(".")],
+        Shape::Text(most) => vec![json!({ "type": ["string", "number", "boolean"], "maxLength": most })],
+        Shape::List(items) => return json!({ "type": "array", "items": of(items) }),
+        Shape::Any | Shape::Secret | Shape::Section => return json!({ "type": "object" }),
+    };
+    let variable = json!({ "$ref": "#/$defs/variable" });
+    json!({ "anyOf": forms.into_iter().chain([variable]).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Compares a file with what it is made of; `PONTAGE_WRITE_GENERATED=1` writes it instead.
+    fn compare(name: &str, want: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+        if std::env::var_os("PONTAGE_WRITE_GENERATED").is_some() {
+            std::fs::write(&path, want).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == want, "docs/{name} is not what it is made of: run this test with PONTAGE_WRITE_GENERATED=1");
+    }
+
+    #[test]
+    fn the_committed_schema_is_the_table() {
+        compare("pontage.schema.json", &format!("{:#}\n", schema()));
+    }
+
+    #[test]
+    fn the_table_of_the_docs_is_the_table() {
+        let docs = include_str!("../../../../docs/config.md");
+        let (before, rest) = docs.split_once("\n| key |").expect("the page has the table");
+        let after = rest.split_once("\n\n").expect("something follows the table").1;
+        let mut table = "| key | default | unit and limits | what it does |\n|---|---|---|---|\n".to_owned();
+        for Key { path, default, limits, about, .. } in KEYS {
+            table.push_str(&format!("| `{path}` | {default} | {limits} | {about} |\n"));
+        }
+        compare("config.md", &format!("{before}\n{table}\n{after}"));
+    }
+}

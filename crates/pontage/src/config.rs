@@ -370,6 +370,10 @@ fn facilitator<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) 
 }
 
 #[cfg(test)]
+mod compat_tests;
+#[cfg(test)]
+mod env_tests;
+#[cfg(test)]
 mod mistake_tests;
 #[cfg(test)]
 mod random_tests;

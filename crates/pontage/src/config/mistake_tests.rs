@@ -102,6 +102,40 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("replay: { answers_keep_s: 1h }", "replay.answers_keep_s", "whole number"),
     ("replay: { wait: 1 }", "replay.wait", "no key wait"),
     ("replay: [1]", "replay", "list"),
+    ("listen: 3000", "proxy.target", "pontage itself listens there"),
+    ("listen: 0.0.0.0:3000", "proxy.target", "pontage itself listens there"),
+    ("port: 8402", "port", "no key port"),
+    ("facilitator_url: https://x", "facilitator_url", "no key"),
+    ("public_url: api.example", "public_url", "http"),
+    ("public_url: https://api.example/v1", "public_url", "more than an origin"),
+    ("public_url: https://u@api.example", "public_url", "more than an origin"),
+    ("trusted_proxies: 17", "trusted_proxies", "out of range"),
+    ("fail_mode: maybe", "fail_mode", "neither closed nor open"),
+    ("global_allowlist: [me]", "global_allowlist[0]", "\"me\" is not an address"),
+    ("global_allowlist: [0x0000000000000000000000000000000000000000]", "global_allowlist[0]", "zero address"),
+    ("global_allowlist: me", "global_allowlist", "single value"),
+    ("rate_limits: { per_payer: 1/s }", "rate_limits.per_payer", "no key per_payer"),
+    ("limits: some", "limits", "no set of limits"),
+    ("in_flight: { max: 0 }", "in_flight.max", "out of range"),
+    ("in_flight: { queue_wait_ms: 60001 }", "in_flight.queue_wait_ms", "out of range"),
+    ("cors: { origins: ['*', 'https://a'] }", "cors.origins[0]", "any origin"),
+    ("cors: { origins: [a.example] }", "cors.origins[0]", "not an origin"),
+    ("cors: { origins: ['https://a/b'] }", "cors.origins[0]", "not an origin"),
+    ("log: { level: trace }", "log.level", "not a level"),
+    ("log: { format: xml }", "log.format", "not a form"),
+    ("log: { access: sometimes }", "log.access", "neither true nor false"),
+    ("admin: { listen: here }", "admin.listen", "address"),
+    ("admin: { listen: 8402 }", "admin.listen", "callers come in there"),
+    ("telemetry: { otlp_url: 'grpc://a' }", "telemetry.otlp_url", "http"),
+    ("discovery: { base_url: a }", "discovery.base_url", "http"),
+    ("discovery: { website: 'http://a' }", "discovery.website", "https"),
+    ("discovery: { name: '' }", "discovery.name", "empty"),
+    ("discovery: { keywords: [1,2,3,4,5,6,7,8,9,10,11] }", "discovery.keywords", "11 keywords"),
+    ("discovery: { keywords: [abcdefghijabcdefghijabcdefghijk] }", "discovery.keywords[0]", "31 characters"),
+    ("discovery: { heartbeat_url: 'http://a' }", "discovery.heartbeat_url", "no base_url"),
+    ("extensions: { offer_signer: abc }", "extensions.offer_signer", "does not belong"),
+    ("extensions: { payment_identifier: never }", "extensions.payment_identifier", "neither optional nor required"),
+    ("extensions: { receipts: true }", "extensions.receipts", "no key receipts"),
 ];
 
 /// The routes of a file, from line 8 on.
@@ -139,6 +173,50 @@ const ROUTES: &[(&str, &str, usize, &str)] = &[
     ("path: /a\n  price: 1\n  method: GET\n- path: /a\n  price: 2\n  method: get", "routes[1]", 11, "never reached"),
 ];
 
+/// The only route of a file, from line 8 on: a path, and these lines from line 9 on.
+#[rustfmt::skip]
+const ROUTE_KEYS: &[(&str, &str, usize, &str)] = &[
+    ("price: 1\n  pay_to: 0x0000000000000000000000000000000000000000", "pay_to", 10, "zero address"),
+    ("price: 1\n  pay_to: me", "pay_to", 10, "not an address"),
+    ("price: 1\n  settle_first: yes", "settle_first", 10, "neither true nor false"),
+    ("price: 1\n  settlement: tab\n  settle_first: true", "settlement", 10, "settled first"),
+    ("price: 1\n  reentry_s: 2592001", "reentry_s", 10, "out of range"),
+    ("price: 1\n  description: ''", "description", 10, "empty"),
+    ("price: 1\n  description: \"a\\nb\"", "description", 10, "control"),
+    ("price: 1\n  mime_type: json", "mime_type", 10, "not a media type"),
+    ("price: 1\n  mime_type: a/b/c", "mime_type", 10, "not a media type"),
+    ("price: 1\n  proxy_rewrite: v1", "proxy_rewrite", 10, "start with /"),
+    ("price: 1\n  proxy_rewrite: /v1/*", "proxy_rewrite", 10, "holds *"),
+    ("price: 1\n  proxy_rewrite: /v1/:id", "proxy_rewrite", 10, ":name"),
+    ("price: 1\n  proxy_rewrite: /v1?a=b", "proxy_rewrite", 10, "character"),
+    ("price: 1\n  proxy_rewrite: /v1/../x", "proxy_rewrite", 10, "segment"),
+    ("price: 1\n  proxy_params: [a]", "proxy_params", 10, "list"),
+    ("price: 1\n  proxy_params: { a: [b] }", "proxy_params.a", 10, "list"),
+    ("price: 1\n  proxy_params: { a: '${NONE}' }", "proxy_params.a", 10, "NONE is not set"),
+    ("price: 1\n  rate_limit: banana", "rate_limit", 10, "no slash"),
+    ("price_endpoint: ftp://a", "price_endpoint", 9, "http"),
+    ("price_endpoint: { timeout_ms: 1 }", "price_endpoint.url", 9, "missing"),
+    ("price_endpoint: { url: http://a, timeout_ms: 60001 }", "price_endpoint.timeout_ms", 9, "out of range"),
+    ("price_endpoint: { url: http://a, quote_s: 0 }", "price_endpoint.quote_s", 9, "out of range"),
+    ("free: true\n  pay_to: me", "pay_to", 10, "nothing is settled"),
+    ("free: true\n  settle_first: true", "settle_first", 10, "nothing is settled"),
+    ("free: true\n  reentry_s: 1", "reentry_s", 10, "nothing is settled"),
+    ("free: true\n  accepts: []", "accepts", 10, "nothing is settled"),
+    ("free: true\n  price_endpoint: http://a", "", 8, "and is free"),
+    ("accepts: []", "accepts", 9, "no token"),
+    ("accepts: [{ network: eip155:84532 }]", "accepts[0]", 9, "has no price"),
+    ("price: 1\n  accepts: [{ asset: usdc }]", "accepts[0].network", 10, "missing"),
+    ("price: 1\n  accepts: [{ network: eip155:1 }]", "accepts[0].network", 10, "not a network of this file"),
+    ("price: 1\n  accepts: [{ network: base }]", "accepts[0].network", 10, "not a network of this file"),
+    ("price: 1\n  accepts: [{ network: eip155:84532, asset: dai }]", "accepts[0].asset", 10, "not a token of this network"),
+    ("price: 1\n  accepts: [{ network: eip155:84532, asset: '0x209693Bc6afc0C5328bA36FaF03C514EF312287C' }]", "accepts[0].asset", 10, "not a token of this network"),
+    ("price: 1\n  accepts: [{ network: eip155:84532 }, { network: eip155:84532, asset: usdc }]", "accepts[1]", 10, "listed twice"),
+    ("price: 1\n  accepts: [{ network: eip155:84532, price: 0.0000001 }]", "accepts[0].price", 10, "than USDC"),
+    ("price: 1\n  accepts: [{ network: eip155:84532, price: 0 }]", "accepts[0].price", 10, "zero is not free"),
+    ("price: 1\n  accepts: [{ network: eip155:84532, amount: 1 }]", "accepts[0].amount", 10, "no key amount"),
+    ("price: 0.01\n  settlement: tab\n  accepts: [{ network: eip155:84532, price: 2 }]", "settlement", 10, "above a cap"),
+];
+
 /// What stands from line 5 on, before a priced route. `URL` and `TOKEN` are good ones; the token lacks its decimals.
 #[rustfmt::skip]
 const NETWORKS: &[(&str, &str, usize, &str)] = &[
@@ -173,7 +251,8 @@ fn mistakes_on_top_table() {
         one(&whole.replacen(from, to, 1), path, *line, word);
     }
     for (added, path, word) in ADDED {
-        one(&format!("{whole}{added}\n"), path, 8, word);
+        let line = if *path == "proxy.target" { 4 } else { 8 };
+        one(&format!("{whole}{added}\n"), path, line, word);
     }
 }
 
@@ -182,8 +261,18 @@ fn mistakes_in_routes_table() {
     for (route, path, line, word) in ROUTES {
         one(&format!("{HEAD}routes:\n- {route}\n"), path, *line, word);
     }
+    for (lines, key, line, word) in ROUTE_KEYS {
+        let path = ["routes[0]", key].join(if key.is_empty() { "" } else { "." });
+        one(&format!("{HEAD}routes:\n- path: /a\n  {lines}\n"), &path, *line, word);
+    }
     let many = "- { path: /a, free: true }\n".repeat(1_001);
     one(&format!("{HEAD}routes:\n{many}"), "routes", 7, "1001 routes");
+    one(
+        &format!("{HEAD}{FREE}limits: tiers\nrate_limits: {{ per_agent: 1/s }}\n"),
+        "rate_limits.per_agent",
+        9,
+        "limits: tiers",
+    );
     // One method of a path and the rest of it are two routes.
     good(&format!("{HEAD}routes:\n- path: /a\n  price: 1\n  method: GET\n- path: /a\n  price: 2\n"));
 }

@@ -103,7 +103,83 @@ fn of(shape: &Shape) -> Value {
 mod tests {
     use std::path::Path;
 
+    use saphyr::{LoadableYamlNode, Scalar, Yaml};
+
+    use super::super::TEMPLATE;
+    use super::super::compat_tests::{FULL, MINIMAL};
+    use super::super::tests::{FREE, HEAD};
     use super::*;
+
+    /// What an editor makes of a file.
+    fn value(yaml: &Yaml<'_>) -> Value {
+        match yaml {
+            Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
+            Yaml::Value(Scalar::Integer(number)) => (*number).into(),
+            Yaml::Value(Scalar::FloatingPoint(number)) => number.0.into(),
+            Yaml::Value(Scalar::Boolean(truth)) => (*truth).into(),
+            Yaml::Sequence(items) => items.iter().map(value).collect(),
+            Yaml::Mapping(entries) => {
+                entries.iter().map(|(key, found)| (key.as_str().unwrap_or_default().to_owned(), value(found))).collect()
+            }
+            _ => Value::Null,
+        }
+    }
+
+    fn refused(text: &str) -> Vec<String> {
+        let found = value(&Yaml::load_from_str(text).unwrap()[0]);
+        let validator = jsonschema::draft202012::new(&schema()).expect("the schema is one");
+        validator.iter_errors(&found).map(|error| error.instance_path().to_string()).collect()
+    }
+
+    #[test]
+    fn the_schema_takes_good_files() {
+        let docs = include_str!("../../../../docs/config.md");
+        let examples = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let variables = r#"
+version: "1"
+provider_address: ${PAYEE}
+listen: "${HOST:-127.0.0.1}:8402"
+trusted_proxies: ${HOPS}
+proxy: { target: "${TARGET}", timeout: "${SECONDS}s" }
+routes:
+- { path: "/${VERSION}/*", method: get, price: "$${PRICE}", settle_first: "${FIRST}" }
+- { path: /b, method: "${METHOD}", price: 0.5, rate_limit: "${CALLS}/s", allowlist: ["${ADMIN}"] }
+networks: { "eip155:8453": { rpc_urls: ["${RPC}"], assets: ["${ASSET}"] } }
+tab: { batch_max: "${BATCH}", verify: "${VERIFY}" }
+"#;
+        for text in [TEMPLATE, MINIMAL, FULL, variables].into_iter().chain(examples) {
+            assert_eq!(refused(text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_what_the_reader_refuses() {
+        let whole = format!("{HEAD}{FREE}");
+        let route = |lines: &str| format!("{HEAD}routes: [{{ path: /a, {lines} }}]\n");
+        for (text, at) in [
+            (whole.replace("version: 1", "vresion: 1"), ""),
+            (whole.replace("version: 1", "version: 2"), "/version"),
+            (whole.replace("0x2096", "0x"), "/provider_address"),
+            (whole.replace("target", "targt"), "/proxy"),
+            (whole.replace("eip155:84532", "base"), "/networks"),
+            (HEAD.to_owned(), ""),
+            (format!("{whole}listen: here\n"), "/listen"),
+            (format!("{whole}tab: {{ batch_max: 101 }}\n"), "/tab/batch_max"),
+            (format!("{whole}rate_limits: {{ per_agent: banana }}\n"), "/rate_limits/per_agent"),
+            (format!("{whole}facilitator: {{ signer: key }}\n"), "/facilitator/signer"),
+            (format!("{whole}facilitator: {{ signer: {{ env: A, file: b }} }}\n"), "/facilitator/signer"),
+            (format!("{whole}log: {{ level: trace }}\n"), "/log/level"),
+            (route("price: free"), "/routes/0/price"),
+            (route("free: maybe"), "/routes/0/free"),
+            (route("price: 1, prize: 2"), "/routes/0"),
+            (route("price: 1, method: HEAD"), "/routes/0/method"),
+            (route("price: 1, accepts: [{ asset: usdc }]"), "/routes/0/accepts/0"),
+            (route("price_endpoint: { timeout_ms: 1 }"), "/routes/0/price_endpoint"),
+            (route("price: 1, proxy_params: { a: [b] }"), "/routes/0/proxy_params/a"),
+        ] {
+            assert!(refused(&text).iter().any(|found| found == at), "{at}: {:?}\n{text}", refused(&text));
+        }
+    }
 
     /// Compares a file with what it is made of; `PONTAGE_WRITE_GENERATED=1` writes it instead.
     fn compare(name: &str, want: &str) {

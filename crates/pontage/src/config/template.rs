@@ -2,7 +2,8 @@
 
 /// A starter file. It has exactly one mistake, which `pontage validate` names: the address to be paid is not filled in.
 pub(crate) const TEMPLATE: &str = r#"# pontage: charges the programs that call your API. All keys: docs/config.md.
-# `pontage validate` checks this file, `pontage start` runs it.
+# `pontage validate` checks this file, `pontage start` runs it. Editors check it after `pontage schema > pontage.schema.json`, with
+# this as the first line: yaml-language-server: $schema=pontage.schema.json
 version: 1
 
 # Who is paid. Fill in your own address: pontage never needs its key.

@@ -37,7 +37,15 @@ fn env(name: &str) -> Option<String> {
 }
 
 pub(super) fn read(text: &str) -> Result<Config, Mistakes> {
-    parse(text, "pontage.yaml", Path::new("/etc/pontage"), &env, Network::BASE_SEPOLIA)
+    read_with(text, &env, Network::BASE_SEPOLIA)
+}
+
+pub(super) fn read_with(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    network: Network,
+) -> Result<Config, Mistakes> {
+    parse(text, "pontage.yaml", Path::new("/etc/pontage"), env, network)
 }
 
 pub(super) fn good(text: &str) -> Config {
@@ -211,6 +219,86 @@ fn facilitators_of_others() {
 }
 
 #[test]
+fn tokens_of_a_route_table() {
+    let own = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+    let other = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let head = format!(
+        "{HEAD}  eip155:8453:\n    rpc_urls: [http://a]\n    assets: [usdc, {{ address: \"{PAYEE}\", name: A, version: 1, decimals: 18 }}]\n"
+    );
+    for (lines, want) in [
+        ("price: 0.5", "84532 usdc 500000 me; 8453 usdc 500000 me; 8453 A 500000000000000000 me"),
+        (
+            "price: 0.5\n  pay_to: OTHER",
+            "84532 usdc 500000 other; 8453 usdc 500000 other; 8453 A 500000000000000000 other",
+        ),
+        ("price: 0.5\n  accepts: [{ network: eip155:8453 }]", "8453 usdc 500000 me; 8453 A 500000000000000000 me"),
+        (
+            "price: 0.5\n  accepts: [{ network: eip155:8453, asset: USDC, price: $0.1 }, { network: eip155:84532, asset: OWN, pay_to: OTHER }]",
+            "8453 usdc 100000 me; 84532 usdc 500000 other",
+        ),
+        (
+            "accepts: [{ network: eip155:8453, asset: PAYEE, price: 0.0000001, pay_to: OTHER }]\n  pay_to: PAYEE",
+            "8453 A 100000000000 other",
+        ),
+        ("price_endpoint: http://a\n  accepts: [{ network: eip155:84532 }]", "84532 usdc - me"),
+        ("price_endpoint: http://a\n  accepts: [{ network: eip155:84532, price: 2 }]", "84532 usdc 2000000 me"),
+    ] {
+        let lines = lines
+            .replace("OTHER", &format!("\"{other}\""))
+            .replace("OWN", &format!("\"{own}\""))
+            .replace("PAYEE", &format!("\"{PAYEE}\""));
+        let config = good(&format!("{head}routes:\n- path: /a\n  {lines}\n"));
+        let PriceConfig::Due(due) = &config.routes[0].price else { panic!("{lines} is free") };
+        let told = due.accepts.iter().map(|accept| {
+            let name = if accept.token.name == "A" { "A" } else { "usdc" };
+            let price = accept.price.as_ref().map_or("-".to_owned(), |price| price.atomic.to_string());
+            let payee = if accept.payee.to_string() == PAYEE { "me" } else { "other" };
+            format!("{} {name} {price} {payee}", accept.token.asset.network.chain_id)
+        });
+        assert_eq!(told.collect::<Vec<_>>().join("; "), want, "{lines}");
+    }
+}
+
+#[test]
+fn what_operators_set() {
+    let defaults = good(&format!("{HEAD}{FREE}"));
+    assert_eq!(defaults.in_flight, InFlightConfig::default());
+    assert_eq!(defaults.rates, RatesConfig::default());
+    assert_eq!((&defaults.log, &defaults.operation), (&LogConfig::default(), &OperationConfig::default()));
+    assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
+    assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
+    assert_eq!((defaults.trust_secret, defaults.offer_signer), (None, None));
+    assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
+    let text = format!(
+        "{}{FREE}
+trusted_proxies: 16
+in_flight: {{ max: 1, queue_max: 0, queue_wait_ms: 0 }}
+cors: {{ origins: [\"https://App.example/\", \"http://localhost:3000\"] }}
+log: {{ level: warn, format: text, access: false }}
+admin: {{ listen: 0 }}
+telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
+discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
+extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
+",
+        HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
+    );
+    let config = good(&text);
+    assert_eq!(config.trusted_proxies, 16);
+    assert_eq!(config.in_flight, InFlightConfig { max: 1, queue_max: 0, queue_wait_ms: 0 });
+    assert_eq!(config.cors_origins, ["https://app.example", "http://localhost:3000"]);
+    assert_eq!(config.log, LogConfig { level: LogLevel::Warn, format: Some(LogFormat::Text), access: false });
+    assert_eq!(config.operation.admin_listen.unwrap().to_string(), "127.0.0.1:0");
+    assert_eq!(config.operation.otlp_url.as_deref(), Some("http://127.0.0.1:4318/v1/traces"));
+    assert!(!config.discovery.discoverable);
+    assert_eq!(config.public_url.as_deref(), Some("https://api.example:8443"));
+    assert_eq!(config.trust_secret, Some(SecretSource::Env("TRUST".to_owned())));
+    assert_eq!(config.offer_signer, Some(SecretSource::File("/etc/pontage/key".into())));
+    assert_eq!(config.payment_identifier, IdentifierConfig::Required);
+    let named = good(&format!("{text}public_url: https://pay.example/\n"));
+    assert_eq!(named.public_url.as_deref(), Some("https://pay.example"));
+}
+
+#[test]
 fn a_key_in_the_file_is_refused_and_never_repeated() {
     let bare = KEY.trim_start_matches("0x");
     for signer in [
@@ -241,6 +329,14 @@ fn a_key_in_the_file_is_refused_and_never_repeated() {
     }
     let config = good(&format!("{}{FREE}", HEAD.replace(":8545", "/SECRET")));
     assert!(!format!("{config:?}").contains("SECRET"), "{config:?}");
+    let route = "- path: /a\n  price_endpoint: http://a/SECRET\n  proxy_params: { key: SECRET }\n";
+    let config = good(&format!("{HEAD}routes:\n{route}"));
+    assert_eq!(config.routes[0].params[0].1, "SECRET");
+    assert!(!format!("{config:?}").contains("SECRET"), "{config:?}");
+    let broken = route.replace("http://a/", "ftp://a/").replace("key: SECRET", "key: [SECRET]");
+    let mistakes = read(&format!("{HEAD}routes:\n{broken}")).expect_err("ftp, and a list");
+    assert_eq!(mistakes.list().len(), 2);
+    assert!(!format!("{mistakes:?}").contains("SECRET"), "{mistakes}");
     let rpc = HEAD.replace("http://127.0.0.1:8545", "wss://node.example/SECRET");
     let mistakes = read(&format!("{rpc}{FREE}")).expect_err("wss");
     assert!(!format!("{mistakes:?}").contains("SECRET"), "{mistakes}");

@@ -4,6 +4,7 @@ use gate::Rate;
 use ledger::Rail;
 use protocol::Network;
 
+use super::price::FixedPrice;
 use super::tests::{FREE, HEAD, PAYEE, good, one, read_with};
 use super::*;
 

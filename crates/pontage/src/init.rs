@@ -364,7 +364,6 @@ fn file(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use protocol::Network;
 
     use super::*;
     use crate::config;
@@ -389,8 +388,7 @@ mod tests {
 
     fn parsed(answers: &Answers) -> config::Config {
         let text = answers.file();
-        config::parse(&text, "pontage.yaml", Path::new(""), &|_| None, Network::BASE_SEPOLIA)
-            .unwrap_or_else(|error| panic!("{text}\n{error}"))
+        config::parse(&text, "pontage.yaml", Path::new(""), &|_| None).unwrap_or_else(|error| panic!("{text}\n{error}"))
     }
 
     #[test]

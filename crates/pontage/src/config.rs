@@ -156,19 +156,16 @@ pub(crate) fn load(
     read(text, &name, folder, (&env, notes), default_network)
 }
 
-/// Reads the text of a file called `file`, whose relative paths start at `folder`. No `.env` file is looked for.
+/// Reads the text of a file called `file`, whose relative paths start at `folder`. No `.env` file is looked for, and where the text
+/// names no network it is Base Sepolia.
 #[cfg(test)]
 pub(crate) fn parse(
     text: &str,
     file: &str,
     folder: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    default_network: Network,
 ) -> Result<Config, Mistakes> {
-    if text.len() > MAX_FILE_BYTES {
-        return Err(too_large(file));
-    }
-    read(text, file, folder, (&Env::new(env), Notes::default()), default_network)
+    read(text, file, folder, (&Env::new(env), Notes::default()), Network::BASE_SEPOLIA)
 }
 
 fn read(

@@ -389,8 +389,7 @@ mod tests {
 
     fn parsed(answers: &Answers) -> config::Config {
         let text = answers.file();
-        config::parse(&text, "pontage.yaml", Path::new(""), &|_| None, Network::BASE_SEPOLIA)
-            .unwrap_or_else(|error| panic!("{text}\n{error}"))
+        config::parse(&text, "pontage.yaml", Path::new(""), &|_| None).unwrap_or_else(|error| panic!("{text}\n{error}"))
     }
 
     #[test]

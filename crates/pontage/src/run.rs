@@ -22,7 +22,7 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::chain::ChainLink;
-use crate::config::{self, Config, Mistakes, RemoteConfig};
+use crate::config::{self, Config, Mistakes, NetworkConfig, RemoteConfig};
 use crate::front::{Front, Role, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::host::{self, Tasks, WorkerHost};
@@ -448,20 +448,23 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     if config.networks.is_empty() || config.remote.is_some() {
         return Ok(None);
     }
-    let Some(source) = &config.signer else {
+    let no_node = config.networks.iter().find(|network| network.rpc_urls.is_empty());
+    let Some(source) = config.signer.as_ref().filter(|_| no_node.is_none()) else {
+        let mut lines = String::new();
+        if config.signer.is_none() {
+            lines.push_str(
+                "\nfacilitator:\n  signer: { env: PONTAGE_SIGNER_KEY } # the private key of an account with some gas\n",
+            );
+        }
+        if let Some(NetworkConfig { network, .. }) = no_node {
+            lines.push_str(&format!(
+                "\nnetworks:\n  \"{network}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }} # a node of that network\n"
+            ));
+        }
         bail!(
-            "there is nobody to settle payments. Add two lines to the configuration:\n\n\
-             facilitator:\n  signer: {{ env: PONTAGE_SIGNER_KEY }}\n\n\
-             and put the private key of an account with some gas into that variable"
+            "there is nobody to settle payments. Add to the configuration:\n{lines}\nor let others settle, with facilitator.urls"
         );
     };
-    if let Some(network) = config.networks.iter().find(|network| network.rpc_urls.is_empty()) {
-        bail!(
-            "there is no node to settle payments on {0} with. Add it to the configuration:\n\n\
-             networks:\n  \"{0}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }}",
-            network.network
-        );
-    }
     let secret = source.read().context("facilitator.signer")?;
     let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
     Ok(Some(key))

@@ -4,6 +4,7 @@ use gate::Rate;
 use ledger::Rail;
 use protocol::Network;
 
+use super::price::FixedPrice;
 use super::tests::{FREE, HEAD, PAYEE, good, one, read_with};
 use super::*;
 
@@ -83,7 +84,7 @@ fn g_041_the_minimal_file_is_valid_on_base_and_on_base_sepolia() {
         assert_eq!(config.default_action, DefaultAction::Block);
         let accept = &due(&config.routes[0]).accepts[0];
         assert_eq!((accept.token.asset.network, accept.payee.to_string()), (network, PAYEE.to_owned()));
-        assert_eq!(accept.price, Some(super::price::FixedPrice { atomic: 10_000, micros: 10_000 }));
+        assert_eq!(accept.price, Some(FixedPrice { atomic: 10_000, micros: 10_000 }));
         assert_eq!(due(&config.routes[0]).rail, Some(Rail::Tab));
     }
     // A file that sells nothing needs no network.

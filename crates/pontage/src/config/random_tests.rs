@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use protocol::Network;
 
 use super::{TEMPLATE, parse};
 
@@ -15,7 +14,7 @@ fn env(name: &str) -> Option<String> {
 
 /// Reads and prints; what comes out does not matter here, only that something does.
 fn read(text: &str) -> Result<(), TestCaseError> {
-    match parse(text, "x.yaml", Path::new(""), &env, Network::BASE_SEPOLIA) {
+    match parse(text, "x.yaml", Path::new(""), &env) {
         Ok(config) => prop_assert!(!config.routes.is_empty()),
         Err(mistakes) => {
             prop_assert!(!mistakes.list().is_empty());

@@ -37,7 +37,7 @@ fn env(name: &str) -> Option<String> {
 }
 
 pub(super) fn read(text: &str) -> Result<Config, Mistakes> {
-    read_with(text, &env, Network::BASE_SEPOLIA)
+    parse(text, "pontage.yaml", Path::new("/etc/pontage"), &env)
 }
 
 pub(super) fn read_with(
@@ -45,7 +45,7 @@ pub(super) fn read_with(
     env: &dyn Fn(&str) -> Option<String>,
     network: Network,
 ) -> Result<Config, Mistakes> {
-    parse(text, "pontage.yaml", Path::new("/etc/pontage"), env, network)
+    super::read(text, "pontage.yaml", Path::new("/etc/pontage"), (&Env::new(env), Notes::default()), network)
 }
 
 pub(super) fn good(text: &str) -> Config {

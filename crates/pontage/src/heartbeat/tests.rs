@@ -23,8 +23,7 @@ fn config(more: &str) -> Config {
          networks: {{ eip155:8453: {{ rpc_urls: [\"http://127.0.0.1:8545\"] }} }}\n\
          routes: [{{ path: /health, free: true }}, {{ path: /paid/*, price: \"0.01\" }}{more}]\n"
     );
-    let mut config =
-        config::parse(&text, "pontage.yaml", Path::new("/"), &|_| None, protocol::Network::BASE_SEPOLIA).unwrap();
+    let mut config = config::parse(&text, "pontage.yaml", Path::new("/"), &|_| None).unwrap();
     config.discovery.heartbeat_url = Some("http://127.0.0.1:1/heartbeat".to_owned());
     config.discovery.base_url = Some("https://api.example/".to_owned());
     config

@@ -73,9 +73,7 @@ mod tests {
                     proxy: { target: \"http://127.0.0.1:3000\" }\n\
                     networks: { eip155:8453: { rpc_urls: [\"http://127.0.0.1:8545\"] } }\n\
                     routes: [{ path: /health, free: true }, { path: /paid/*, price: \"0.01\" }]\n";
-        let mut config =
-            crate::config::parse(text, "pontage.yaml", Path::new("/"), &|_| None, protocol::Network::BASE_SEPOLIA)
-                .unwrap();
+        let mut config = crate::config::parse(text, "pontage.yaml", Path::new("/"), &|_| None).unwrap();
         config.public_url = Some("https://api.example".to_owned());
         config
     }

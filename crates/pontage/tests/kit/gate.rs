@@ -85,7 +85,7 @@ impl Gate {
             "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
              proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\
              networks:\n  eip155:84532: {{ {node} }}\n\
-             facilitator: {{ {} }}\n{}\n{tab}\n",
+             facilitator: {{ {} }}\n{limits}{}\n{tab}\n",
             options.timeout, routes, options.facilitator, options.more
         );
         std::fs::write(folder.path().join("pontage.yaml"), config).expect("the configuration is written");

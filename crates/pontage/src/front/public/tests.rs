@@ -33,9 +33,7 @@ routes:
   - { path: /dear/*, price: \"5\" }
   - { path: /club, free: true }
 ";
-    let mut config =
-        config::parse(text, "pontage.yaml", Path::new("/etc/pontage"), &|_| None, protocol::Network::BASE_SEPOLIA)
-            .unwrap();
+    let mut config = config::parse(text, "pontage.yaml", Path::new("/etc/pontage"), &|_| None).unwrap();
     let info = json!({ "input": { "type": "http", "method": "GET", "queryParams": { "unit": "c", "days": 3 },
         "pathParams": { "id": "7" } }, "output": { "example": { "ok": true } } });
     let user = &mut config.routes[1];

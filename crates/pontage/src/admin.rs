@@ -63,3 +63,48 @@ fn answer(operation: &Operation, method: &Method, path: &str) -> Response<Bytes>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::config;
+    use crate::host::now_ms;
+    use crate::log::Log;
+    use crate::plan::Plan;
+
+    fn get(address: SocketAddr, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(format!("http://{address}{path}")).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    #[test]
+    fn the_operators_listener_answers_also_while_the_gate_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "version: 1\nprovider_address: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\n\
+                    proxy: { target: \"http://127.0.0.1:3000\" }\nroutes: [{ path: /free, free: true }]\n";
+        let config = config::parse(text, "pontage.yaml", folder.path(), &|_| None).unwrap();
+        let limits = store::Limits { answers_max_bytes: 1 << 20, answers_keep_s: 1 };
+        let _store = store::Store::open(Path::new(&config.store_path), limits, now_ms).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let plan = Plan::compile(&config);
+        let operation = Operation::new(&config, &plan.snapshot, &Log::nowhere(), &[], stopping).unwrap();
+        let address = start("127.0.0.1:0".parse().unwrap(), operation.clone()).unwrap();
+        assert_eq!(get(address, "/livez").0, 200);
+        assert_eq!(get(address, "/readyz").0, 200);
+        let (status, page) = get(address, "/metrics");
+        assert!(status == 200 && page.contains("\npontage_payments_unsettled 0\n"), "{page}");
+        assert_eq!(get(address, "/other").0, 404);
+        operation.journal_failed();
+        let (status, body) = get(address, "/readyz");
+        assert!(status == 503 && body.contains("\"journal\":\"unavailable\""), "{body}");
+        stop.send(true).unwrap();
+        let (status, body) = get(address, "/readyz");
+        assert!(status == 503 && body.contains("\"process\":\"stopping\""), "{body}");
+        assert_eq!(get(address, "/livez").0, 200);
+    }
+}

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use gate::{Price, Snapshot};
-use ledger::Rail;
+use gate::Snapshot;
 use protocol::Network;
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::front::public::{Health, Public, Readiness, Timeouts};
+use crate::front::public::{Health, Public, Readiness};
 use crate::host::now_ms;
 use crate::link::Link;
 use crate::log::Log;
@@ -51,7 +50,7 @@ impl Operation {
         let tokens = config.networks.iter().flat_map(|network| network.tokens.clone());
         let metrics = Metrics::new(tokens, log.lost());
         let shared = Shared {
-            public: RwLock::new(Arc::new(Public::render(config, timeouts(snapshot)))),
+            public: RwLock::new(Arc::new(Public::render(config, snapshot))),
             links: links.to_vec(),
             network: config.networks.first().map(|network| network.network),
             stopping,
@@ -70,7 +69,7 @@ impl Operation {
     /// Speaks of another configuration from now on.
     pub(crate) fn follow(&self, config: &Config, snapshot: &Snapshot) {
         self.telemetry.metrics.follow(snapshot.routes.iter().map(|route| route.id.as_str()));
-        let public = Arc::new(Public::render(config, timeouts(snapshot)));
+        let public = Arc::new(Public::render(config, snapshot));
         *self.shared.public.write().unwrap_or_else(PoisonError::into_inner) = public;
     }
 
@@ -129,16 +128,4 @@ fn books(path: &Path) -> Option<BookReader> {
             None
         }
     }
-}
-
-/// What the snapshot's offers say.
-fn timeouts(snapshot: &Snapshot) -> Timeouts {
-    let longest = |rail: Rail| {
-        let terms = snapshot.routes.iter().filter_map(|route| match &route.price {
-            Price::Due(terms) if terms.rail == rail => Some(terms),
-            Price::Due(_) | Price::Quoted(_) | Price::Free => None,
-        });
-        terms.flat_map(|terms| &terms.offers).map(|offer| offer.max_timeout_s).max()
-    };
-    Timeouts { direct_s: longest(Rail::Direct).unwrap_or(60), tab_s: longest(Rail::Tab).unwrap_or(3_600) }
 }

@@ -272,8 +272,8 @@ fn introduce(config: &Config, reload: &Reload, mode: Mode) {
         networks = networks.join(", "),
         store = %config.store_path.display(),
         version = env!("CARGO_PKG_VERSION"),
-        "the configuration: {}",
-        summary::summary(config)
+        summary = summary::summary(config),
+        "the configuration"
     );
     let defaults = reload.defaults();
     if !defaults.is_empty() {

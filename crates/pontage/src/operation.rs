@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
 use gate::Snapshot;
+use http::{HeaderMap, Method, Response};
 use protocol::Network;
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::front::public::{Health, Public, Readiness};
+use crate::front::public::{Endpoint, Health, Public, Readiness, livez, refuse_method};
 use crate::host::now_ms;
 use crate::link::Link;
 use crate::log::Log;
@@ -73,8 +75,22 @@ impl Operation {
         *self.shared.public.write().unwrap_or_else(PoisonError::into_inner) = public;
     }
 
+    /// The answer for a path of the gate's own. `None` for every other path, also for an `/openapi.json` that is the upstream's.
+    pub(crate) fn answer(&self, path: &str, method: &Method, request: &HeaderMap) -> Option<Response<Bytes>> {
+        let endpoint = Endpoint::of(path)?;
+        let now = |answer: Response<Bytes>| refuse_method(method).unwrap_or(answer);
+        match endpoint {
+            Endpoint::Health => Some(now(self.health().answer())),
+            Endpoint::Livez => Some(now(livez())),
+            Endpoint::Readyz => Some(now(self.readiness().answer())),
+            Endpoint::Manifest | Endpoint::WellKnown | Endpoint::OpenApi => {
+                self.public().document(endpoint).map(|document| document.answer(method, request))
+            }
+        }
+    }
+
     /// The documents of the newest configuration.
-    pub(crate) fn public(&self) -> Arc<Public> {
+    fn public(&self) -> Arc<Public> {
         Arc::clone(&self.shared.public.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -83,7 +99,7 @@ impl Operation {
         self.shared.journal_failed_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    pub(crate) fn health(&self) -> Health {
+    fn health(&self) -> Health {
         Health {
             facilitator_reachable: self.can_settle(),
             network: self.shared.network,
@@ -91,7 +107,7 @@ impl Operation {
         }
     }
 
-    pub(crate) fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let failed_ms = self.shared.journal_failed_ms.load(Ordering::Relaxed);
         Readiness {
             stopping: *self.shared.stopping.borrow(),

@@ -68,6 +68,13 @@ pub(crate) fn start(mode: Mode, config: &LogConfig) -> anyhow::Result<Log> {
 }
 
 impl Log {
+    /// One that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let lines = Lines::start(std::io::sink()).unwrap();
+        Self { lines, format: LogFormat::Text, access: false }
+    }
+
     /// Where calls are written.
     pub(crate) fn access(&self) -> AccessLog {
         if self.access { AccessLog::to(self.lines.clone(), self.format) } else { AccessLog::default() }

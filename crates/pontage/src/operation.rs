@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use gate::{Price, Snapshot};
-use ledger::Rail;
+use bytes::Bytes;
+use gate::Snapshot;
+use http::{HeaderMap, Method, Response};
 use protocol::Network;
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::front::public::{Health, Public, Readiness, Timeouts};
+use crate::front::public::{Endpoint, Health, Public, Readiness, livez, refuse_method};
 use crate::host::now_ms;
 use crate::link::Link;
 use crate::log::Log;
@@ -51,7 +52,7 @@ impl Operation {
         let tokens = config.networks.iter().flat_map(|network| network.tokens.clone());
         let metrics = Metrics::new(tokens, log.lost());
         let shared = Shared {
-            public: RwLock::new(Arc::new(Public::render(config, timeouts(snapshot)))),
+            public: RwLock::new(Arc::new(Public::render(config, snapshot))),
             links: links.to_vec(),
             network: config.networks.first().map(|network| network.network),
             stopping,
@@ -70,12 +71,26 @@ impl Operation {
     /// Speaks of another configuration from now on.
     pub(crate) fn follow(&self, config: &Config, snapshot: &Snapshot) {
         self.telemetry.metrics.follow(snapshot.routes.iter().map(|route| route.id.as_str()));
-        let public = Arc::new(Public::render(config, timeouts(snapshot)));
+        let public = Arc::new(Public::render(config, snapshot));
         *self.shared.public.write().unwrap_or_else(PoisonError::into_inner) = public;
     }
 
+    /// The answer for a path of the gate's own. `None` for every other path, also for an `/openapi.json` that is the upstream's.
+    pub(crate) fn answer(&self, path: &str, method: &Method, request: &HeaderMap) -> Option<Response<Bytes>> {
+        let endpoint = Endpoint::of(path)?;
+        let now = |answer: Response<Bytes>| refuse_method(method).unwrap_or(answer);
+        match endpoint {
+            Endpoint::Health => Some(now(self.health().answer())),
+            Endpoint::Livez => Some(now(livez())),
+            Endpoint::Readyz => Some(now(self.readiness().answer())),
+            Endpoint::Manifest | Endpoint::WellKnown | Endpoint::OpenApi => {
+                self.public().document(endpoint).map(|document| document.answer(method, request))
+            }
+        }
+    }
+
     /// The documents of the newest configuration.
-    pub(crate) fn public(&self) -> Arc<Public> {
+    fn public(&self) -> Arc<Public> {
         Arc::clone(&self.shared.public.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -84,7 +99,7 @@ impl Operation {
         self.shared.journal_failed_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    pub(crate) fn health(&self) -> Health {
+    fn health(&self) -> Health {
         Health {
             facilitator_reachable: self.can_settle(),
             network: self.shared.network,
@@ -92,7 +107,7 @@ impl Operation {
         }
     }
 
-    pub(crate) fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let failed_ms = self.shared.journal_failed_ms.load(Ordering::Relaxed);
         Readiness {
             stopping: *self.shared.stopping.borrow(),
@@ -129,16 +144,4 @@ fn books(path: &Path) -> Option<BookReader> {
             None
         }
     }
-}
-
-/// What the snapshot's offers say.
-fn timeouts(snapshot: &Snapshot) -> Timeouts {
-    let longest = |rail: Rail| {
-        let terms = snapshot.routes.iter().filter_map(|route| match &route.price {
-            Price::Due(terms) if terms.rail == rail => Some(terms),
-            Price::Due(_) | Price::Quoted(_) | Price::Free => None,
-        });
-        terms.flat_map(|terms| &terms.offers).map(|offer| offer.max_timeout_s).max()
-    };
-    Timeouts { direct_s: longest(Rail::Direct).unwrap_or(60), tab_s: longest(Rail::Tab).unwrap_or(3_600) }
 }

@@ -200,10 +200,7 @@ pub(crate) fn serve(
     };
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
-    if let Some(listen) = config.operation.admin_listen {
-        let address = admin::start(listen, operation.clone())?;
-        info!(%address, "the admin listener: /metrics, /livez, /readyz");
-    }
+    admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
     let limits = Arc::clone(&front.limits);
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
@@ -272,8 +269,8 @@ fn introduce(config: &Config, reload: &Reload, mode: Mode) {
         networks = networks.join(", "),
         store = %config.store_path.display(),
         version = env!("CARGO_PKG_VERSION"),
-        "the configuration: {}",
-        summary::summary(config)
+        summary = summary::summary(config),
+        "the configuration"
     );
     let defaults = reload.defaults();
     if !defaults.is_empty() {

@@ -239,10 +239,6 @@ mod tests {
             assert!(html.contains(part), "{part}");
         }
         assert!(!html.contains("{{") && !html.contains("<script") && !html.contains(" src="));
-        // Kept for who wants to look at it.
-        if let Ok(path) = std::env::var("PONTAGE_PAGE_OUT") {
-            std::fs::write(path, html).unwrap();
-        }
     }
 
     #[test]

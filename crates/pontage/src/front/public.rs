@@ -6,6 +6,7 @@ mod health;
 mod openapi;
 
 use bytes::Bytes;
+use gate::Snapshot;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 
-pub(crate) use describe::{Timeouts, dollars, method, rail};
+pub(crate) use describe::{dollars, method, rail};
 pub(crate) use health::{Health, Readiness, livez};
 
 /// A reload shows within this time; until then a reader need not ask again.
@@ -64,12 +65,12 @@ pub(crate) struct Document {
 }
 
 impl Public {
-    /// Renders a configuration. With a route for `/openapi.json` that document is the upstream's.
-    pub(crate) fn render(config: &Config, timeouts: Timeouts) -> Self {
+    /// Renders a configuration and what it was compiled to. With a route for `/openapi.json` that document is the upstream's.
+    pub(crate) fn render(config: &Config, snapshot: &Snapshot) -> Self {
         let upstreams = config.routes.iter().any(|route| Endpoint::of(route.path.as_str()) == Some(Endpoint::OpenApi));
         Self {
-            manifest: Document::new(&describe::manifest(config, timeouts)),
-            well_known: Document::new(&describe::well_known(config, timeouts)),
+            manifest: Document::new(&describe::manifest(config, snapshot)),
+            well_known: Document::new(&describe::well_known(config, snapshot)),
             openapi: (!upstreams).then(|| Document::new(&openapi::openapi(config))),
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ledger::Side;
 use protocol::Asset;
 use store::Ledger;
 
@@ -21,8 +20,8 @@ pub(crate) struct BookReader {
     moved: Moved,
 }
 
-/// By asset, account and side: what was written in atomic units.
-type Moved = BTreeMap<(Asset, String, &'static str), u128>;
+/// By asset and kind of entry: what was written in atomic units.
+type Moved = BTreeMap<(Asset, String), u128>;
 
 /// The books at a moment.
 #[derive(Clone, Debug, Default)]
@@ -46,15 +45,12 @@ impl BookReader {
             let entries = ledger.entries(self.after).ok()?;
             let Some(last) = entries.last() else { break };
             self.after = last.id;
-            for line in entries.iter().flat_map(|entry| &entry.lines) {
-                // Whose it is would be a series for every payer.
-                let account = line.account.split(':').next().unwrap_or_default().to_owned();
-                let side = match line.side {
-                    Side::Credit => "credit",
-                    Side::Debit => "debit",
-                };
-                let sum = self.moved.entry((line.asset, account, side)).or_default();
-                *sum = sum.saturating_add(line.amount_atomic);
+            for entry in entries {
+                // Both lines of an entry are over one amount.
+                if let Some(line) = entry.lines.first() {
+                    let sum = self.moved.entry((line.asset, entry.kind)).or_default();
+                    *sum = sum.saturating_add(line.amount_atomic);
+                }
             }
         }
         let unsettled = ledger.unsettled().ok()?;
@@ -70,19 +66,12 @@ impl BookReader {
 
 impl BookMetrics {
     pub(super) fn print<'a>(&self, text: &mut Text, name_of: impl Fn(Asset) -> &'a str) {
-        let help = "Atomic units that the books moved since the start. revenue credit is settled, refund_due credit is owed back, \
-                    loss debit is lost.";
+        let help = "Atomic units that the books moved since the start, by kind of entry: posted is settled.";
         text.family("pontage_books_atomic_total", "counter", help);
-        for ((asset, account, side), atomic) in &self.moved {
+        for ((asset, entry), atomic) in &self.moved {
             let (network, address) = (asset.network.to_string(), asset.address.to_string());
-            let name = name_of(*asset);
-            let labels = [
-                ("account", account.as_str()),
-                ("side", side),
-                ("network", &network),
-                ("asset", &address),
-                ("name", name),
-            ];
+            let labels =
+                [("entry", entry.as_str()), ("network", &network), ("asset", &address), ("name", name_of(*asset))];
             text.sample("", &labels, atomic);
         }
         text.family("pontage_tab_exposed_micros", "gauge", "What is served and unsettled, in millionths of a dollar.");

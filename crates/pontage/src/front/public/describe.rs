@@ -1,31 +1,16 @@
 //! The manifest and the x402 descriptor.
 
-use gate::DefaultAction;
+use gate::{DefaultAction, Price, Route, Snapshot};
 use ledger::Rail;
 use protocol::print_decimal;
+use protocol::x402::Challenge;
 use serde_json::{Map, Value, json};
 
-use crate::config::{AcceptConfig, Config, DiscoveryConfig, DueConfig, PriceConfig, RouteConfig};
-
-/// The `maxTimeoutSeconds` of offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timeouts {
-    pub(crate) direct_s: u64,
-    pub(crate) tab_s: u64,
-}
-
-impl Timeouts {
-    fn of(self, due: &DueConfig) -> u64 {
-        match due.rail {
-            Some(Rail::Tab) => self.tab_s,
-            Some(Rail::Direct) | None => self.direct_s,
-        }
-    }
-}
+use crate::config::{Config, DiscoveryConfig, DueConfig, PriceConfig, RouteConfig};
 
 /// `/__pay/manifest`.
-pub(super) fn manifest(config: &Config, timeouts: Timeouts) -> Value {
-    let route = |route: &RouteConfig| {
+pub(super) fn manifest(config: &Config, snapshot: &Snapshot) -> Value {
+    let route = |(route, compiled): (&RouteConfig, &Route)| {
         let mut entry = Map::from_iter([
             ("path".to_owned(), route.path.as_str().into()),
             ("method".to_owned(), route.method.as_ref().map_or("*", |method| method.as_str()).into()),
@@ -42,14 +27,14 @@ pub(super) fn manifest(config: &Config, timeouts: Timeouts) -> Value {
                 entry.insert("price".to_owned(), dollars(due).into());
                 entry.insert("dynamic".to_owned(), due.endpoint.is_some().into());
                 entry.insert("settlement".to_owned(), rail(due).into());
-                entry.insert("accepts".to_owned(), offers(due, timeouts).into());
+                entry.insert("accepts".to_owned(), offers(compiled).into());
             }
         }
         words(route, &mut entry);
         Value::Object(entry)
     };
     json!({
-        "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
+        "routes": config.routes.iter().zip(&snapshot.routes).map(route).collect::<Vec<_>>(),
         "default_action": match config.default_action {
             DefaultAction::Block => "block",
             DefaultAction::Passthrough => "passthrough",
@@ -62,13 +47,9 @@ pub(super) fn manifest(config: &Config, timeouts: Timeouts) -> Value {
 
 /// `/.well-known/x402`: paid routes whose price is known. `payTo`, `network` and `asset` are those that are preferred; what each
 /// endpoint takes besides stands in its `accepts`.
-pub(super) fn well_known(config: &Config, timeouts: Timeouts) -> Value {
-    let endpoint = |route: &RouteConfig| {
-        let PriceConfig::Due(due) = &route.price else { return None };
-        if due.endpoint.is_some() {
-            return None;
-        }
-        let accepts = offers(due, timeouts);
+pub(super) fn well_known(config: &Config, snapshot: &Snapshot) -> Value {
+    let endpoint = |(route, compiled): (&RouteConfig, &Route)| {
+        let accepts = offers(compiled);
         let mut entry = Map::from_iter([
             ("path".to_owned(), route.path.as_str().into()),
             ("method".to_owned(), method(route).into()),
@@ -88,7 +69,7 @@ pub(super) fn well_known(config: &Config, timeouts: Timeouts) -> Value {
         "network": preferred.map(|network| network.network.to_string()),
         "asset": preferred.and_then(|network| network.tokens.first()).map(|token| token.asset.address.to_string()),
         "networks": networks,
-        "endpoints": config.routes.iter().filter_map(endpoint).collect::<Vec<_>>(),
+        "endpoints": config.routes.iter().zip(&snapshot.routes).filter_map(endpoint).collect::<Vec<_>>(),
     })
 }
 
@@ -130,21 +111,11 @@ pub(crate) fn rail(due: &DueConfig) -> Option<&'static str> {
     })
 }
 
-fn offers(due: &DueConfig, timeouts: Timeouts) -> Vec<Value> {
-    let offer = |accept: &AcceptConfig| {
-        let price = accept.price.as_ref()?;
-        let token = &accept.token;
-        Some(json!({
-            "scheme": "exact",
-            "network": token.asset.network.to_string(),
-            "amount": price.atomic.to_string(),
-            "asset": token.asset.address.to_string(),
-            "payTo": accept.payee.to_string(),
-            "maxTimeoutSeconds": timeouts.of(due),
-            "extra": { "name": token.name, "version": token.version },
-        }))
-    };
-    due.accepts.iter().filter_map(offer).collect()
+/// The offers of a route as its 402 has them. None where a price endpoint is asked first.
+fn offers(route: &Route) -> Vec<Value> {
+    let Price::Due(terms) = &route.price else { return Vec::new() };
+    let challenge = Challenge { offers: terms.offers.clone(), ..Challenge::default() };
+    challenge.to_v2().get("accepts").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// What the payee says of a route.

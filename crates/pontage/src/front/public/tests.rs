@@ -7,8 +7,8 @@ use protocol::{Network, Payer};
 
 use super::*;
 use crate::config::{self, DiscoveryConfig, EndpointConfig, PriceConfig};
+use crate::plan::Plan;
 
-const TIMEOUTS: Timeouts = Timeouts { direct_s: 90, tab_s: 3_600 };
 const SECRETS: [&str; 6] = [
     "upstream.internal",
     "node-key-4711",
@@ -55,8 +55,12 @@ routes:
     config
 }
 
+fn public(config: &Config) -> Public {
+    Public::render(config, &Plan::compile(config).snapshot)
+}
+
 fn text(endpoint: Endpoint) -> Value {
-    let public = Public::render(&config(), TIMEOUTS);
+    let public = public(&config());
     serde_json::from_slice(&public.document(endpoint).unwrap().body).unwrap()
 }
 
@@ -98,7 +102,7 @@ fn g_076_well_known() {
     assert_eq!(paths, ["/users/:id", "/v1/img-*"], "paid, and at a price that is known");
     let want = json!({ "scheme": "exact", "network": "eip155:8453", "amount": "10000",
         "asset": "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913", "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
-        "maxTimeoutSeconds": 3_600, "extra": { "name": "USD Coin", "version": "2" } });
+        "maxTimeoutSeconds": 3_600, "extra": { "name": "USD Coin", "version": "2", "settlement": "tab" } });
     assert_eq!(endpoints[0]["paymentRequirements"], want);
     assert_eq!((&endpoints[0]["method"], &endpoints[0]["description"]), (&json!("GET"), &json!("One user")));
     assert_eq!(
@@ -150,13 +154,13 @@ fn openapi_describes_routes_and_prices() {
 fn an_upstreams_own_openapi_is_not_hidden() {
     let mut config = config();
     config.routes[0].path = gate::Pattern::parse("/openapi.json").unwrap();
-    assert!(Public::render(&config, TIMEOUTS).document(Endpoint::OpenApi).is_none());
+    assert!(public(&config).document(Endpoint::OpenApi).is_none());
 }
 
 #[test]
 fn documents_are_kept_by_readers() {
-    let public = Public::render(&config(), TIMEOUTS);
-    let document = public.document(Endpoint::Manifest).unwrap();
+    let documents = public(&config());
+    let document = documents.document(Endpoint::Manifest).unwrap();
     let first = document.answer(&Method::GET, &HeaderMap::new());
     let etag = first.headers()[ETAG].clone();
     assert_eq!(
@@ -180,7 +184,7 @@ fn documents_are_kept_by_readers() {
     );
     let mut other = config();
     other.payee = protocol::Payee("0x1111111111111111111111111111111111111111".parse().unwrap());
-    let other = Public::render(&other, TIMEOUTS);
+    let other = public(&other);
     assert_ne!(other.document(Endpoint::Manifest).unwrap().etag, etag);
 }
 

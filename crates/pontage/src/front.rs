@@ -137,6 +137,10 @@ impl Front {
             Ok(path) => path,
             Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
+        // A proxy that puts the caller's path behind ours would be answered for another one.
+        if self.0.shared.role == Role::Sidecar && !check::is_normal(request.uri(), &path) {
+            return full(check::not_normal().into_response());
+        }
         let plan = self.plan();
         if own::is_own(&path) {
             return self.own(&plan, request, &path, peer.address.ip()).await;

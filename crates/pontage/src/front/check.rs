@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ledger::{HoldId, Rail};
+use percent_encoding::percent_decode_str;
 use protocol::MoneyState;
 use protocol::x402::Receipt;
 use proxy::CleanPath;
@@ -35,11 +36,22 @@ const METHODS: [HeaderName; 2] =
 const HOLD: HeaderName = HeaderName::from_static("x-pay-hold");
 const REPORT_MAX_BYTES: usize = 4 * 1024;
 
-/// What follows the path of a check: nothing, or the path that is asked about.
-pub(super) fn beneath(path: &CleanPath) -> Option<String> {
-    let rest = path.path().strip_prefix(CHECK)?;
-    let query = path.query().map_or(String::new(), |query| format!("?{query}"));
-    (rest.is_empty() || rest.starts_with('/')).then(|| format!("{rest}{query}"))
+/// What follows the path of a check, as it came: nothing, or the path and query that are asked about.
+pub(super) fn beneath(uri: &Uri) -> Option<&str> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(CHECK)?;
+    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+}
+
+/// Whether a target is in its normal form, but for escapes. A proxy passes on what came and not our form of it: an upstream that
+/// leaves dots and slashes as they are would run another path than the one that was priced.
+pub(super) fn is_normal(uri: &Uri, path: &CleanPath) -> bool {
+    percent_decode_str(uri.path()).eq(percent_decode_str(path.path()))
+}
+
+/// The answer to a target that is not.
+pub(super) fn not_normal() -> Problem {
+    let message = "The path has dot segments or empty segments, which not every server reads alike.";
+    Problem::new(StatusCode::BAD_REQUEST, "path_not_normal", message, MoneyState::Untouched)
 }
 
 impl Front {
@@ -51,9 +63,7 @@ impl Front {
         beneath: String,
         from: IpAddr,
     ) -> Response<Body> {
-        if !matches!(*request.method(), Method::GET | Method::POST | Method::HEAD) {
-            return full(Problem::method_not_allowed("GET, HEAD, POST"));
-        }
+        // Envoy asks with the method that it was asked with, so each is as good as another.
         let (parts, _) = request.into_parts();
         let first = |names: &[HeaderName]| {
             let value = names.iter().find_map(|name| parts.headers.get(name).filter(|value| !value.is_empty()));
@@ -64,19 +74,23 @@ impl Front {
         };
         let target = target.unwrap_or_else(|| if beneath.starts_with('/') { beneath } else { "/".to_owned() });
         let method = method.unwrap_or_else(|| "GET".to_owned());
-        let path = target.parse::<Uri>().ok().map(|uri| CleanPath::parse(&uri));
-        let path = match path {
-            Some(Ok(path)) => path,
-            Some(Err(refusal)) => return full(Problem::bad_path(refusal).into_response()),
-            None => return full(bad_request("The original URI is not one.").into_response()),
+        let Ok(uri) = target.parse::<Uri>() else {
+            return full(bad_request("The original URI is not one.").into_response());
+        };
+        let forwarded = uri.path_and_query().map_or("/", |target| target.as_str());
+        let path = match CleanPath::parse(&uri) {
+            // What follows a `#` is no part of the URI, but of what is passed on.
+            Ok(path) if is_normal(&uri, &path) && target.ends_with(forwarded) => path,
+            Ok(_) => return full(not_normal().into_response()),
+            Err(refusal) => return full(Problem::bad_path(refusal).into_response()),
         };
         let arriving = Arriving::of(plan, &parts, &path, &method, from);
         let opened = self.open(&arriving).await;
         let mut response = match opened {
-            Opened::Permit(permit) => self.charge_unseen(&arriving, permit).await,
+            Opened::Permit(permit) => self.charge_unseen(&arriving, forwarded, permit).await,
             Opened::Free(pass) => match (pass.why(), Word::unpaid(pass.why())) {
-                (Unpaid::Free, _) => self.allow(&arriving, Some(&Word::free())),
-                (_, word) => self.allow(&arriving, word.as_ref()),
+                (Unpaid::Free, _) => self.allow(&arriving, forwarded, Some(&Word::free())),
+                (_, word) => self.allow(&arriving, forwarded, word.as_ref()),
             },
             // A proxy has no answer to give out again.
             Opened::Replay(gate::Replay::Stored { receipt, .. }) => {
@@ -89,7 +103,12 @@ impl Front {
     }
 
     /// The upstream's answer will not be seen: the price is due now.
-    async fn charge_unseen(&self, arriving: &Arriving<'_>, mut permit: Permit<WorkerHost>) -> Response<Bytes> {
+    async fn charge_unseen(
+        &self,
+        arriving: &Arriving<'_>,
+        target: &str,
+        mut permit: Permit<WorkerHost>,
+    ) -> Response<Bytes> {
         let Some(hold) = permit.hold().cloned() else { return Problem::replay(gate::Replay::Burnt).into_response() };
         let authorization = &hold.authorization;
         let receipt = match hold.rail {
@@ -116,7 +135,7 @@ impl Front {
         info!(hold = %hold.id, route = hold.route, payer = %authorization.key.payer,
             amount_atomic = authorization.amount_atomic, "checked and charged");
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
-        let mut response = self.allow(arriving, Some(&word));
+        let mut response = self.allow(arriving, target, Some(&word));
         problem::receipts(response.headers_mut(), &receipt);
         let name = hold.id.to_string();
         let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
@@ -124,11 +143,12 @@ impl Front {
         response
     }
 
-    fn allow(&self, arriving: &Arriving<'_>, word: Option<&Word>) -> Response<Bytes> {
+    /// `target` is what the proxy passes on, byte for byte.
+    fn allow(&self, arriving: &Arriving<'_>, target: &str, word: Option<&Word>) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         if let Some(word) = word {
-            let (key, target) = (self.0.shared.trust.as_ref(), arriving.path.path_and_query());
-            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, &target);
+            let key = self.0.shared.trust.as_ref();
+            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, target);
         }
         response
     }

@@ -38,7 +38,7 @@ impl Front {
         from: IpAddr,
     ) -> Response<Body> {
         if self.0.shared.role == Role::Sidecar {
-            if let Some(beneath) = check::beneath(path) {
+            if let Some(beneath) = check::beneath(request.uri()).map(str::to_owned) {
                 return self.check(plan, request, beneath, from).await;
             }
             if path.path() == check::OUTCOME {

@@ -195,3 +195,42 @@ impl Front {
 fn bad_request(message: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", message, MoneyState::Untouched)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_every_server_reads_alike_is_normal() {
+        for (target, normal) in [
+            ("/", true),
+            ("/a/b?x=/../y", true),
+            ("/a/b/", true),
+            ("/%7Ea/%c3%a9", true),
+            ("http://host/a", true),
+            ("/a/../b", false),
+            ("/a/%2e%2E/b", false),
+            ("/a/.", false),
+            ("/./a", false),
+            ("//a", false),
+            ("/a//b", false),
+        ] {
+            let uri: Uri = target.parse().unwrap();
+            let path = CleanPath::parse(&uri).unwrap();
+            assert_eq!(is_normal(&uri, &path), normal, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_check_is_left_as_it_came() {
+        for (target, rest) in [
+            ("/__pay/check", Some("")),
+            ("/__pay/check?x=1", Some("?x=1")),
+            ("/__pay/check/%7Ea?x=%20", Some("/%7Ea?x=%20")),
+            ("/__pay/checked", None),
+            ("/__pay/outcome", None),
+        ] {
+            assert_eq!(beneath(&target.parse().unwrap()), rest, "{target}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Closed, Opened, Outcome, Permit, Unpaid};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ledger::{HoldId, Rail};

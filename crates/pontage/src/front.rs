@@ -167,6 +167,9 @@ impl Front {
             upstream_status: story.upstream_status,
             settlement_us: story.settlement_us,
         };
+        if story.reason == Some(gate::Fault::untouched(gate::FaultKind::Journal).code()) {
+            operation.journal_failed();
+        }
         operation.telemetry.finished(&finished);
         trace.finished(&finished);
         response
@@ -184,6 +187,11 @@ impl Front {
         if request.method() == Method::CONNECT {
             let refused = Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             return (full(Story::of(MoneyOutcome::BadRequest).because("method_not_allowed").with(refused)), None);
+        }
+        // A proxy that puts the caller's path behind ours would be answered for another one.
+        if self.0.shared.role == Role::Sidecar && !check::is_normal(request.uri(), path) {
+            let story = Story::of(MoneyOutcome::BadRequest).because("path_not_normal");
+            return (full(story.with(check::not_normal().into_response())), None);
         }
         if own::is_own(path) {
             return (self.own(plan, request, path, from, trace).await, None);

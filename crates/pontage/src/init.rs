@@ -364,7 +364,6 @@ fn file(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use protocol::Network;
 
     use super::*;
     use crate::config;

@@ -3,12 +3,8 @@
 
 #[path = "kit/kit.rs"]
 mod kit;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    let_underscore_drop,
-    reason = "an example to be copied, whose main is not run here"
-)]
+#[allow(dead_code, unreachable_pub, reason = "an example to be copied, whose main is not run here")]
+#[allow(clippy::print_stdout, clippy::let_underscore_must_use, reason = "it is no part of the shipped code")]
 #[path = "../../../examples/origin/rust/src/main.rs"]
 mod rust_origin;
 

@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ledger::{HoldId, Rail};
+use percent_encoding::percent_decode_str;
 use protocol::MoneyState;
 use protocol::x402::Receipt;
 use proxy::CleanPath;
@@ -38,11 +39,22 @@ const METHODS: [HeaderName; 2] =
 const HOLD: HeaderName = HeaderName::from_static("x-pay-hold");
 const REPORT_MAX_BYTES: usize = 4 * 1024;
 
-/// What follows the path of a check: nothing, or the path that is asked about.
-pub(super) fn beneath(path: &CleanPath) -> Option<String> {
-    let rest = path.path().strip_prefix(CHECK)?;
-    let query = path.query().map_or(String::new(), |query| format!("?{query}"));
-    (rest.is_empty() || rest.starts_with('/')).then(|| format!("{rest}{query}"))
+/// What follows the path of a check, as it came: nothing, or the path and query that are asked about.
+pub(super) fn beneath(uri: &Uri) -> Option<&str> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(CHECK)?;
+    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+}
+
+/// Whether a target is in its normal form, but for escapes. A proxy passes on what came and not our form of it: an upstream that
+/// leaves dots and slashes as they are would run another path than the one that was priced.
+pub(super) fn is_normal(uri: &Uri, path: &CleanPath) -> bool {
+    percent_decode_str(uri.path()).eq(percent_decode_str(path.path()))
+}
+
+/// The answer to a target that is not.
+pub(super) fn not_normal() -> Problem {
+    let message = "The path has dot segments or empty segments, which not every server reads alike.";
+    Problem::new(StatusCode::BAD_REQUEST, "path_not_normal", message, MoneyState::Untouched)
 }
 
 impl Front {
@@ -56,9 +68,7 @@ impl Front {
         trace: &CallTrace,
     ) -> Response<Body> {
         let bad = |problem: Problem| full(Story::of(MoneyOutcome::BadRequest).with(problem.into_response()));
-        if !matches!(*request.method(), Method::GET | Method::POST | Method::HEAD) {
-            return full(Story::of(MoneyOutcome::Own).with(Problem::method_not_allowed("GET, HEAD, POST")));
-        }
+        // Envoy asks with the method that it was asked with, so each is as good as another.
         let (parts, _) = request.into_parts();
         let first = |names: &[HeaderName]| {
             let value = names.iter().find_map(|name| parts.headers.get(name).filter(|value| !value.is_empty()));
@@ -69,11 +79,13 @@ impl Front {
         };
         let target = target.unwrap_or_else(|| if beneath.starts_with('/') { beneath } else { "/".to_owned() });
         let method = method.unwrap_or_else(|| "GET".to_owned());
-        let path = target.parse::<Uri>().ok().map(|uri| CleanPath::parse(&uri));
-        let path = match path {
-            Some(Ok(path)) => path,
-            Some(Err(refusal)) => return bad(Problem::bad_path(refusal)),
-            None => return bad(bad_request("The original URI is not one.")),
+        let Ok(uri) = target.parse::<Uri>() else { return bad(bad_request("The original URI is not one.")) };
+        let forwarded = uri.path_and_query().map_or("/", |target| target.as_str());
+        let path = match CleanPath::parse(&uri) {
+            // What follows a `#` is no part of the URI, but of what is passed on.
+            Ok(path) if is_normal(&uri, &path) && target.ends_with(forwarded) => path,
+            Ok(_) => return bad(not_normal()),
+            Err(refusal) => return bad(Problem::bad_path(refusal)),
         };
         let position = plan.snapshot.position(&method, path.path());
         let arriving = Arriving::of(plan, position, &parts, &path, &method, from, trace);
@@ -82,14 +94,14 @@ impl Front {
             return full(response);
         }
         let mut response = match self.open(&arriving).await {
-            Opened::Permit(permit) => self.charge_unseen(&arriving, permit).await,
+            Opened::Permit(permit) => self.charge_unseen(&arriving, forwarded, permit).await,
             Opened::Free(pass) => {
                 let word = match pass.why() {
                     Unpaid::Free => Some(Word::free()),
                     why => Word::unpaid(why),
                 };
                 let story = Story { taken: arriving.taken.get(), ..Story::unpaid(pass.why()) };
-                story.with(self.allow(&arriving, word.as_ref()))
+                story.with(self.allow(&arriving, forwarded, word.as_ref()))
             }
             // A proxy has no answer to give out again.
             Opened::Replay(gate::Replay::Stored { receipt, .. }) => {
@@ -103,7 +115,12 @@ impl Front {
     }
 
     /// The upstream's answer will not be seen: the price is due now.
-    async fn charge_unseen(&self, arriving: &Arriving<'_>, mut permit: Permit<WorkerHost>) -> Response<Bytes> {
+    async fn charge_unseen(
+        &self,
+        arriving: &Arriving<'_>,
+        target: &str,
+        mut permit: Permit<WorkerHost>,
+    ) -> Response<Bytes> {
         let fault = |problem: Problem| Story::of(MoneyOutcome::Fault).with(problem.into_response());
         let Some(hold) = permit.hold().cloned() else { return fault(Problem::replay(gate::Replay::Burnt)) };
         let authorization = &hold.authorization;
@@ -131,7 +148,7 @@ impl Front {
         info!(hold = %hold.id, route = hold.route, payer = %authorization.key.payer,
             amount_atomic = authorization.amount_atomic, "checked and charged");
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
-        let mut response = self.allow(arriving, Some(&word));
+        let mut response = self.allow(arriving, target, Some(&word));
         let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
         problem::receipts(response.headers_mut(), &receipt, extensions);
         let name = hold.id.to_string();
@@ -141,11 +158,12 @@ impl Front {
         Story { taken: arriving.taken.get(), ..Story::of(outcome) }.about(&hold).with(response)
     }
 
-    fn allow(&self, arriving: &Arriving<'_>, word: Option<&Word>) -> Response<Bytes> {
+    /// `target` is what the proxy passes on, byte for byte.
+    fn allow(&self, arriving: &Arriving<'_>, target: &str, word: Option<&Word>) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         if let Some(word) = word {
-            let (key, target) = (self.0.shared.trust.as_ref(), arriving.path.path_and_query());
-            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, &target);
+            let key = self.0.shared.trust.as_ref();
+            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, target);
         }
         response
     }
@@ -191,4 +209,43 @@ impl Front {
 
 fn bad_request(message: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", message, MoneyState::Untouched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_every_server_reads_alike_is_normal() {
+        for (target, normal) in [
+            ("/", true),
+            ("/a/b?x=/../y", true),
+            ("/a/b/", true),
+            ("/%7Ea/%c3%a9", true),
+            ("http://host/a", true),
+            ("/a/../b", false),
+            ("/a/%2e%2E/b", false),
+            ("/a/.", false),
+            ("/./a", false),
+            ("//a", false),
+            ("/a//b", false),
+        ] {
+            let uri: Uri = target.parse().unwrap();
+            let path = CleanPath::parse(&uri).unwrap();
+            assert_eq!(is_normal(&uri, &path), normal, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_check_is_left_as_it_came() {
+        for (target, rest) in [
+            ("/__pay/check", Some("")),
+            ("/__pay/check?x=1", Some("?x=1")),
+            ("/__pay/check/%7Ea?x=%20", Some("/%7Ea?x=%20")),
+            ("/__pay/checked", None),
+            ("/__pay/outcome", None),
+        ] {
+            assert_eq!(beneath(&target.parse().unwrap()), rest, "{target}");
+        }
+    }
 }

@@ -15,7 +15,6 @@ use proxy::CleanPath;
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, full};
-use super::public::{self, Endpoint};
 use super::story::Story;
 use super::{Front, OWN, Role, check};
 use crate::plan::Plan;
@@ -44,7 +43,7 @@ impl Front {
     ) -> Response<Body> {
         let own = Story::of(MoneyOutcome::Own);
         if self.0.shared.role == Role::Sidecar {
-            if let Some(beneath) = check::beneath(path) {
+            if let Some(beneath) = check::beneath(request.uri()).map(str::to_owned) {
                 return self.check(plan, request, beneath, from, trace).await;
             }
             if path.path() == check::OUTCOME {
@@ -59,19 +58,7 @@ impl Front {
 
     /// The documents of the gate and its health. `None` where the path is not one of theirs.
     pub(super) fn published(&self, request: &Request<Incoming>, path: &CleanPath) -> Option<Response<Bytes>> {
-        let endpoint = Endpoint::of(path.path())?;
-        let operation = &self.0.shared.operation;
-        if let Some(document) = operation.public().document(endpoint) {
-            return Some(document.answer(request.method(), request.headers()));
-        }
-        if endpoint == Endpoint::OpenApi {
-            return None;
-        }
-        Some(public::refuse_method(request.method()).unwrap_or_else(|| match endpoint {
-            Endpoint::Health => operation.health().answer(),
-            Endpoint::Readyz => operation.readiness().answer(),
-            Endpoint::Livez | Endpoint::Manifest | Endpoint::WellKnown | Endpoint::OpenApi => public::livez(),
-        }))
+        self.0.shared.operation.answer(path.path(), request.method(), request.headers())
     }
 
     /// What became of a payment, or an answer that was kept.

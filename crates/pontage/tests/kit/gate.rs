@@ -9,10 +9,17 @@ use std::time::Duration;
 
 use super::{PAYEE, SETTLER, TOKEN, on_tab};
 
+/// What gate and origin share, where `proxy.trust_secret` says so.
+pub(crate) const TRUST_SECRET: &str = "between the gate and its origin";
+
 /// What a test may want otherwise.
 pub(crate) struct GateOptions {
     /// Further lines of the configuration.
     pub(crate) more: String,
+    /// Further words of the command line.
+    pub(crate) arguments: &'static [&'static str],
+    /// Further keys of `proxy`, in YAML. The variable `PONTAGE_TRUST_SECRET` is there for them.
+    pub(crate) proxy: &'static str,
     /// `proxy.timeout`.
     pub(crate) timeout: &'static str,
     /// `routes`, in YAML.
@@ -47,6 +54,8 @@ impl Default for GateOptions {
         let routes = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
         Self {
             more: String::new(),
+            arguments: &[],
+            proxy: "",
             timeout: "5s",
             routes,
             pinned: false,
@@ -65,6 +74,7 @@ pub(crate) struct Gate {
     folder: tempfile::TempDir,
     log: Arc<Mutex<String>>,
     on_tab: bool,
+    arguments: &'static [&'static str],
 }
 
 impl Gate {
@@ -83,19 +93,20 @@ impl Gate {
             if options.more.contains("limits:") { "" } else { "rate_limits: { per_agent: off, verification: off }\n" };
         let config = format!(
             "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{PAYEE}\"\n\
-             proxy: {{ target: \"{upstream}\", timeout: {} }}\nroutes:\n{}\
+             proxy: {{ target: \"{upstream}\", timeout: {}, {} }}\nroutes:\n{}\
              networks:\n  eip155:84532: {{ {node} }}\n\
              facilitator: {{ {} }}\n{limits}{}\n{tab}\n",
-            options.timeout, routes, options.facilitator, options.more
+            options.timeout, options.proxy, routes, options.facilitator, options.more
         );
         std::fs::write(folder.path().join("pontage.yaml"), config).expect("the configuration is written");
-        Self::in_folder(folder, on_tab)
+        Self::in_folder(folder, on_tab, options.arguments)
     }
 
-    fn in_folder(folder: tempfile::TempDir, on_tab: bool) -> Self {
+    fn in_folder(folder: tempfile::TempDir, on_tab: bool, arguments: &'static [&'static str]) -> Self {
         let log = Arc::new(Mutex::new(String::new()));
-        let (child, url) = spawn(folder.path(), &log, |_| {}).unwrap_or_else(|| panic!("{}", log.lock().unwrap()));
-        Self { child, url, folder, log, on_tab }
+        let started = spawn(command(folder.path(), arguments), &log, |_| {});
+        let (child, url) = started.unwrap_or_else(|| panic!("{}", log.lock().unwrap()));
+        Self { child, url, folder, log, on_tab, arguments }
     }
 
     /// Kills the process as a power cut would, and starts it again on the same journal.
@@ -146,15 +157,19 @@ impl Gate {
 
     /// Starts a process that has ended, and does something to it, by its id, while it starts.
     pub(crate) fn restart_while(&mut self, meanwhile: impl FnOnce(u32)) {
-        let started = spawn(self.folder.path(), &self.log, meanwhile);
+        let started = spawn(self.command(), &self.log, meanwhile);
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
     }
 
     /// Starts a process that was killed, and kills it again after a moment, whatever it has come to.
     pub(crate) fn start_and_kill(&mut self, after: Duration) {
-        self.child = command(self.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a start");
+        self.child = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a start");
         thread::park_timeout(after);
         self.kill();
+    }
+
+    fn command(&self) -> Command {
+        command(self.folder.path(), self.arguments)
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -181,16 +196,17 @@ impl Gate {
     }
 }
 
-fn command(folder: &Path) -> Command {
+fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
-    command.args(["start", "--config"]).arg(folder.join("pontage.yaml"));
-    command.env("PONTAGE_SIGNER_KEY", SETTLER.secret).env("PONTAGE_TEST_TOKEN", TOKEN).stdin(Stdio::null());
+    command.args(["start", "--config"]).arg(folder.join("pontage.yaml")).args(arguments).stdin(Stdio::null());
+    let secrets = [SETTLER.secret, TOKEN, TRUST_SECRET];
+    command.envs(["PONTAGE_SIGNER_KEY", "PONTAGE_TEST_TOKEN", "PONTAGE_TRUST_SECRET"].into_iter().zip(secrets));
     command
 }
 
 /// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
-fn spawn(folder: &Path, log: &Arc<Mutex<String>>, meanwhile: impl FnOnce(u32)) -> Option<(Child, String)> {
-    let mut child = command(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+fn spawn(mut command: Command, log: &Arc<Mutex<String>>, meanwhile: impl FnOnce(u32)) -> Option<(Child, String)> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     meanwhile(child.id());
     let mut errors = child.stderr.take().expect("a pipe");
     let log = Arc::clone(log);

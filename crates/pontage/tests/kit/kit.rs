@@ -20,7 +20,7 @@ use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 pub(crate) use books::{Books, Claim};
 pub(crate) use calldata::{block, cancel, land, land_json, move_all, unblock};
 pub(crate) use facilitator::{Act, Facilitator, TOKEN, WORDS};
-pub(crate) use gate::{Gate, GateOptions};
+pub(crate) use gate::{Gate, GateOptions, TRUST_SECRET};
 pub(crate) use killed::killed;
 pub(crate) use link::Link;
 pub(crate) use origin::Origin;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ledger::Hold;
 use protocol::x402::{Challenge, Credential, Resource, Version};
-use protocol::{AssetInfo, Authorization, Network, Offer, Proven};
+use protocol::{AssetInfo, Authorization, Network, Offer, OfferExtra, Proven};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::json;
 use tracing::{info, warn};
@@ -28,6 +28,8 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long `GET /supported` may take.
 const SUPPORTED_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a look at a facilitator holds.
+const LOOK_MS: u64 = 10_000;
 /// Less than this is no time to ask anybody.
 const ASK_MIN: Duration = Duration::from_millis(50);
 
@@ -81,6 +83,16 @@ struct Site {
     settle: Mutex<Breaker>,
     /// What it says that it settles; `None` while it has not said.
     kinds: Mutex<Option<BTreeSet<(Network, Kind)>>>,
+    looked: Mutex<Looked>,
+}
+
+/// The last look at a facilitator.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    /// When; `None` before the first.
+    at_ms: Option<u64>,
+    /// Whether it answered.
+    reachable: bool,
 }
 
 /// The version of x402 that a facilitator is spoken to in.
@@ -111,7 +123,7 @@ impl Asked {
 pub struct Health {
     /// Its host and port.
     pub host: String,
-    /// Whether it answered `GET /supported`.
+    /// Whether it answered `GET /supported` at the last look.
     pub reachable: bool,
     /// Whether it is left alone for a while after several faults.
     pub resting: bool,
@@ -158,6 +170,7 @@ impl Sites {
             verify: Mutex::default(),
             settle: Mutex::default(),
             kinds: Mutex::default(),
+            looked: Mutex::default(),
         };
         Self { sites: Arc::new(urls.iter().map(site).collect()), terms: Arc::new(terms), clock: Instant::now() }
     }
@@ -171,7 +184,7 @@ impl Sites {
         Ok(HttpRemote { sites: self.clone(), client, network, tokens: Arc::new(tokens.to_vec()) })
     }
 
-    /// Asks each of them what it supports, and remembers it.
+    /// Asks those what they support that were not asked a moment ago, remembers it, and says how each of them does.
     ///
     /// # Errors
     /// [`NoClient`].
@@ -179,19 +192,23 @@ impl Sites {
         let client = client()?;
         let mut health = Vec::new();
         for site in self.sites.iter() {
-            let reachable = self.ask_supported(&client, site).await;
             let now_ms = self.now_ms();
-            let resting = lock(&site.verify).rests(now_ms) || lock(&site.settle).rests(now_ms);
-            health.push(Health { host: host(&site.url), reachable, resting });
+            let Looked { at_ms, .. } = *lock(&site.looked);
+            if at_ms.is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= LOOK_MS) {
+                let reachable = self.ask_supported(&client, site).await;
+                *lock(&site.looked) = Looked { at_ms: Some(self.now_ms()), reachable };
+            }
+            let reachable = lock(&site.looked).reachable;
+            health.push(Health { host: host(&site.url), reachable, resting: site.rests(self.now_ms()) });
         }
         Ok(health)
     }
 
-    /// Whether one of them, at least, is not left alone after several faults. Asks nobody.
+    /// Whether one of them, at least, answered when it was looked at and is not left alone after several faults. Asks nobody.
     #[must_use]
     pub fn answer(&self) -> bool {
         let now_ms = self.now_ms();
-        self.sites.iter().any(|site| !lock(&site.verify).rests(now_ms) && !lock(&site.settle).rests(now_ms))
+        self.sites.iter().any(|site| lock(&site.looked).reachable && !site.rests(now_ms))
     }
 
     /// The host of the first, as it may be shown.
@@ -203,12 +220,11 @@ impl Sites {
     async fn ask_supported(&self, client: &reqwest::Client, site: &Site) -> bool {
         let request = client.get(format!("{}/supported", site.url)).timeout(SUPPORTED_TIMEOUT);
         let Heard::Answer(status, body) = self.send(site, request).await else { return false };
-        let Some(kinds) = answer::supported(status, &body) else {
-            warn!(facilitator = host(&site.url), status, "/supported says nothing that can be read");
-            return false;
-        };
-        *lock(&site.kinds) = Some(kinds);
-        true
+        match answer::supported(status, &body) {
+            Some(kinds) => *lock(&site.kinds) = Some(kinds),
+            None => warn!(facilitator = host(&site.url), status, "/supported says nothing that can be read"),
+        }
+        status < 500
     }
 
     async fn send(&self, site: &Site, mut request: reqwest::RequestBuilder) -> Heard {
@@ -257,6 +273,11 @@ impl Sites {
 }
 
 impl Site {
+    /// Whether it is left alone now, for `/verify` or for `/settle`.
+    fn rests(&self, now_ms: u64) -> bool {
+        lock(&self.verify).rests(now_ms) || lock(&self.settle).rests(now_ms)
+    }
+
     /// In which version it settles on a network; v2 while it has not said. `None` where it does not.
     fn speaks(&self, network: Network) -> Option<Version> {
         let kinds = lock(&self.kinds);
@@ -363,12 +384,14 @@ impl HttpRemote {
             amount_atomic: authorization.amount_atomic,
             payee: authorization.payee,
             max_timeout_s,
-            extra: protocol::OfferExtra::default(),
+            extra: OfferExtra::default(),
         })
     }
 
     /// The body of a request. What is paid for is not in the journal: the gate's public host stands for it, where there is one.
     fn body(&self, version: Version, offer: &Offer, authorization: &Authorization) -> Option<String> {
+        // What our offers say besides is between us and the payer.
+        let offer = &Offer { extra: OfferExtra::default(), ..offer.clone() };
         let host = self.sites.terms.domain.as_deref();
         let url = host.map_or("http://localhost/".to_owned(), |host| format!("https://{host}/"));
         let mut payload = Credential::to_json(version, offer, &url, &authorization.fields(), &authorization.signature)?;
@@ -438,3 +461,6 @@ fn client() -> Result<reqwest::Client, NoClient> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ use crate::run::Lifeline;
 
 /// How often it is looked what is to be settled, and what became of what was handed over.
 const LOOK_MS: u64 = 1_000;
+/// How often it is looked which facilitators are there.
+const HEALTH_MS: u64 = 10_000;
 /// How many payments of one network are handed over at once, beside those that a caller waits for.
 const AT_ONCE: usize = 16;
 
@@ -59,7 +61,8 @@ pub(crate) async fn sites(config: &Config) -> anyhow::Result<Option<Sites>> {
         None => None,
     };
     let (verify_timeout_ms, settle_timeout_ms) = (remote.verify_timeout_ms, remote.settle_timeout_ms);
-    let sites = Sites::new(&remote.urls, Terms { bearer, domain: None, verify_timeout_ms, settle_timeout_ms });
+    let sites =
+        Sites::new(&remote.urls, Terms { bearer, domain: domain(config), verify_timeout_ms, settle_timeout_ms });
     for health in sites.health().await? {
         let facilitator = health.host;
         if health.reachable {
@@ -69,6 +72,12 @@ pub(crate) async fn sites(config: &Config) -> anyhow::Result<Option<Sites>> {
         }
     }
     Ok(Some(sites))
+}
+
+/// The public host, which facilitators are told for their statistics.
+fn domain(config: &Config) -> Option<String> {
+    let url: http::Uri = config.public_url.as_ref()?.parse().ok()?;
+    Some(url.authority()?.to_string())
 }
 
 impl RemoteLink {
@@ -169,16 +178,30 @@ impl RemoteLink {
     fn run(self, store: &Store) -> anyhow::Result<()> {
         let handed = Rc::new(self.handed(store)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, async {
-            let mut hands = JoinSet::new();
-            loop {
-                while hands.try_join_next().is_some() {}
-                if let Err(fault) = self.look(&handed, &mut hands).await {
-                    error!(network = %self.network, %fault, "what facilitators have was not looked after; it will be");
-                }
-                tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        LocalSet::new().block_on(&runtime, async { tokio::join!(self.look_after(&handed), self.look_around()) });
+        Ok(())
+    }
+
+    /// Does not end.
+    async fn look_after(&self, handed: &Rc<RemoteHanded>) {
+        let mut hands = JoinSet::new();
+        loop {
+            while hands.try_join_next().is_some() {}
+            if let Err(fault) = self.look(handed, &mut hands).await {
+                error!(network = %self.network, %fault, "what facilitators have was not looked after; it will be");
             }
-        })
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+    }
+
+    /// Sees which facilitators are there. Beside the rest: one that hangs must not hold it up. Does not end.
+    async fn look_around(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(HEALTH_MS)).await;
+            if self.sites.health().await.is_err() {
+                warn!(network = %self.network, "facilitators cannot be looked at");
+            }
+        }
     }
 
     /// Looks once, and hands over what is to be handed over, as far as there are hands.

@@ -92,7 +92,7 @@ fn what_a_facilitator_is_sent() {
         assert_eq!(authorization["validBefore"], fields.valid_before.to_string());
     }
     assert!(!world.gate.log().contains(TOKEN), "{}", world.gate.log());
-    assert_eq!(facilitator.asked("/supported"), 1);
+    assert!(facilitator.asked("/supported") > 0);
     world.agree();
 }
 

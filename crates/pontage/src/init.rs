@@ -450,6 +450,7 @@ mod tests {
         assert_eq!(answers.settles, Settles::Facilitator("https://f.example/x".to_owned()));
         assert!(!said.contains("A node"), "{said}");
         assert!(answers.file().contains("facilitator:\n  urls: [\"https://f.example/x\"]\n"), "{}", answers.file());
+        parsed(&answers);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One paid call is `open` and `close`, read together. Everything that charges goes through here.
 
-use ledger::{Hold, HoldId, LossReason, Rail, Reservation, Step};
+use alloy_primitives::B256;
+use ledger::{Hold, HoldId, LossReason, Rail, Record, Reservation, Step};
 use protocol::x402::{Challenge, Credential, Extensions, Receipt, Resource};
 use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 
 use crate::replay::recallable;
 use crate::{
     Call, Check, Closed, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
-    Prepaid, Presented, Progress, Quote, Route, Settlement, Snapshot, Standing, Terms, Unpaid, secret_digest,
+    Prepaid, Presented, Progress, Quote, Route, Seen, Settlement, Snapshot, Standing, Terms, Unpaid, secret_digest,
 };
 
 /// The flow over its ports.
@@ -44,30 +45,36 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Quote::Unknown => return Opened::Fault(Fault::untouched(FaultKind::Price)),
             Quote::Due(route, terms) => (route, terms),
         };
-        let refuse = |refusal| Opened::Challenge { challenge: challenge(call, &terms.offers, refusal), refusal };
-        let credential = match presented(call) {
-            Ok(credential) => credential,
-            Err(refusal) => return refuse(refusal),
-        };
-
-        if snapshot.identifier_required && credential.payment_id.is_none() {
-            return refuse(Some(Refusal::PaymentIdentifierRequired));
+        match presented(snapshot, call) {
+            // An identifier is a secret like any other that the chain does not show.
+            Ok((credential, named)) => {
+                let call = Call { idempotency: call.idempotency.or(named), ..call.clone() };
+                self.admit(snapshot, &call, (route, terms), &credential, paces).await
+            }
+            Err(refusal) => refuse(call, terms, refusal),
         }
-        // An identifier is a secret like any other that the chain does not show.
-        let named = credential.payment_id.as_ref().map(|id| secret_digest(id.as_str().as_bytes()));
-        let call = &Call { idempotency: call.idempotency.or(named), ..call.clone() };
+    }
 
+    /// Recall, verify, admit: from a credential to a claim.
+    async fn admit(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call<'_>,
+        asked: (&Route, &Terms),
+        credential: &Credential,
+        paces: impl Fn(Payer, Standing) -> bool,
+    ) -> Opened<H> {
         // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
         // times and the chain are.
-        let verified = self.verify(snapshot, call, &credential, (route, terms));
+        let verified = self.verify(snapshot, call, credential, asked);
         let key = verified.as_ref().map(|admitted| admitted.proven.authorization().key).ok();
-        let key = key.or_else(|| recallable(snapshot, &terms.offers, &credential));
-        if let Some(opened) = self.recall(snapshot, call, &credential, key).await {
+        let key = key.or_else(|| recallable(snapshot, &asked.1.offers, credential));
+        if let Some(opened) = self.recall(snapshot, call, credential, key).await {
             return opened;
         }
         let mut admitted = match verified {
             Ok(admitted) => admitted,
-            Err(refusal) => return refuse(Some(refusal)),
+            Err(refusal) => return refuse(call, asked.1, Some(refusal)),
         };
         let payer = admitted.proven.authorization().key.payer;
         let depth = match self.journal.standing(payer).await {
@@ -75,19 +82,27 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Ok(standing) => admitted.trust(snapshot, standing),
             Err(fault) => return Opened::Fault(fault),
         };
-        let seen = match self.facilitator.check(&admitted.proven, depth).await {
-            Check::Payable(seen) => seen,
+        match self.facilitator.check(&admitted.proven, depth).await {
+            Check::Payable(seen) => match self.claim(snapshot, call, &admitted, seen).await {
+                Claimed::Won(permit) => Opened::Permit(permit),
+                Claimed::Taken(record) => self.replay(snapshot, call, credential, record).await,
+                Claimed::Refused(refusal) => refuse(call, asked.1, Some(refusal)),
+                Claimed::Fault(fault) => Opened::Fault(fault),
+            },
             // What the chain shows may be our own settlement of a claim that was won since: look again before refusing.
             Check::Refused(refusal) => {
-                let recalled = self.recall(snapshot, call, &credential, key).await;
-                return recalled.unwrap_or_else(|| refuse(Some(refusal)));
+                let recalled = self.recall(snapshot, call, credential, key).await;
+                recalled.unwrap_or_else(|| refuse(call, asked.1, Some(refusal)))
             }
             Check::Fault(fault) if snapshot.fail_open && fault.is_outage() => {
-                return Opened::Free(FreePass::new(Unpaid::Unverified));
+                Opened::Free(FreePass::new(Unpaid::Unverified))
             }
-            Check::Fault(fault) => return Opened::Fault(fault),
-        };
+            Check::Fault(fault) => Opened::Fault(fault),
+        }
+    }
 
+    /// Reserve: the one journal step.
+    async fn claim(&self, snapshot: &Snapshot, call: &Call<'_>, admitted: &Admitted<'_>, seen: Seen) -> Claimed<H> {
         let hold = Hold {
             id: HoldId(self.host.entropy()),
             authorization: *admitted.proven.authorization(),
@@ -105,18 +120,18 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         match self.journal.reserve(hold, seen.balance_atomic, snapshot.caps).await {
             Ok(Reservation::Won(change)) => {
                 permit.won(change.record.hold);
-                Opened::Permit(permit)
+                Claimed::Won(permit)
             }
             Ok(Reservation::Taken(record)) => {
                 permit.take();
-                self.replay(snapshot, call, &credential, record).await
+                Claimed::Taken(record)
             }
             Ok(Reservation::Refused(refusal)) => {
                 permit.take();
-                refuse(Some(refusal))
+                Claimed::Refused(refusal)
             }
             // Whether the claim was written is not known; the dropped permit releases it once the journal is back.
-            Err(fault) => Opened::Fault(fault),
+            Err(fault) => Claimed::Fault(fault),
         }
     }
 
@@ -156,7 +171,11 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         }
         match self.charge(&hold).await {
             Closed::Settled(settled) => Ok(Prepaid::new(hold.id, settled, host)),
-            closed => {
+            closed @ (Closed::Held(_)
+            | Closed::Refused { .. }
+            | Closed::Pending { .. }
+            | Closed::NothingDue
+            | Closed::Fault(_)) => {
                 // If it moves after all, it is owed back: there will be no answer.
                 self.step(hold.id, Step::LoseAnswer).await;
                 Err(closed)
@@ -169,7 +188,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     ///
     /// # Errors
     /// The journal's [`Fault`].
-    pub async fn take_back(&self, hold: HoldId) -> Result<Option<ledger::Record>, Fault> {
+    pub async fn take_back(&self, hold: HoldId) -> Result<Option<Record>, Fault> {
         self.journal.advance(hold, Step::TakeBack).await
     }
 
@@ -305,13 +324,30 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     }
 }
 
-/// What a call shows for payment; without one, why it is none.
-fn presented(call: &Call<'_>) -> Result<Credential, Option<Refusal>> {
-    match call.presented {
-        Presented::Nothing => Err(None),
-        Presented::Refused(refusal) => Err(Some(refusal)),
-        Presented::Header(header) => Credential::parse(header).map_err(Some),
+/// What a call shows for payment, with the digest of its identifier; without one, why it is none.
+fn presented(snapshot: &Snapshot, call: &Call<'_>) -> Result<(Credential, Option<B256>), Option<Refusal>> {
+    let credential = match call.presented {
+        Presented::Nothing => return Err(None),
+        Presented::Refused(refusal) => return Err(Some(refusal)),
+        Presented::Header(header) => Credential::parse(header).map_err(Some)?,
+    };
+    let named = credential.payment_id.as_ref().map(|id| secret_digest(id.as_str().as_bytes()));
+    if snapshot.identifier_required && named.is_none() {
+        return Err(Some(Refusal::PaymentIdentifierRequired));
     }
+    Ok((credential, named))
+}
+
+fn refuse<H: Host>(call: &Call<'_>, terms: &Terms, refusal: Option<Refusal>) -> Opened<H> {
+    Opened::Challenge { challenge: challenge(call, &terms.offers, refusal), refusal }
+}
+
+/// What became of a claim.
+enum Claimed<H: Host> {
+    Won(Permit<H>),
+    Taken(Record),
+    Refused(Refusal),
+    Fault(Fault),
 }
 
 /// A payment that matches an offer.

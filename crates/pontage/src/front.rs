@@ -1,6 +1,7 @@
 //! The HTTP front: a request becomes a `Call`, the flow decides, and its answer becomes a response. It knows no money.
 
 mod answer;
+mod arriving;
 mod check;
 pub(crate) mod cors;
 mod own;
@@ -16,30 +17,27 @@ mod story;
 mod trust;
 mod upload;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gate::{
-    Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Route, Standing, Taken, Terms,
-    Unpaid,
-};
+use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Terms, Unpaid};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::HoldId;
+use protocol::Payer;
 use protocol::x402::ext::SIGN_IN_WITH_X;
 use protocol::x402::{Challenge, Receipt};
-use protocol::{MoneyState, Payer};
 use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
-use crate::plan::{Plan, RoutePlan};
+use crate::plan::Plan;
 use crate::price::Prices;
 use crate::problem::{Problem, money_of};
 use crate::source;
@@ -47,13 +45,13 @@ use crate::telemetry::{Finished, Limit, MoneyOutcome};
 use crate::trace::CallTrace;
 
 use answer::{Body, full};
+use arriving::Arriving;
 use cors::Whose;
-use page::Page;
 use rate_headers::rate_headers;
-use request::{Forward, Shown, resource_url};
+use request::Forward;
 use story::Story;
 use trust::Word;
-use upload::{Unread, Upload};
+use upload::Upload;
 
 pub(crate) use prepared::Prepared;
 pub(crate) use shared::{Role, Shared};
@@ -85,22 +83,6 @@ enum Pass<'a> {
     Prepaid(&'a Prepaid<WorkerHost>),
     /// `pontage mock` charges for nothing.
     Mock,
-}
-
-/// One call, as far as it was read.
-struct Arriving<'a> {
-    plan: &'a Plan,
-    route: Option<&'a Route>,
-    route_plan: Option<&'a RoutePlan>,
-    path: &'a CleanPath,
-    method: String,
-    url: String,
-    shown: Shown,
-    from: IpAddr,
-    wants_page: bool,
-    /// What the bucket said from which the call took.
-    taken: Cell<Option<Taken>>,
-    trace: &'a CallTrace,
 }
 
 impl Front {
@@ -478,132 +460,6 @@ impl Ran {
     fn of(&self, story: Story) -> Story {
         Story { upstream_us: Some(self.upstream_us), upstream_status: Some(self.response.status().as_u16()), ..story }
     }
-}
-
-impl<'a> Arriving<'a> {
-    fn of(
-        plan: &'a Plan,
-        position: Option<usize>,
-        parts: &Parts,
-        path: &'a CleanPath,
-        method: &str,
-        from: IpAddr,
-        trace: &'a CallTrace,
-    ) -> Self {
-        Self {
-            plan,
-            route: position.and_then(|position| plan.snapshot.routes.get(position)),
-            route_plan: position.and_then(|position| plan.route(position)),
-            path,
-            method: method.to_owned(),
-            url: resource_url(plan, parts, path),
-            shown: Shown::of(&parts.headers),
-            from,
-            wants_page: page::wants_page(&parts.headers),
-            taken: Cell::new(None),
-            trace,
-        }
-    }
-
-    fn call<'c>(&'c self, quoted: &'c [Terms], signed_in: Option<Payer>) -> Call<'c> {
-        Call {
-            method: &self.method,
-            path: self.path.path(),
-            url: &self.url,
-            presented: self.shown.presented(),
-            idempotency: self.shown.idempotency,
-            source: source::source(self.from),
-            route: self.route,
-            quoted,
-            signed_in,
-        }
-    }
-
-    /// The gate's answer to OPTIONS, where it has one. What a paid route allows is said by the gate: its upstream would run unpaid.
-    fn options(&self, headers: &HeaderMap) -> Option<Response<Bytes>> {
-        // A route that is written for OPTIONS is sold like any other.
-        let is_written = self.route.is_some_and(|route| route.method.as_deref() == Some("OPTIONS"));
-        let is_priced = match self.route {
-            Some(route) => !matches!(route.price, gate::Price::Free),
-            None => self.plan.snapshot.is_priced(self.path.path()),
-        };
-        if is_written || !is_priced {
-            return None;
-        }
-        if cors::is_preflight(&Method::OPTIONS, headers) {
-            return Some(cors::preflight_answer(&self.plan.cors_origins, headers));
-        }
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let allow = http::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        response.headers_mut().insert(http::header::ALLOW, allow);
-        Some(response)
-    }
-
-    /// What the last bucket said, if it was empty.
-    fn allowed(&self, limit: Limit) -> Result<(), Response<Bytes>> {
-        match self.taken.get() {
-            Some(taken) if !taken.allowed => Err(self.limited(taken, limit)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn limited(&self, taken: Taken, limit: Limit) -> Response<Bytes> {
-        let story = Story { taken: Some(taken), limited: Some(limit), ..Story::of(MoneyOutcome::RateLimited) };
-        story.with(Problem::too_many(taken.retry_after_s).into_response())
-    }
-
-    /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
-    /// said to have a shape.
-    async fn fits(&self, parts: &Parts, body: Incoming) -> Result<Upload, Response<Bytes>> {
-        let digested = self.shown.idempotency.is_some();
-        let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
-            return Ok(Upload::new(body, digested));
-        };
-        let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let query = self.path.query().unwrap_or_default();
-        let bad = |problem: Problem| {
-            Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
-        };
-        let (upload, read) = if info.needs_body(&self.method) {
-            let read = Upload::whole(body, digested, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
-            (read.0, Some(read.1))
-        } else {
-            (Upload::new(body, digested), None)
-        };
-        match info.check_request(&self.method, query, content_type, read.as_deref()) {
-            Ok(()) => Ok(upload),
-            Err(mistake) => Err(bad(Problem::invalid_request(&mistake.field.to_string(), &mistake.what.to_string()))),
-        }
-    }
-
-    /// The 402 as a page.
-    fn page(&self, response: Response<Bytes>, challenge: &Challenge, refusal: Option<&str>) -> Response<Bytes> {
-        let page = Page {
-            method: &self.method,
-            url: &self.url,
-            description: challenge.resource.description.as_deref(),
-            offers: &challenge.offers,
-            refusal,
-            docs_url: self.plan.docs_url.as_deref(),
-            website: self.plan.website.as_deref(),
-        };
-        page::dress(response, &page)
-    }
-}
-
-/// A body that has to be judged first, and cannot.
-fn bad_body(unread: Unread) -> Problem {
-    let (status, error, message) = match unread {
-        Unread::TooLarge => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The body is longer than the 1 MiB that this route judges.",
-        ),
-        Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come in time."),
-        Unread::Broken => (StatusCode::BAD_REQUEST, "bad_body", "The body broke off."),
-    };
-    Problem::new(status, error, message, MoneyState::Untouched)
 }
 
 fn micros(begun: Instant) -> u64 {

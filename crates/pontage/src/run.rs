@@ -166,26 +166,11 @@ pub(crate) fn serve(
     let config = options.load(path)?;
     let log = log::start(mode, &config.log)?;
     let target = options.target(&config)?;
-    let networks: Vec<Network> = config.networks.iter().map(|network| network.network).collect();
-    if mode == Mode::Dev {
-        if let Some(other) = networks.iter().find(|network| **network != Network::BASE_SEPOLIA) {
-            bail!("networks.{other}: `dev` runs on {} alone; use `start` for {other}", Network::BASE_SEPOLIA);
-        }
-        warn!("TESTNET MODE: only test money on {} is taken. Use `start` to be paid.", Network::BASE_SEPOLIA);
-    }
-    let limits = store::Limits {
-        answers_max_bytes: config.replay.answers_max_bytes,
-        answers_keep_s: config.replay.answers_keep_s,
-    };
+    warn_of_play(mode, &config)?;
     // What is only played is not written down.
     let play = (mode == Mode::Mock).then(tempfile::tempdir).transpose()?;
-    let store_path = play.as_ref().map_or(config.store_path.clone(), |folder| folder.path().join("mock.db"));
-    let store = Store::open(&store_path, limits, host::now_ms)
-        .with_context(|| format!("store.path {}", store_path.display()))?;
+    let store = open_store(&config, play.as_ref().map(tempfile::TempDir::path))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if let Some(gone) = store.unfinished_networks()?.iter().find(|network| !networks.contains(network)) {
-        bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
-    }
     let (lifeline, mut ended) = Lifeline::new();
     let mut reload = Reload::new(path, config.clone(), options.clone());
     // From here on a signal is heard, however long the start takes.
@@ -234,6 +219,37 @@ pub(crate) fn serve(
         warn!(%error, "the journal's write-ahead log stays beside it: copy both for a backup");
     }
     outcome
+}
+
+/// Says loudly when nobody is paid, and keeps `dev` from real money.
+fn warn_of_play(mode: Mode, config: &Config) -> anyhow::Result<()> {
+    match mode {
+        Mode::Live | Mode::Sandbox => {}
+        Mode::Mock => warn!("MOCK MODE: any payment header pays, nothing is verified and no money moves."),
+        Mode::Dev => {
+            let mut networks = config.networks.iter().map(|network| network.network);
+            if let Some(other) = networks.find(|network| *network != Network::BASE_SEPOLIA) {
+                bail!("networks.{other}: `dev` runs on {} alone; use `start` for {other}", Network::BASE_SEPOLIA);
+            }
+            warn!("TESTNET MODE: only test money on {} is taken. Use `start` to be paid.", Network::BASE_SEPOLIA);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the journal, or one that is gone afterwards in a folder of its own.
+fn open_store(config: &Config, play: Option<&Path>) -> anyhow::Result<Store> {
+    let limits = store::Limits {
+        answers_max_bytes: config.replay.answers_max_bytes,
+        answers_keep_s: config.replay.answers_keep_s,
+    };
+    let path = play.map_or(config.store_path.clone(), |folder| folder.join("mock.db"));
+    let store = Store::open(&path, limits, host::now_ms).with_context(|| format!("store.path {}", path.display()))?;
+    let known = |gone: &Network| config.networks.iter().any(|network| network.network == *gone);
+    if let Some(gone) = store.unfinished_networks()?.iter().find(|gone| !known(gone)) {
+        bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
+    }
+    Ok(store)
 }
 
 /// Waits until the process is told to end. Meanwhile it follows its configuration.

@@ -1,0 +1,171 @@
+//! One call, as far as it was read, and what can be said of it without the flow.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use gate::{Call, Route, Taken, Terms};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use protocol::x402::Challenge;
+use protocol::{MoneyState, Payer};
+use proxy::CleanPath;
+
+use super::page::{self, Page};
+use super::request::{Shown, resource_url};
+use super::story::Story;
+use super::upload::{Unread, Upload};
+use super::{BODY_WAIT, cors};
+use crate::plan::{Plan, RoutePlan};
+use crate::problem::Problem;
+use crate::source;
+use crate::telemetry::{Limit, MoneyOutcome};
+use crate::trace::CallTrace;
+
+/// One call, as far as it was read.
+pub(super) struct Arriving<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) route: Option<&'a Route>,
+    pub(super) route_plan: Option<&'a RoutePlan>,
+    pub(super) path: &'a CleanPath,
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) shown: Shown,
+    pub(super) from: IpAddr,
+    pub(super) wants_page: bool,
+    /// What the bucket said from which the call took.
+    pub(super) taken: Cell<Option<Taken>>,
+    pub(super) trace: &'a CallTrace,
+}
+
+impl<'a> Arriving<'a> {
+    pub(super) fn of(
+        plan: &'a Plan,
+        position: Option<usize>,
+        parts: &Parts,
+        path: &'a CleanPath,
+        method: &str,
+        from: IpAddr,
+        trace: &'a CallTrace,
+    ) -> Self {
+        Self {
+            plan,
+            route: position.and_then(|position| plan.snapshot.routes.get(position)),
+            route_plan: position.and_then(|position| plan.route(position)),
+            path,
+            method: method.to_owned(),
+            url: resource_url(plan, parts, path),
+            shown: Shown::of(&parts.headers),
+            from,
+            wants_page: page::wants_page(&parts.headers),
+            taken: Cell::new(None),
+            trace,
+        }
+    }
+
+    pub(super) fn call<'c>(&'c self, quoted: &'c [Terms], signed_in: Option<Payer>) -> Call<'c> {
+        Call {
+            method: &self.method,
+            path: self.path.path(),
+            url: &self.url,
+            presented: self.shown.presented(),
+            idempotency: self.shown.idempotency,
+            source: source::source(self.from),
+            route: self.route,
+            quoted,
+            signed_in,
+        }
+    }
+
+    /// The gate's answer to OPTIONS, where it has one. What a paid route allows is said by the gate: its upstream would run unpaid.
+    pub(super) fn options(&self, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        // A route that is written for OPTIONS is sold like any other.
+        let is_written = self.route.is_some_and(|route| route.method.as_deref() == Some("OPTIONS"));
+        let is_priced = match self.route {
+            Some(route) => !matches!(route.price, gate::Price::Free),
+            None => self.plan.snapshot.is_priced(self.path.path()),
+        };
+        if is_written || !is_priced {
+            return None;
+        }
+        if cors::is_preflight(&Method::OPTIONS, headers) {
+            return Some(cors::preflight_answer(&self.plan.cors_origins, headers));
+        }
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let allow = http::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        response.headers_mut().insert(http::header::ALLOW, allow);
+        Some(response)
+    }
+
+    /// What the last bucket said, if it was empty.
+    pub(super) fn allowed(&self, limit: Limit) -> Result<(), Response<Bytes>> {
+        match self.taken.get() {
+            Some(taken) if !taken.allowed => Err(self.limited(taken, limit)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn limited(&self, taken: Taken, limit: Limit) -> Response<Bytes> {
+        let story = Story { taken: Some(taken), limited: Some(limit), ..Story::of(MoneyOutcome::RateLimited) };
+        story.with(Problem::too_many(taken.retry_after_s).into_response())
+    }
+
+    /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
+    /// said to have a shape.
+    pub(super) async fn fits(&self, parts: &Parts, body: Incoming) -> Result<Upload, Response<Bytes>> {
+        let digested = self.shown.idempotency.is_some();
+        let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
+            return Ok(Upload::new(body, digested));
+        };
+        let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let query = self.path.query().unwrap_or_default();
+        let bad = |problem: Problem| {
+            Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
+        };
+        let (upload, read) = if info.needs_body(&self.method) {
+            let read = Upload::whole(body, digested, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
+            (read.0, Some(read.1))
+        } else {
+            (Upload::new(body, digested), None)
+        };
+        match info.check_request(&self.method, query, content_type, read.as_deref()) {
+            Ok(()) => Ok(upload),
+            Err(mistake) => Err(bad(Problem::invalid_request(&mistake.field, mistake.what))),
+        }
+    }
+
+    /// The 402 as a page.
+    pub(super) fn page(
+        &self,
+        response: Response<Bytes>,
+        challenge: &Challenge,
+        refusal: Option<&str>,
+    ) -> Response<Bytes> {
+        let page = Page {
+            method: &self.method,
+            url: &self.url,
+            description: challenge.resource.description.as_deref(),
+            offers: &challenge.offers,
+            refusal,
+            docs_url: self.plan.docs_url.as_deref(),
+            website: self.plan.website.as_deref(),
+        };
+        page::dress(response, &page)
+    }
+}
+
+/// A body that has to be judged first, and cannot.
+fn bad_body(unread: Unread) -> Problem {
+    let (status, error, message) = match unread {
+        Unread::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The body is longer than the 1 MiB that this route judges.",
+        ),
+        Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come in time."),
+        Unread::Broken => (StatusCode::BAD_REQUEST, "bad_body", "The body broke off."),
+    };
+    Problem::new(status, error, message, MoneyState::Untouched)
+}

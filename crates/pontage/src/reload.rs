@@ -150,7 +150,11 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
     let TabConfig { caps, verify_local, .. } = before.tab;
     [
         ("listen", before.listen != after.listen),
-        ("proxy", before.target != after.target || before.timeout_ms != after.timeout_ms),
+        (
+            "proxy",
+            (&before.target, before.timeout_ms, &before.trust_secret)
+                != (&after.target, after.timeout_ms, &after.trust_secret),
+        ),
         ("networks", before.networks != after.networks),
         ("facilitator", before.signer != after.signer || before.remote != after.remote),
         ("store", before.store_path != after.store_path),

@@ -465,17 +465,15 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     let Some(source) = config.signer.as_ref().filter(|_| no_node.is_none()) else {
         let mut lines = String::new();
         if config.signer.is_none() {
-            lines.push_str(
-                "\nfacilitator:\n  signer: { env: PONTAGE_SIGNER_KEY } # the private key of an account with some gas\n",
-            );
+            lines.push_str("facilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n");
         }
         if let Some(NetworkConfig { network, .. }) = no_node {
-            lines.push_str(&format!(
-                "\nnetworks:\n  \"{network}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }} # a node of that network\n"
-            ));
+            lines.push_str(&format!("networks:\n  \"{network}\": {{ rpc_urls: [\"http://127.0.0.1:8545\"] }}\n"));
         }
         bail!(
-            "there is nobody to settle payments. Add to the configuration:\n{lines}\nor let others settle, with facilitator.urls"
+            "there is nobody to settle payments. Add to the configuration:\n\n{lines}\n\
+             The variable holds the private key of an account with some gas, rpc_urls a node of the network. \
+             Or let others settle: facilitator.urls"
         );
     };
     let secret = source.read().context("facilitator.signer")?;

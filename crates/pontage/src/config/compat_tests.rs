@@ -157,28 +157,26 @@ fn g_025_the_offer_says_what_is_sold() {
 
 #[test]
 fn g_026_info_table() {
-    for (input, word) in [
-        ("{ type: http, method: GET }", ""),
-        ("{ type: http, method: delete, queryParams: { q: { type: string, required: true } } }", ""),
-        ("{ type: http, method: POST, bodyType: json, body: { a: { type: string } } }", ""),
-        ("{ type: http, method: PUT, bodyType: form-data, body: {} }", ""),
-        ("{ type: mcp, tool: t, inputSchema: { type: object } }", ""),
-        ("{ type: http, method: POST, body: {} }", "bodyType"),
-        ("{ type: http, method: PATCH, bodyType: xml, body: {} }", "bodyType"),
-        ("{ type: http, method: POST, bodyType: json }", "no body"),
-        ("{ type: http, method: POST, bodyType: json, body: text }", "no body"),
-        ("{ type: http, method: TRACE }", "method"),
-        ("{ type: http }", "method"),
-        ("{ type: mcp, inputSchema: {} }", "names no tool"),
-        ("{ type: mcp, tool: t }", "inputSchema"),
-        ("{ type: grpc }", "neither http nor mcp"),
-        ("{}", "neither http nor mcp"),
-        ("text", "no input"),
+    for (input, path, word) in [
+        ("{ type: http, method: GET }", "", ""),
+        ("{ type: http, method: delete, queryParams: { q: { type: string, required: true } } }", "", ""),
+        ("{ type: http, method: POST, bodyType: json, body: { a: { type: string } } }", "", ""),
+        ("{ type: http, method: PUT, bodyType: form-data, body: {} }", "", ""),
+        ("{ type: mcp, tool: t, inputSchema: { type: object } }", "", ""),
+        ("{ type: http, method: POST, body: {} }", ".input.bodyType", "needed with POST"),
+        ("{ type: http, method: PATCH, bodyType: xml, body: {} }", ".input.bodyType", "json, form-data or text"),
+        ("{ type: http, method: POST, bodyType: json }", ".input.body", "needed with POST"),
+        ("{ type: http, method: TRACE }", ".input.method", "one of GET"),
+        ("{ type: mcp, inputSchema: {} }", ".input.tool", "needed with mcp"),
+        ("{ type: mcp, tool: t }", ".input.inputSchema", "needed with mcp"),
+        ("{ type: grpc }", ".input.type", "http or mcp"),
+        ("{}", ".input.type", "http or mcp"),
+        ("text", ".input", "a map"),
     ] {
         let text = format!("{HEAD}routes:\n- path: /a\n  price: 1\n  info: {{ input: {input} }}\n");
         match word {
             "" => assert!(good(&text).routes[0].info.is_some()),
-            word => one(&text, "routes[0].info", 10, word),
+            word => one(&text, &format!("routes[0].info{path}"), 10, word),
         }
     }
     let info = "input: { type: http, method: GET, example: { n: 1, f: 1.5, t: true, z: ~, l: [a, \"${PRICE}\"] } }";
@@ -189,7 +187,7 @@ fn g_026_info_table() {
     );
     let long = format!("input: {{ type: http, method: GET, a: [{}] }}", "abcdefgh, ".repeat(2 * 1024));
     one(&format!("{HEAD}routes:\n- path: /a\n  price: 1\n  info: {{ {long} }}\n"), "routes[0].info", 10, "16 KiB");
-    one(&format!("{HEAD}routes:\n- path: /a\n  price: 1\n  info: x\n"), "routes[0].info", 10, "not a mapping");
+    one(&format!("{HEAD}routes:\n- path: /a\n  price: 1\n  info: x\n"), "routes[0].info", 10, "must be a map");
 }
 
 #[test]

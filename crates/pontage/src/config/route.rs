@@ -5,6 +5,7 @@ use std::fmt;
 use gate::Rate;
 use http::Method;
 use protocol::Payer;
+use protocol::x402::ext::check_route_template;
 
 use super::info::info;
 use super::keys::METHODS;
@@ -143,10 +144,8 @@ fn pattern<'d>(reader: &mut Reader<'d>, node: &Node<'d>, fix: &str) -> Option<ga
 fn template<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<gate::Pattern> {
     let fix = "write a path with a name for each segment that differs, such as /users/:id.";
     let text = reader.text(node, fix)?;
-    let dots = text.value.to_ascii_lowercase().replace("%2e", ".");
-    if dots.contains("..") || dots.contains("://") {
-        let what = format!("{} is not a template: it holds .. or ://.", text.shown());
-        return reader.mistake(&node.at, what, fix);
+    if let Err(why) = check_route_template(&text.value) {
+        return reader.mistake(&node.at, format!("{} is not a template: it {why}.", text.shown()), fix);
     }
     pattern(reader, node, fix)
 }

@@ -29,7 +29,7 @@ const ROUTES: &str = "  - { path: /paid/*, price: \"0.01\", settlement: direct }
   - { path: \"/users/:id/report\", price: \"0.01\", settlement: direct }\n";
 
 /// What the gate may say for itself.
-const REFUSALS: [u16; 8] = [400, 402, 403, 404, 405, 431, 501, 505];
+const REFUSALS: [u16; 9] = [204, 400, 402, 403, 404, 405, 431, 501, 505];
 
 /// What is sent on one connection, and nothing of it is paid.
 pub(crate) struct Game {

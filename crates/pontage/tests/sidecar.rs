@@ -43,6 +43,7 @@ impl World {
         let options = GateOptions {
             routes: ROUTES,
             arguments: &["--sidecar"],
+            proxy: "trust_secret: { env: PONTAGE_TRUST_SECRET }",
             // Nothing settles while the test looks at the tab.
             more: "tab: { settle_age_s: 600 }".to_owned(),
             pinned: true,

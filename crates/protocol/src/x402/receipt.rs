@@ -55,7 +55,7 @@ impl Receipt {
     #[must_use]
     pub fn to_v2_header_with(&self, extensions: Extensions) -> String {
         let mut value = self.to_v2();
-        if let Some(members) = value.as_object_mut() {
+        if let (Some(members), false) = (value.as_object_mut(), extensions.is_empty()) {
             members.insert("extensions".to_owned(), extensions.into());
         }
         encode_header(&value)

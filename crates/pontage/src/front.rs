@@ -216,7 +216,11 @@ impl Front {
         let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some();
         let prepared = arriving.route_plan.and_then(|route| route.prepared.as_ref());
         let prepared = prepared.filter(|_| !shows && !arriving.wants_page)?;
-        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Offered) };
+        let offered = arriving.route.and_then(|route| match &route.price {
+            gate::Price::Due(terms) => terms.offers.first().map(protocol::Offer::amount),
+            gate::Price::Free | gate::Price::Quoted(_) => None,
+        });
+        let story = Story { taken: arriving.taken.get(), amount: offered, ..Story::of(MoneyOutcome::Offered) };
         Some(story.with(prepared.response(&arriving.url)))
     }
 

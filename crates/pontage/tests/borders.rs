@@ -494,7 +494,7 @@ fn every_mistake_is_printed_with_its_line() {
 fn no_start_without_a_signer() {
     let text = config("http://127.0.0.1:9", "", "");
     let said = refuses(&text, Some(SETTLER.secret));
-    assert!(said.contains("\nfacilitator:\n  signer: { env: PONTAGE_SIGNER_KEY } #"), "{said}");
+    assert!(said.contains("\nfacilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n"), "{said}");
     // The two lines are the cure: then it is the variable, then its content, that is missed, then the node.
     let text = text + "facilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n";
     for (key, words) in [

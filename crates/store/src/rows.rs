@@ -86,7 +86,7 @@ pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Reco
 pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite::Result<u128> {
     let who = params![key.payer.0.0.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?, signed(seen)?];
     let mut held = db.prepare_cached(
-        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state IN ('open', 'answered', 'submitted') AND ?4 >= 0
+        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND (state = 'open' OR state = 'answered' OR state = 'submitted') AND ?4 >= 0
          UNION ALL
          SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state = 'posted' AND settled_block > ?4",
     )?;
@@ -150,8 +150,11 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Writes what may change of a hold.
-pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+/// Writes what has changed of a hold.
+pub(crate) fn update(db: &Connection, before: &Record, record: &Record) -> rusqlite::Result<()> {
+    if update_plain(db, before, record)? {
+        return Ok(());
+    }
     let (state, reason, chain_tx, block) = match record.state {
         State::Open => ("open", None, None, None),
         State::Answered => ("answered", None, None, None),
@@ -161,13 +164,7 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         State::Burnt(reason) => ("burnt", Some(word(&BURNS, reason)), None, None),
         State::Lost(reason) => ("lost", Some(word(&LOSSES, reason)), None, None),
     };
-    let answer = match record.answer {
-        AnswerState::Live => "live",
-        AnswerState::Pending => "pending",
-        AnswerState::Kept => "kept",
-        AnswerState::Delivered => "delivered",
-        AnswerState::Lost => "lost",
-    };
+    let answer = answer_word(record.answer);
     db.prepare_cached(
         "UPDATE holds SET state = ?2, reason = ?3, chain_tx = coalesce(?4, chain_tx), settled_block = ?5, answer = ?6,
              refund_due = ?7, late = ?8, exposed = ?9 WHERE id = ?1",
@@ -184,6 +181,36 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(record.exposed_micros())?
     ])?;
     Ok(())
+}
+
+/// Writes the two steps that every call on the tab takes, each of which changes one column: SQLite then leaves the indexes and triggers
+/// of the others alone. `false` when it is neither.
+fn update_plain(db: &Connection, before: &Record, record: &Record) -> rusqlite::Result<bool> {
+    let rest = |record: &Record| (record.refund_due, record.late, record.exposed_micros());
+    if rest(before) != rest(record) {
+        return Ok(false);
+    }
+    let id = record.hold.id.0;
+    if before.state == record.state {
+        let sql = "UPDATE holds SET answer = ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![id, answer_word(record.answer)])?;
+        return Ok(true);
+    }
+    if before.state == State::Open && record.state == State::Answered && before.answer == record.answer {
+        db.prepare_cached("UPDATE holds SET state = 'answered' WHERE id = ?1")?.execute(params![id])?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+const fn answer_word(answer: AnswerState) -> &'static str {
+    match answer {
+        AnswerState::Live => "live",
+        AnswerState::Pending => "pending",
+        AnswerState::Kept => "kept",
+        AnswerState::Delivered => "delivered",
+        AnswerState::Lost => "lost",
+    }
 }
 
 /// Appends an entry with its lines.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use gate::{Fault, FaultKind, Until};
-use ledger::Change;
-use protocol::ClaimKey;
+use ledger::{Change, Record, State};
+use protocol::{ClaimKey, Payer};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
+use crate::known::Known;
 use crate::{Limits, rows};
 
 /// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
@@ -31,7 +33,10 @@ pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) limits: Limits,
     pub(crate) now_ms: u64,
+    pub(crate) known: &'a Known,
     touched: Vec<ClaimKey>,
+    /// Whose standing may have changed.
+    judged: Vec<Payer>,
 }
 
 /// Sends the reply. Runs only after the commit; dropped unsent when there is none.
@@ -78,8 +83,11 @@ pub(crate) struct Writer {
 
 impl Batch<'_> {
     /// Writes what the ledger decided.
-    pub(crate) fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
-        rows::update(self.db, &change.record)?;
+    pub(crate) fn write(&mut self, before: &Record, change: &Change) -> rusqlite::Result<()> {
+        rows::update(self.db, before, &change.record)?;
+        if matches!(change.record.state, State::Posted(_) | State::Lost(_) | State::Burnt(_)) {
+            self.judged.push(change.record.hold.authorization.key.payer);
+        }
         for entry in &change.entries {
             rows::append(self.db, entry, self.now_ms)?;
         }
@@ -89,9 +97,16 @@ impl Batch<'_> {
 }
 
 impl Writer {
-    pub(crate) fn start(db: Connection, home: Home, limits: Limits, now_ms: fn() -> u64) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        db: Connection,
+        home: Home,
+        limits: Limits,
+        now_ms: fn() -> u64,
+        known: Arc<Known>,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        thread::Builder::new().name("journal".to_owned()).spawn(move || run(&db, &home, jobs, limits, now_ms))?;
+        let thread = thread::Builder::new().name("journal".to_owned());
+        thread.spawn(move || run(&db, &home, jobs, (limits, now_ms), &known))?;
         Ok(Self { queue })
     }
 
@@ -130,7 +145,13 @@ impl Writer {
     }
 }
 
-fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
+fn run(
+    db: &Connection,
+    home: &Home,
+    mut queue: mpsc::Receiver<Message>,
+    (limits, now_ms): (Limits, fn() -> u64),
+    known: &Known,
+) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
     while let Some(first) = queue.blocking_recv() {
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
@@ -145,9 +166,10 @@ fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits:
         if !home.stands() {
             error!(path = %home.path.display(), "the journal's file is gone or another one");
         } else if !jobs.is_empty() {
-            let mut batch = Batch { db, limits, now_ms: now_ms(), touched: Vec::new() };
+            let mut batch = Batch { db, limits, now_ms: now_ms(), known, touched: Vec::new(), judged: Vec::new() };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
+                    known.forget_standings(&batch.judged);
                     replies.into_iter().for_each(|reply| reply());
                     let touched = batch.touched.iter().filter_map(|key| waiting.remove_entry(key));
                     waits.extend(
@@ -186,27 +208,33 @@ fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits:
 /// Runs the jobs and commits them together. A job that fails is undone alone, and its reply is dropped; if the commit fails,
 /// nobody is told of a success.
 fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>> {
-    let mut db_tx = rusqlite::Transaction::new_unchecked(batch.db, rusqlite::TransactionBehavior::Immediate)?;
+    let db_tx = rusqlite::Transaction::new_unchecked(batch.db, rusqlite::TransactionBehavior::Immediate)?;
     let mut replies = Vec::new();
     for job in jobs {
         let touched = batch.touched.len();
-        let savepoint = db_tx.savepoint()?;
+        savepoint(&db_tx, "SAVEPOINT job")?;
         match job(batch) {
             Ok(reply) => {
-                savepoint.commit()?;
+                savepoint(&db_tx, "RELEASE job")?;
                 replies.push(reply);
             }
             Err(error) => {
                 error!(%error, "the journal did not take a step");
                 batch.touched.truncate(touched);
-                drop(savepoint);
                 // On a full disk SQLite gives up the whole db_tx by itself; what came after it would be committed alone.
                 if batch.db.is_autocommit() {
                     return Err(error);
                 }
+                savepoint(&db_tx, "ROLLBACK TO job")?;
+                savepoint(&db_tx, "RELEASE job")?;
             }
         }
     }
     db_tx.commit()?;
     Ok(replies)
+}
+
+/// rusqlite's own savepoints are parsed anew each time, which costs as much as what they guard.
+fn savepoint(db: &Connection, word: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(word)?.execute([]).map(drop)
 }

@@ -167,8 +167,8 @@ impl Report {
              * pontage is built with the release profile and logs warnings and errors alone, as do the others. nginx has one worker.\n\
              * `pontage paid`: every call carries a signature that was never seen before, by one of eight payers of whom a payment was\n\
              \x20 settled; `settlement: tab`, `tab.verify: local` (the whole check but for the read of the chain, which costs a round trip to a\n\
-             \x20 node), SQLite with `synchronous=FULL`. What is put on the tab is not due to be settled within the run, so this is the gate's work\n\
-             \x20 alone; all threads of the process count, the journal's too.\n\
+             \x20 node), SQLite with `synchronous=FULL`. Settlement is another row of work: the chain's node is silent during the windows, so that\n\
+             \x20 what is on the tab waits. All threads of the process count, the journal's too.\n\
              * `pontage refused`: expired, for another payee, and malformed payments in turn. None of them costs a signature recovery.\n\
              * `pay-gate facilitator` and `express paid` send the same payment over again to a facilitator that agrees to everything; neither keeps a\n\
              \x20 store, and the facilitator's own CPU is not counted. `pay-gate mock` looks at no payment.\n\

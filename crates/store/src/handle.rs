@@ -87,7 +87,7 @@ impl Journal for Handle {
                 exposed: rows::exposed(batch.db, &hold)?,
                 caps,
             };
-            let reservation = ledger::reserve(latest, hold, &funds);
+            let reservation = ledger::reserve(latest, hold.clone(), &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
                 batch.known.claimed(&key);
                 rows::insert(batch.db, record)?;

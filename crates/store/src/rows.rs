@@ -116,11 +116,12 @@ pub(crate) fn exposed(db: &Connection, hold: &Hold) -> rusqlite::Result<Exposure
     })
 }
 
-/// Writes a new hold.
+/// Writes a new hold. `OR FAIL`, here and below: what a statement that fails has done is undone by the writer with all of its job, so
+/// SQLite need not be ready to undo the statement alone.
 pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (hold, authorization) = (&record.hold, &record.hold.authorization);
     db.prepare_cached(
-        "INSERT INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
+        "INSERT OR FAIL INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
              fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, rail, source, exposure, exposed, state, answer,
              refund_due, late)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open', 'live', 0, 0)",
@@ -192,12 +193,12 @@ fn update_plain(db: &Connection, before: &Record, record: &Record) -> rusqlite::
     }
     let id = record.hold.id.0;
     if before.state == record.state {
-        let sql = "UPDATE holds SET answer = ?2 WHERE id = ?1";
+        let sql = "UPDATE OR FAIL holds SET answer = ?2 WHERE id = ?1";
         db.prepare_cached(sql)?.execute(params![id, answer_word(record.answer)])?;
         return Ok(true);
     }
     if before.state == State::Open && record.state == State::Answered && before.answer == record.answer {
-        db.prepare_cached("UPDATE holds SET state = 'answered' WHERE id = ?1")?.execute(params![id])?;
+        db.prepare_cached("UPDATE OR FAIL holds SET state = 'answered' WHERE id = ?1")?.execute(params![id])?;
         return Ok(true);
     }
     Ok(false)

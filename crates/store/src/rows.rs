@@ -148,6 +148,15 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(hold.exposure_micros)?,
         signed(record.exposed_micros())?,
     ])?;
+    let exposed = signed(record.exposed_micros())?;
+    if exposed != 0 {
+        let mut more = db.prepare_cached(
+            "INSERT INTO tabs VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros",
+        )?;
+        more.execute(params!["payer", authorization.key.payer.0.as_slice(), exposed])?;
+        more.execute(params!["source", hold.source.0, exposed])?;
+        more.execute(params!["gate", [0u8; 0], exposed])?;
+    }
     Ok(())
 }
 

@@ -56,7 +56,8 @@ DROP INDEX IF EXISTS holds_to_watch;
 CREATE INDEX IF NOT EXISTS holds_unwatched ON holds (network, valid_before_s)
     WHERE watched = 0 AND (state = 'released' OR state = 'burnt' OR state = 'lost');
 
--- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, kept by the triggers below.
+-- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed. Whoever writes a new
+-- hold adds to them (a trigger on it would have SQLite search for what cannot refer to it yet); the trigger below keeps them after that.
 CREATE TABLE IF NOT EXISTS tabs (
     scope  TEXT NOT NULL CHECK (scope = 'payer' OR scope = 'source' OR scope = 'gate'),
     who    BLOB NOT NULL,        -- the payer, the source, or nothing
@@ -66,11 +67,6 @@ CREATE TABLE IF NOT EXISTS tabs (
 -- One row in each statement, for the same reason.
 DROP TRIGGER IF EXISTS tabs_open;
 DROP TRIGGER IF EXISTS tabs_end;
-CREATE TRIGGER IF NOT EXISTS tabs_more AFTER INSERT ON holds WHEN new.exposed <> 0 BEGIN
-    INSERT INTO tabs VALUES ('payer', new.payer, new.exposed) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
-    INSERT INTO tabs VALUES ('source', new.source, new.exposed) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
-    INSERT INTO tabs VALUES ('gate', x'', new.exposed) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
-END;
 CREATE TRIGGER IF NOT EXISTS tabs_less AFTER UPDATE OF exposed ON holds WHEN new.exposed <> old.exposed BEGIN
     UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'payer' AND who = new.payer;
     UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'source' AND who = new.source;

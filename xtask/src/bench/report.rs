@@ -161,7 +161,7 @@ impl Report {
              * A Linux machine of {cores} shared x86-64 cores. The system under test has core 0 for itself; the load (`wrk`, {CONNECTIONS} connections with\n\
              \x20 keep-alive), the upstream (nginx, 1 KB answers), the stub facilitator (nginx) and the chain (`pontage devnet`) have core 1.\n\
              * After a warm-up, {rounds} rounds over all rows, one window of two seconds each; the figures are medians. A window in which other\n\
-             \x20 processes used more than a tenth of a core is repeated, at most four times. {noisy}\n\
+             \x20 processes used more than a tenth of a core is repeated, at most twice. {noisy}\n\
              * CPU is read from the kernel's account of the process and its workers, before and after a window. A window counts only if every\n\
              \x20 answer is what the row says.\n\
              * pontage is built with the release profile and logs warnings and errors alone, as do the others. nginx has one worker.\n\

@@ -35,7 +35,7 @@ pub(super) fn tools(root: &Path, rows: &[&Row]) -> Result<Tools> {
     let target = PathBuf::from(metadata["target_directory"].as_str().context("cargo names no build folder")?);
     eprintln!("building pontage with the release profile …");
     let mut build = cargo_in(root, &["build", "--release", "--locked", "--package", "pontage", "--bin", "pontage"]);
-    if std::env::var_os("PONTAGE_BENCH_NO_BUILD").is_none() { run(build.args(["--example", "bench_signer"]))?; }
+    run(build.args(["--example", "bench_signer"]))?;
     let pontage = target.join("release/pontage");
     let help = Command::new(&pontage).args(["start", "--help"]).output()?;
     let has_sidecar = String::from_utf8_lossy(&help.stdout).contains("--sidecar");

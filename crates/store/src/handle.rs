@@ -151,7 +151,7 @@ impl Journal for Handle {
                     WHERE payer = ?1 AND state = 'posted' ORDER BY settled_block DESC LIMIT 10000)
                 WHERE fingerprint = ?2 AND opened_at_ms >= ?3 AND refund_due = 0
             ) OR EXISTS (
-                SELECT 1 FROM holds WHERE payer = ?1 AND state IN ('open', 'answered', 'submitted')
+                SELECT 1 FROM holds WHERE payer = ?1 AND (state = 'open' OR state = 'answered' OR state = 'submitted')
                     AND rail = 'tab' AND answer IN ('delivered', 'kept') AND fingerprint = ?2 AND opened_at_ms >= ?3
             )";
         let since_ms = i64::try_from(since_ms).unwrap_or(i64::MAX);

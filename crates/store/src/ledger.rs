@@ -434,7 +434,7 @@ impl Ledger {
     /// [`ReadFault`].
     pub fn unsettled(&self) -> Read<Unsettled> {
         let sql = "SELECT count(*), min(opened_at_ms), (SELECT coalesce(sum(micros), 0) FROM tabs WHERE scope = 'gate')
-                   FROM holds WHERE state IN ('open', 'answered', 'submitted')";
+                   FROM holds WHERE state = 'open' OR state = 'answered' OR state = 'submitted'";
         Ok(self.db.query_row(sql, [], |row| {
             let oldest_at_ms = row.get::<_, Option<i64>>(1)?.map(|_| rows::unsigned(row, 1)).transpose()?;
             Ok(Unsettled { payments: rows::unsigned(row, 0)?, oldest_at_ms, exposed_micros: rows::unsigned(row, 2)? })

@@ -31,7 +31,7 @@ struct Options {
 }
 
 /// How often a window is repeated in which others used the machine.
-const REPEATS_MAX: usize = 4;
+const REPEATS_MAX: usize = 2;
 const ROUNDS: usize = 5;
 
 pub(crate) fn run(root: &Path, args: &[&str]) -> Result<()> {

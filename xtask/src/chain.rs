@@ -185,6 +185,21 @@ impl Chain {
         &self.rpc_url
     }
 
+    /// Makes the node silent, as one that hangs, until `thaw`: connections stay, and nobody answers.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().context("kill")?;
+        ensure!(sent.success(), "kill {signal}: {sent}");
+        Ok(())
+    }
+
     /// One JSON-RPC call. The node's refusal is an error with its text, a revert reason for instance.
     pub fn rpc(&self, method: &str, params: Value) -> Result<Value> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});

@@ -29,20 +29,15 @@ const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CON
 /// framing of the message is the engine's, derived from the body. Call it on a request before adding fields of one's own, or
 /// the caller's `Connection` can take them away again.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none of them: one look at each name is cheaper than a search for each of these.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
-    }
+    // Most messages have none or one of them: one look at each name is cheaper than a search for each of these.
+    let present: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    for name in named.iter().filter(|name| !KEPT.contains(name)) {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
+    for name in named.iter().filter(|name| !KEPT.contains(name)).chain(&present) {
         headers.remove(name);
     }
 }

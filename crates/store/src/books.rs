@@ -79,7 +79,7 @@ impl BooksJournal for Handle {
         let query = |db: &Connection| {
             let mut statement = db.prepare_cached(&format!(
                 "SELECT {} FROM holds WHERE network = ?1 AND valid_before_s < ?2 AND watched = 0
-                     AND state IN ('released', 'burnt', 'lost') ORDER BY valid_before_s LIMIT 100",
+                     AND (state = 'released' OR state = 'burnt' OR state = 'lost') ORDER BY valid_before_s LIMIT 100",
                 rows::COLUMNS
             ))?;
             statement

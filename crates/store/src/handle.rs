@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
@@ -11,6 +12,7 @@ use protocol::{ClaimKey, Payer};
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{error, warn};
 
+use crate::known::Known;
 use crate::rows;
 use crate::writer::{Batch, Writer};
 
@@ -19,11 +21,12 @@ use crate::writer::{Batch, Writer};
 pub struct Handle {
     pub(crate) writer: Writer,
     reader: Rc<RefCell<Connection>>,
+    known: Arc<Known>,
 }
 
 impl Handle {
-    pub(crate) fn new(writer: Writer, reader: Connection) -> Self {
-        Self { writer, reader: Rc::new(RefCell::new(reader)) }
+    pub(crate) fn new(writer: Writer, reader: Connection, known: Arc<Known>) -> Self {
+        Self { writer, reader: Rc::new(RefCell::new(reader)), known }
     }
 
     /// Reads on a snapshot. Short: it runs on the caller's thread.
@@ -44,7 +47,7 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
     match ledger::advance(&record, step) {
         Ok(None) => Ok(Ok(Some(record))),
         Ok(Some(change)) => {
-            batch.write(&change)?;
+            batch.write(&record, &change)?;
             if let (State::Lost(reason), false) = (change.record.state, record.state.ended()) {
                 let authorization = &record.hold.authorization;
                 warn!(%hold, route = record.hold.route, payer = %authorization.key.payer, ?reason,
@@ -66,21 +69,27 @@ fn allowed<T>(hold: HoldId, outcome: Result<T, Violation>) -> Result<T, Fault> {
 
 impl Journal for Handle {
     async fn recall(&self, key: &ClaimKey) -> Result<Option<Record>, Fault> {
+        if self.known.is_unclaimed(key) {
+            return Ok(None);
+        }
         self.read(|db| rows::latest(db, key))
     }
 
     async fn reserve(&self, hold: Hold, balance_atomic: Option<u128>, caps: Exposure) -> Result<Reservation, Fault> {
         let reserve = move |batch: &mut Batch<'_>| {
             let key = hold.authorization.key;
-            let latest = rows::latest(batch.db, &key)?;
+            let latest = if batch.known.is_unclaimed(&key) { None } else { rows::latest(batch.db, &key)? };
+            // Without a balance there is nothing to measure what is owed by, and a payer may owe for thousands of calls.
+            let unsettled = |_| rows::unsettled(batch.db, &key, hold.seen.number);
             let funds = Funds {
                 balance_atomic,
-                unsettled_atomic: rows::unsettled(batch.db, &key, hold.seen.number)?,
+                unsettled_atomic: balance_atomic.map_or(Ok(0), unsettled)?,
                 exposed: rows::exposed(batch.db, &hold)?,
                 caps,
             };
-            let reservation = ledger::reserve(latest, hold, &funds);
+            let reservation = ledger::reserve(latest, hold.clone(), &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
+                batch.known.claimed(&key);
                 rows::insert(batch.db, record)?;
             }
             Ok(reservation)
@@ -123,10 +132,16 @@ impl Journal for Handle {
                           EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND state = 'lost' AND reason <> 'expired')
                               OR EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND reason = 'settlement_refused')
                               OR EXISTS (SELECT 1 FROM holds WHERE payer = ?1 AND reason = 'foreign_transfer')";
-        self.read(|db| {
+        let asked_at = match self.known.standing(&payer) {
+            Ok(standing) => return Ok(standing),
+            Err(asked_at) => asked_at,
+        };
+        let standing = self.read(|db| {
             db.prepare_cached(sql)?
                 .query_row([payer.0.0.0], |row| Ok(Standing { settled: row.get(0)?, risky: row.get(1)? }))
-        })
+        })?;
+        self.known.keep_standing(payer, standing, asked_at);
+        Ok(standing)
     }
 
     async fn paid_before(&self, payer: Payer, fingerprint: B256, since_ms: u64) -> Result<bool, Fault> {
@@ -136,7 +151,7 @@ impl Journal for Handle {
                     WHERE payer = ?1 AND state = 'posted' ORDER BY settled_block DESC LIMIT 10000)
                 WHERE fingerprint = ?2 AND opened_at_ms >= ?3 AND refund_due = 0
             ) OR EXISTS (
-                SELECT 1 FROM holds WHERE payer = ?1 AND state IN ('open', 'answered', 'submitted')
+                SELECT 1 FROM holds WHERE payer = ?1 AND (state = 'open' OR state = 'answered' OR state = 'submitted')
                     AND rail = 'tab' AND answer IN ('delivered', 'kept') AND fingerprint = ?2 AND opened_at_ms >= ?3
             )";
         let since_ms = i64::try_from(since_ms).unwrap_or(i64::MAX);

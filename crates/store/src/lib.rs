@@ -4,6 +4,7 @@
 
 mod books;
 mod handle;
+mod known;
 mod ledger;
 mod rows;
 mod seal;
@@ -13,12 +14,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
 pub use handle::Handle;
+use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
     Unsettled,
@@ -64,6 +67,9 @@ pub enum OpenFault {
     Thread(#[source] std::io::Error),
 }
 
+/// The write-ahead log is folded into the file at 32 MiB.
+const WAL_MAX_PAGES: i64 = 8_192;
+const WRITER_CACHE_KIB: i64 = 16_384;
 const SCHEMA: i64 = 2;
 /// `pont` in ASCII: what SQLite files of this program carry.
 const APPLICATION: i64 = 0x706f_6e74;
@@ -73,6 +79,7 @@ const APPLICATION: i64 = 0x706f_6e74;
 pub struct Store {
     path: PathBuf,
     writer: Writer,
+    known: Arc<Known>,
     _lock: Arc<File>,
 }
 
@@ -91,6 +98,10 @@ impl Store {
             return Err(OpenFault::NoWal);
         }
         connection.pragma_update(None, "synchronous", "FULL")?;
+        // Claims are scattered over their indexes: what is written again and again is folded into the file less often, and is not
+        // read back each time. In pages, and in KiB.
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_MAX_PAGES)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
@@ -108,8 +119,23 @@ impl Store {
         connection.execute_batch(include_str!("schema.sql"))?;
         connection.pragma_update(None, "user_version", SCHEMA)?;
         let home = Home::new(path, &lock).map_err(OpenFault::File)?;
-        let writer = Writer::start(connection, home, limits, now_ms).map_err(OpenFault::Thread)?;
-        Ok(Self { path: path.to_owned(), writer, _lock: Arc::new(lock) })
+        let known = Arc::new(Known::new());
+        let writer = Writer::start(connection, home, limits, now_ms, Arc::clone(&known)).map_err(OpenFault::Thread)?;
+        let store = Self { path: path.to_owned(), writer, known, _lock: Arc::new(lock) };
+        store.fill_known()?;
+        Ok(store)
+    }
+
+    /// Reads what the file holds of claims, beside whatever else is done: until then every question is one to the file.
+    fn fill_known(&self) -> Result<(), OpenFault> {
+        let (reader, known) = (self.reader()?, Arc::clone(&self.known));
+        let fill = move || {
+            if let Err(error) = known.fill(&reader) {
+                warn!(%error, "the claims of the journal were not read: each is looked up in it");
+            }
+        };
+        thread::Builder::new().name("claims".to_owned()).spawn(fill).map_err(OpenFault::Thread)?;
+        Ok(())
     }
 
     /// A handle for the calling thread, with a reader of its own.
@@ -117,9 +143,15 @@ impl Store {
     /// # Errors
     /// SQLite's, when the file cannot be opened again.
     pub fn handle(&self) -> Result<Handle, OpenFault> {
-        let reader = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Handle::new(self.writer.clone(), self.reader()?, Arc::clone(&self.known)))
+    }
+
+    fn reader(&self) -> Result<Connection, OpenFault> {
+        // A connection stays within its thread, so that SQLite need not lock it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.path, flags)?;
         configure(&reader)?;
-        Ok(Handle::new(self.writer.clone(), reader))
+        Ok(reader)
     }
 
     /// Ends when the writer's thread has ended: nothing can be written any more, and the process must stop.
@@ -144,8 +176,9 @@ impl Store {
     pub fn unfinished_networks(&self) -> Result<Vec<Network>, OpenFault> {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         configure(&connection)?;
-        let mut statement = connection
-            .prepare("SELECT DISTINCT network FROM holds WHERE state IN ('open', 'answered', 'submitted')")?;
+        let mut statement = connection.prepare(
+            "SELECT DISTINCT network FROM holds WHERE state = 'open' OR state = 'answered' OR state = 'submitted'",
+        )?;
         let networks = statement.query_map([], |row| rows::unsigned(row, 0).map(|chain_id| Network { chain_id }))?;
         Ok(networks.collect::<rusqlite::Result<_>>()?)
     }

@@ -86,7 +86,7 @@ pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Reco
 pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite::Result<u128> {
     let who = params![key.payer.0.0.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?, signed(seen)?];
     let mut held = db.prepare_cached(
-        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state IN ('open', 'answered', 'submitted') AND ?4 >= 0
+        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND (state = 'open' OR state = 'answered' OR state = 'submitted') AND ?4 >= 0
          UNION ALL
          SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state = 'posted' AND settled_block > ?4",
     )?;
@@ -116,11 +116,12 @@ pub(crate) fn exposed(db: &Connection, hold: &Hold) -> rusqlite::Result<Exposure
     })
 }
 
-/// Writes a new hold.
+/// Writes a new hold. `OR FAIL`, here and below: what a statement that fails has done is undone by the writer with all of its job, so
+/// SQLite need not be ready to undo the statement alone.
 pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     let (hold, authorization) = (&record.hold, &record.hold.authorization);
     db.prepare_cached(
-        "INSERT INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
+        "INSERT OR FAIL INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
              fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, rail, source, exposure, exposed, state, answer,
              refund_due, late)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open', 'live', 0, 0)",
@@ -147,11 +148,23 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(hold.exposure_micros)?,
         signed(record.exposed_micros())?,
     ])?;
+    let exposed = signed(record.exposed_micros())?;
+    if exposed != 0 {
+        let mut more = db.prepare_cached(
+            "INSERT INTO tabs VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros",
+        )?;
+        more.execute(params!["payer", authorization.key.payer.0.as_slice(), exposed])?;
+        more.execute(params!["source", hold.source.0, exposed])?;
+        more.execute(params!["gate", [0u8; 0], exposed])?;
+    }
     Ok(())
 }
 
-/// Writes what may change of a hold.
-pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
+/// Writes what has changed of a hold.
+pub(crate) fn update(db: &Connection, before: &Record, record: &Record) -> rusqlite::Result<()> {
+    if update_plain(db, before, record)? {
+        return Ok(());
+    }
     let (state, reason, chain_tx, block) = match record.state {
         State::Open => ("open", None, None, None),
         State::Answered => ("answered", None, None, None),
@@ -161,13 +174,7 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         State::Burnt(reason) => ("burnt", Some(word(&BURNS, reason)), None, None),
         State::Lost(reason) => ("lost", Some(word(&LOSSES, reason)), None, None),
     };
-    let answer = match record.answer {
-        AnswerState::Live => "live",
-        AnswerState::Pending => "pending",
-        AnswerState::Kept => "kept",
-        AnswerState::Delivered => "delivered",
-        AnswerState::Lost => "lost",
-    };
+    let answer = answer_word(record.answer);
     db.prepare_cached(
         "UPDATE holds SET state = ?2, reason = ?3, chain_tx = coalesce(?4, chain_tx), settled_block = ?5, answer = ?6,
              refund_due = ?7, late = ?8, exposed = ?9 WHERE id = ?1",
@@ -184,6 +191,36 @@ pub(crate) fn update(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(record.exposed_micros())?
     ])?;
     Ok(())
+}
+
+/// Writes the two steps that every call on the tab takes, each of which changes one column: SQLite then leaves the indexes and triggers
+/// of the others alone. `false` when it is neither.
+fn update_plain(db: &Connection, before: &Record, record: &Record) -> rusqlite::Result<bool> {
+    let rest = |record: &Record| (record.refund_due, record.late, record.exposed_micros());
+    if rest(before) != rest(record) {
+        return Ok(false);
+    }
+    let id = record.hold.id.0;
+    if before.state == record.state {
+        let sql = "UPDATE OR FAIL holds SET answer = ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![id, answer_word(record.answer)])?;
+        return Ok(true);
+    }
+    if before.state == State::Open && record.state == State::Answered && before.answer == record.answer {
+        db.prepare_cached("UPDATE OR FAIL holds SET state = 'answered' WHERE id = ?1")?.execute(params![id])?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+const fn answer_word(answer: AnswerState) -> &'static str {
+    match answer {
+        AnswerState::Live => "live",
+        AnswerState::Pending => "pending",
+        AnswerState::Kept => "kept",
+        AnswerState::Delivered => "delivered",
+        AnswerState::Lost => "lost",
+    }
 }
 
 /// Appends an entry with its lines.

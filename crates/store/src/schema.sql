@@ -6,6 +6,9 @@ CREATE TABLE IF NOT EXISTS about (
     value BLOB NOT NULL
 ) STRICT;
 
+-- Alternatives are written with OR: for an IN of three and more SQLite builds a table that it throws away again, each time that it writes a
+-- row. Queries name a partial index's condition in its own words, or it is not used.
+
 -- One row for each claim of an authorization. A released claim keeps its row; the next claim is a new one.
 CREATE TABLE IF NOT EXISTS holds (
     turn          INTEGER PRIMARY KEY,        -- order of the claims
@@ -29,11 +32,12 @@ CREATE TABLE IF NOT EXISTS holds (
     source        BLOB NOT NULL,              -- who called: 16 bytes, an IPv4 address (mapped) or the /64 of an IPv6 address
     exposure      INTEGER NOT NULL,           -- the price in millionths of a dollar, rounded up
     exposed       INTEGER NOT NULL,           -- the same while it is on the tab and unsettled, else 0
-    state         TEXT NOT NULL CHECK (state IN ('open', 'answered', 'submitted', 'posted', 'released', 'burnt', 'lost')),
+    state         TEXT NOT NULL CHECK (state = 'open' OR state = 'answered' OR state = 'submitted'
+        OR state = 'posted' OR state = 'released' OR state = 'burnt' OR state = 'lost'),
     reason        TEXT,                       -- why it was released, burnt or lost
     chain_tx      BLOB,                       -- submitted: the newest, nothing while a facilitator has named none; posted: the one that moved the money
     settled_block INTEGER,                    -- posted: its block; 0 where a facilitator's word is all there is
-    answer        TEXT NOT NULL CHECK (answer IN ('live', 'pending', 'kept', 'delivered', 'lost')),
+    answer        TEXT NOT NULL CHECK (answer = 'live' OR answer = 'pending' OR answer = 'kept' OR answer = 'delivered' OR answer = 'lost'),
     pickup        BLOB UNIQUE,                -- digest of the pick-up code
     refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written
     late          INTEGER NOT NULL,           -- 1: money came after the end and is in suspense
@@ -43,27 +47,32 @@ CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
 CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn)
     WHERE state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live');
 CREATE INDEX IF NOT EXISTS holds_due ON holds (network, turn) WHERE state = 'answered' AND answer IN ('delivered', 'kept');
-CREATE INDEX IF NOT EXISTS holds_unsettled ON holds (payer) WHERE state IN ('open', 'answered', 'submitted');
+DROP INDEX IF EXISTS holds_unsettled;
+CREATE INDEX IF NOT EXISTS holds_held ON holds (payer) WHERE state = 'open' OR state = 'answered' OR state = 'submitted';
 CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
 CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer)
     WHERE state = 'lost' OR reason = 'settlement_refused' OR reason = 'foreign_transfer';
-CREATE INDEX IF NOT EXISTS holds_to_watch ON holds (network, valid_before_s) WHERE watched = 0 AND state IN ('released', 'burnt', 'lost');
+DROP INDEX IF EXISTS holds_to_watch;
+CREATE INDEX IF NOT EXISTS holds_unwatched ON holds (network, valid_before_s)
+    WHERE watched = 0 AND (state = 'released' OR state = 'burnt' OR state = 'lost');
 
--- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, kept by the triggers below.
+-- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed. Whoever writes a new
+-- hold adds to them (a trigger on it would have SQLite search for what cannot refer to it yet); the trigger below keeps them after that.
 CREATE TABLE IF NOT EXISTS tabs (
-    scope  TEXT NOT NULL CHECK (scope IN ('payer', 'source', 'gate')),
+    scope  TEXT NOT NULL CHECK (scope = 'payer' OR scope = 'source' OR scope = 'gate'),
     who    BLOB NOT NULL,        -- the payer, the source, or nothing
     micros INTEGER NOT NULL,
     PRIMARY KEY (scope, who)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS tabs_open AFTER INSERT ON holds WHEN new.exposed <> 0 BEGIN
-    INSERT INTO tabs VALUES ('payer', new.payer, new.exposed), ('source', new.source, new.exposed), ('gate', x'', new.exposed)
-        ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
-END;
-CREATE TRIGGER IF NOT EXISTS tabs_end AFTER UPDATE OF exposed ON holds WHEN new.exposed <> old.exposed BEGIN
-    UPDATE tabs SET micros = micros + new.exposed - old.exposed
-        WHERE (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source), ('gate', x''));
-    DELETE FROM tabs WHERE micros = 0 AND (scope, who) IN (VALUES ('payer', new.payer), ('source', new.source));
+-- One row in each statement, for the same reason.
+DROP TRIGGER IF EXISTS tabs_open;
+DROP TRIGGER IF EXISTS tabs_end;
+CREATE TRIGGER IF NOT EXISTS tabs_less AFTER UPDATE OF exposed ON holds WHEN new.exposed <> old.exposed BEGIN
+    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'payer' AND who = new.payer;
+    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'source' AND who = new.source;
+    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'gate' AND who = x'';
+    DELETE FROM tabs WHERE micros = 0 AND scope = 'payer' AND who = new.payer;
+    DELETE FROM tabs WHERE micros = 0 AND scope = 'source' AND who = new.source;
 END;
 
 -- What was lost, by the day on which its call was claimed: it goes on counting against the caps of its source and of the gate for that

@@ -2,6 +2,7 @@
 
 mod seals;
 mod tab;
+mod writer;
 
 use super::*;
 use ::ledger::{

@@ -4,22 +4,29 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use gate::{Fault, FaultKind, Until};
-use ledger::Change;
-use protocol::ClaimKey;
-use rusqlite::Connection;
+use ledger::{Change, Record, State};
+use protocol::{ClaimKey, Payer};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
+use crate::known::Known;
 use crate::{Limits, rows};
 
 /// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
 const QUEUE_MAX: usize = 4_096;
 /// How many jobs one commit may carry.
 const BATCH_MAX: usize = 256;
+
+/// How long a commit waits for more jobs, while there are several at a time: an fsync costs as much as some jobs.
+const GATHER: Duration = Duration::from_micros(300);
+/// With so many jobs waiting it does not wait.
+const GATHERED: usize = 64;
 
 /// How long a caller waits for a place in the queue and the commit together.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -31,12 +38,39 @@ pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) limits: Limits,
     pub(crate) now_ms: u64,
+    pub(crate) known: &'a Known,
     touched: Vec<ClaimKey>,
+    /// Whose standing may have changed.
+    judged: Vec<Payer>,
 }
 
-/// Sends the reply. Runs only after the commit; dropped unsent when there is none.
-type Reply = Box<dyn FnOnce() + Send>;
-type Job = Box<dyn FnOnce(&mut Batch<'_>) -> rusqlite::Result<Reply> + Send>;
+/// What is asked of the journal. It may be tried twice: the first time is then undone.
+trait Job: Send {
+    fn attempt(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()>;
+
+    /// Tells what came of the last attempt. Runs only after the commit; dropped without when there is none.
+    fn reply(self: Box<Self>);
+}
+
+struct Asked<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<T>,
+}
+
+impl<T: Send, F: Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send> Job for Asked<T, F> {
+    fn attempt(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(batch)?);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>) {
+        if let Some(value) = self.value {
+            // A caller who has left needs no answer.
+            self.reply.send(value).ok();
+        }
+    }
+}
 
 /// Where the journal's file is, and which file it was when it was opened.
 pub(crate) struct Home {
@@ -66,7 +100,7 @@ struct Waiter {
 }
 
 enum Message {
-    Job(Job),
+    Job(Box<dyn Job>),
     Wait(ClaimKey, Waiter),
 }
 
@@ -78,8 +112,11 @@ pub(crate) struct Writer {
 
 impl Batch<'_> {
     /// Writes what the ledger decided.
-    pub(crate) fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
-        rows::update(self.db, &change.record)?;
+    pub(crate) fn write(&mut self, before: &Record, change: &Change) -> rusqlite::Result<()> {
+        rows::update(self.db, before, &change.record)?;
+        if matches!(change.record.state, State::Posted(_) | State::Lost(_) | State::Burnt(_)) {
+            self.judged.push(change.record.hold.authorization.key.payer);
+        }
         for entry in &change.entries {
             rows::append(self.db, entry, self.now_ms)?;
         }
@@ -89,25 +126,27 @@ impl Batch<'_> {
 }
 
 impl Writer {
-    pub(crate) fn start(db: Connection, home: Home, limits: Limits, now_ms: fn() -> u64) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        db: Connection,
+        home: Home,
+        limits: Limits,
+        now_ms: fn() -> u64,
+        known: Arc<Known>,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        thread::Builder::new().name("journal".to_owned()).spawn(move || run(&db, &home, jobs, limits, now_ms))?;
+        let thread = thread::Builder::new().name("journal".to_owned());
+        thread.spawn(move || run(&db, &home, jobs, (limits, now_ms), &known))?;
         Ok(Self { queue })
     }
 
-    /// Runs a job in the next commit and returns its value once it is durable.
+    /// Runs a job in the next commit and returns its value once it is durable. It is run again when another job of its batch fails.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
         let fault = Fault::untouched(FaultKind::Journal);
         let (send, receive) = oneshot::channel();
-        let job: Job = Box::new(move |batch| {
-            let value = job(batch)?;
-            // A caller who has left needs no answer.
-            let reply: Reply = Box::new(move || drop(send.send(value)));
-            Ok(reply)
-        });
+        let job = Box::new(Asked { work, value: None, reply: send });
         let answer = async {
             self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
             receive.await.map_err(|_| fault)
@@ -130,9 +169,19 @@ impl Writer {
     }
 }
 
-fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits: Limits, now_ms: fn() -> u64) {
+fn run(
+    db: &Connection,
+    home: &Home,
+    mut queue: mpsc::Receiver<Message>,
+    (limits, now_ms): (Limits, fn() -> u64),
+    known: &Known,
+) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
+    let mut several = false;
     while let Some(first) = queue.blocking_recv() {
+        if several && queue.len() < GATHERED {
+            thread::sleep(GATHER);
+        }
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(message) = next {
@@ -142,13 +191,15 @@ fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits:
             }
             next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
+        several = jobs.len() > 1;
         if !home.stands() {
             error!(path = %home.path.display(), "the journal's file is gone or another one");
         } else if !jobs.is_empty() {
-            let mut batch = Batch { db, limits, now_ms: now_ms(), touched: Vec::new() };
+            let mut batch = Batch { db, limits, now_ms: now_ms(), known, touched: Vec::new(), judged: Vec::new() };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
-                    replies.into_iter().for_each(|reply| reply());
+                    known.forget_standings(&batch.judged);
+                    replies.into_iter().for_each(|job| job.reply());
                     let touched = batch.touched.iter().filter_map(|key| waiting.remove_entry(key));
                     waits.extend(
                         touched.flat_map(|(key, waiters)| waiters.into_iter().map(move |waiter| (key, waiter))),
@@ -183,18 +234,33 @@ fn run(db: &Connection, home: &Home, mut queue: mpsc::Receiver<Message>, limits:
     }
 }
 
-/// Runs the jobs and commits them together. A job that fails is undone alone, and its reply is dropped; if the commit fails,
-/// nobody is told of a success.
-fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>> {
-    let mut db_tx = rusqlite::Transaction::new_unchecked(batch.db, rusqlite::TransactionBehavior::Immediate)?;
-    let mut replies = Vec::new();
-    for job in jobs {
+/// Runs the jobs and commits them together, and returns those that are to be answered. If the commit fails, nobody is told of a
+/// success.
+fn commit(batch: &mut Batch<'_>, mut jobs: Vec<Box<dyn Job>>) -> rusqlite::Result<Vec<Box<dyn Job>>> {
+    let db_tx = Transaction::new_unchecked(batch.db, TransactionBehavior::Immediate)?;
+    if jobs.iter_mut().all(|job| job.attempt(batch).is_ok()) {
+        db_tx.commit()?;
+        return Ok(jobs);
+    }
+    // One has failed, which none does as long as the disk and this program are whole. All is undone and tried again, each alone: to
+    // be ready for that in every batch would cost a copy of each page that a job writes.
+    db_tx.rollback()?;
+    batch.touched.clear();
+    batch.judged.clear();
+    commit_each(batch, jobs)
+}
+
+/// The same where a job that fails is undone alone, and dropped without a reply.
+fn commit_each(batch: &mut Batch<'_>, jobs: Vec<Box<dyn Job>>) -> rusqlite::Result<Vec<Box<dyn Job>>> {
+    let mut db_tx = Transaction::new_unchecked(batch.db, TransactionBehavior::Immediate)?;
+    let mut done = Vec::new();
+    for mut job in jobs {
         let touched = batch.touched.len();
         let savepoint = db_tx.savepoint()?;
-        match job(batch) {
-            Ok(reply) => {
+        match job.attempt(batch) {
+            Ok(()) => {
                 savepoint.commit()?;
-                replies.push(reply);
+                done.push(job);
             }
             Err(error) => {
                 error!(%error, "the journal did not take a step");
@@ -208,5 +274,5 @@ fn commit(batch: &mut Batch<'_>, jobs: Vec<Job>) -> rusqlite::Result<Vec<Reply>>
         }
     }
     db_tx.commit()?;
-    Ok(replies)
+    Ok(done)
 }

@@ -22,6 +22,7 @@ pub(super) struct Once {
 }
 
 pub(super) fn once(world: &mut World) -> Result<Once> {
+    world.end_systems()?;
     let mut starts = Vec::new();
     for at in 0..STARTS {
         // Everything but the process is made before the clock runs.

@@ -161,14 +161,14 @@ impl Report {
              * A Linux machine of {cores} shared x86-64 cores. The system under test has core 0 for itself; the load (`wrk`, {CONNECTIONS} connections with\n\
              \x20 keep-alive), the upstream (nginx, 1 KB answers), the stub facilitator (nginx) and the chain (`pontage devnet`) have core 1.\n\
              * After a warm-up, {rounds} rounds over all rows, one window of two seconds each; the figures are medians. A window in which other\n\
-             \x20 processes used more than a tenth of a core is repeated, at most four times. {noisy}\n\
+             \x20 processes used more than a tenth of a core is repeated, at most twice. {noisy}\n\
              * CPU is read from the kernel's account of the process and its workers, before and after a window. A window counts only if every\n\
              \x20 answer is what the row says.\n\
              * pontage is built with the release profile and logs warnings and errors alone, as do the others. nginx has one worker.\n\
              * `pontage paid`: every call carries a signature that was never seen before, by one of eight payers of whom a payment was\n\
              \x20 settled; `settlement: tab`, `tab.verify: local` (the whole check but for the read of the chain, which costs a round trip to a\n\
-             \x20 node), SQLite with `synchronous=FULL`. What is put on the tab is not due to be settled within the run, so this is the gate's work\n\
-             \x20 alone; all threads of the process count, the journal's too.\n\
+             \x20 node), SQLite with `synchronous=FULL`. Settlement is another row of work: the chain's node is silent during the windows, so that\n\
+             \x20 what is on the tab waits. All threads of the process count, the journal's too.\n\
              * `pontage refused`: expired, for another payee, and malformed payments in turn. None of them costs a signature recovery.\n\
              * `pay-gate facilitator` and `express paid` send the same payment over again to a facilitator that agrees to everything; neither keeps a\n\
              \x20 store, and the facilitator's own CPU is not counted. `pay-gate mock` looks at no payment.\n\

@@ -68,8 +68,19 @@ impl World {
             let server = world.system(system).with_context(|| format!("{system:?}"))?;
             world.systems.push((system, server));
         }
+        // What is served on the tab would be settled in batches at once, by the same process: with a silent node it waits, and what
+        // is measured is the gate's work.
+        if let Some(chain) = &world.chain {
+            chain.freeze()?;
+        }
         world.family = process::family(std::process::id())?;
         Ok(world)
+    }
+
+    /// Ends all systems and lets the chain answer again, for gates that are started afterwards.
+    pub(super) fn end_systems(&mut self) -> Result<()> {
+        self.systems.clear();
+        self.chain.as_ref().map_or(Ok(()), Chain::thaw)
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -98,8 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "version: 1\nprovider_address: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\n\
                     proxy: { target: \"http://127.0.0.1:3000\" }\nroutes: [{ path: /free, free: true }]\n";
-        let network = protocol::Network::BASE_SEPOLIA;
-        let config = config::parse(text, "pontage.yaml", folder.path(), &|_| None, network).unwrap();
+        let config = config::parse(text, "pontage.yaml", folder.path(), &|_| None).unwrap();
         let limits = store::Limits { answers_max_bytes: 1 << 20, answers_keep_s: 1 };
         let _store = store::Store::open(Path::new(&config.store_path), limits, now_ms).unwrap();
         let (stop, stopping) = watch::channel(false);

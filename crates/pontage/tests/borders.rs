@@ -150,7 +150,6 @@ fn methods() {
         let answer = ask(&world, method, "/paid/ok", "content-length: 0\r\n");
         assert_eq!((answer.status, answer.error().as_str()), (402, "payment_required"), "{method}");
     }
-    // What a paid route allows is said by the gate; its upstream hears nothing of it.
     assert_eq!(ask(&world, "OPTIONS", "/paid/ok", "content-length: 0\r\n").status, 204);
     assert!((400..500).contains(&ask(&world, "CONNECT", "paid:80", "").status));
     let head = ask(&world, "HEAD", "/paid/ok", "");
@@ -213,7 +212,6 @@ fn what_the_upstream_never_sees() {
         let headers = world.origin.last().headers;
         let mut names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        // On a paid route the gate's own words take the place of the caller's.
         names.retain(|name| target != "/paid/ok" || !name.starts_with("x-pay-"));
         assert_eq!(names, ["authorization", "host", "x-kept"], "{target}");
         assert!(headers.iter().all(|(name, value)| name != "x-pay-verified" || value == "true"), "{headers:?}");

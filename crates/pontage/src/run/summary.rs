@@ -88,7 +88,8 @@ mod tests {
         );
         assert_eq!(warnings(&quiet), Vec::<String>::new());
         let everywhere = |config: &mut Config| config.listen = "0.0.0.0:8402".parse().unwrap();
-        let rows: [(&dyn Fn(&mut Config), &[&str]); 7] = [
+        type Row<'a> = (&'a dyn Fn(&mut Config), &'a [&'a str]);
+        let rows: [Row<'_>; 7] = [
             (&everywhere, &["trusted_proxies", "cors"]),
             (&|config| config.public_url = None, &["public_url"]),
             (&|config| config.fail_open = true, &["fail_mode"]),

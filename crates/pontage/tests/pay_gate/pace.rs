@@ -1,10 +1,12 @@
 //! How many calls are taken, and from whom: G-033 to G-035, G-067, G-079, G-X13, and M-023, M-025 of MicroAI's users.
 
+use std::time::Instant;
+
 use protocol::Signer as _;
 use protocol::x402::Version;
 
 use crate::config::changed;
-use crate::kit::{Answer, Payer, World, get};
+use crate::kit::{Answer, Payer, Raw, World, get};
 use crate::world;
 
 const ROUTES: &str = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
@@ -89,22 +91,14 @@ fn g_035_the_grammar_of_rates() {
 #[test]
 fn g_067_too_many_requests_within_two_hundred_at_fifty_a_second() {
     let world = world(ROUTES, "rate_limits: { per_agent: 50/s }");
-    let agent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    // Four callers at once, so that they are faster than what comes back.
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..50 {
-                    agent.lock().unwrap().push(get(&world.url("/free/ok"), &[]));
-                }
-            });
-        }
-    });
-    let answers = agent.lock().unwrap();
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
-    assert!(!refused.is_empty(), "200 calls were taken");
-    limited(refused[0]);
-    assert!(answers.iter().filter(|answer| answer.status == 200).count() >= 50);
+    // In one go on one connection, so that they are faster than what comes back, however busy the machine is.
+    let call = "GET /paid/ok HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let last = call.replace("host:", "connection: close\r\nhost:");
+    let said = Raw::send(world.gate.url(), format!("{}{last}", call.repeat(199)).as_bytes()).read_all();
+    let (taken, refused) = (said.matches("HTTP/1.1 402").count(), said.matches("HTTP/1.1 429").count());
+    assert!(taken >= 50 && refused > 0 && taken + refused == 200, "{taken} and {refused}");
+    assert_eq!(said.matches("\"error\":\"rate_limited\"").count(), refused);
+    assert!(said.matches("\r\nretry-after: ").count() >= refused);
 }
 
 #[test]
@@ -149,9 +143,12 @@ fn g_x13_behind_a_proxy_each_caller_has_a_bucket() {
 fn m_023_tiers_of_addresses_and_payers() {
     let free = world(ROUTES, TIERS);
     let call = || get(&free.url("/free/ok"), &[]);
+    let begun = Instant::now();
     let first = call();
     assert_eq!(first.headers["x-ratelimit-limit"], "5", "{:?}", first.headers);
-    assert_eq!(taken(9, call), 4, "ten a minute, five at once");
+    let four_and = |begun: Instant| 4..=4 + usize::try_from(begun.elapsed().as_secs() / 6).unwrap();
+    let rest = taken(9, call);
+    assert!(four_and(begun).contains(&rest), "ten a minute, five at once: {rest}");
 
     let paid = world(ROUTES, TIERS);
     let offer = limited_offer(&paid);
@@ -166,11 +163,13 @@ fn m_023_tiers_of_addresses_and_payers() {
     // A forged signature raises nobody's tier: it takes from the address, and none of the payer's.
     let liar = Payer::new(&xtask::chain::KEYS[3]);
     let world = world(ROUTES, TIERS);
+    let begun = Instant::now();
     let header = forged(&world, &liar);
     let lie = || get(&world.url("/paid/ok"), &[("payment-signature", &header)]);
     let answer = lie();
     assert_eq!((answer.status, answer.headers["x-ratelimit-limit"].as_str()), (402, "5"), "{}", answer.text());
-    assert_eq!(taken(8, lie), 3, "one of the five was the question for the price, one the first lie");
+    let rest = taken(8, lie);
+    assert!(four_and(begun).contains(&(rest + 1)), "one of the five was the question for the price: {rest}");
     let offer = limited_offer(&world);
     let (honest, _) = world.payer.payment(&offer);
     let answer = get(&world.url("/paid/ok"), &[("payment-signature", &honest)]);

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// One request: its first line, its headers in lower case, and its body.
+/// One request: its first line and its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) line: String,
-    pub(crate) headers: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -94,5 +93,5 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     let length = headers.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { line: line.trim_end().to_owned(), headers, body })
+    Some(Asked { line: line.trim_end().to_owned(), body })
 }

@@ -6,7 +6,7 @@ use crate::world;
 use xtask::chain::ChainOptions;
 
 /// What is said about the good configuration with one thing changed.
-fn changed(what: &str, with: &str) -> String {
+pub(crate) fn changed(what: &str, with: &str) -> String {
     assert!(GOOD.contains(what), "{what}");
     refused(&GOOD.replace(what, with))
 }
@@ -146,6 +146,37 @@ fn g_039_variables_and_their_defaults() {
     assert!(said.contains("routes[0].price") && said.contains("PONTAGE_NOBODY_SETS_THIS"), "{said}");
     let said = refused(&price("${PONTAGE_NOBODY_SETS_THIS:-}"));
     assert!(said.contains("routes[0].price"), "an empty value is no price: {said}");
+}
+
+/// A `*` at the end is everything beneath, as in pay-gate's binary, not one segment: what is not priced by a slip is given away.
+#[test]
+fn g_044_globs_of_the_worker() {
+    let routes = "  - { path: /one/*/end, free: true }
+  - { path: /any/**/end, free: true }
+  - { path: \"/users/:id/posts\", free: true }
+  - { path: /img-*, free: true }
+  - { path: /last/*, free: true }
+";
+    let world = world(routes, "");
+    for (path, status) in [
+        ("/one/a/end", 200),
+        ("/one/a/b/end", 403),
+        ("/one/end", 403),
+        ("/any/end", 200),
+        ("/any/a/b/c/end", 200),
+        ("/any/a/other", 403),
+        ("/users/7/posts", 200),
+        ("/users/7/8/posts", 403),
+        ("/users/posts", 403),
+        ("/img-1.png", 200),
+        ("/img-", 200),
+        ("/img-1/x", 403),
+        ("/img", 403),
+        ("/last/a", 200),
+        ("/last/a/b", 200),
+    ] {
+        assert_eq!(get(&world.url(path), &[]).status, status, "{path}");
+    }
 }
 
 /// The five lines of pay-gate's README; beside them, pontage has to be told of a node, and of a key that settles.

@@ -99,6 +99,29 @@ fn g_x10_nothing_is_buffered() {
     assert!(caller.read_until("data: 2\n\n").contains("data: 2\n\n"));
 }
 
+/// What arrives at an `https://` upstream is a greeting of TLS, and nothing of the call before it is trusted.
+#[test]
+fn g_x11_an_upstream_by_https_is_spoken_to_in_tls() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (told, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).unwrap_or(0);
+            // The test may have seen enough.
+            drop(told.send(bytes[..count].to_vec()));
+        }
+    });
+    let gate = Gate::start(world.chain.rpc_url(), &url, &GateOptions::direct());
+    let answer = get(&format!("{}/free/ok?q=a-secret", gate.url()), &[]);
+    assert_eq!((answer.status, answer.error().as_str()), (502, "bad_gateway"));
+    let bytes = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert_eq!(bytes[..2], [22, 3], "a handshake record");
+    assert!(!String::from_utf8_lossy(&bytes).contains("a-secret"));
+}
+
 #[test]
 fn g_x14_one_version_everywhere() {
     let version = env!("CARGO_PKG_VERSION");

@@ -70,16 +70,14 @@ impl Challenge {
     /// The v2 object for the `PAYMENT-REQUIRED` header.
     #[must_use]
     pub fn to_v2(&self) -> Value {
-        let mut value = json!({
+        json!({
             "x402Version": 2,
             "error": self.error,
             "resource": self.resource.print(),
             "accepts": self.offers.iter().map(print_offer).collect::<Vec<_>>(),
-        });
-        if let (false, Some(members)) = (self.extensions.is_empty(), value.as_object_mut()) {
-            members.insert("extensions".to_owned(), self.extensions.clone().into());
-        }
-        value
+            // There also when it is empty: pay-gate's clients look into it.
+            "extensions": self.extensions,
+        })
     }
 
     /// The v1 `accepts` for the body: the first offer of each network that v1 has a name for. A v1 payment repeats no more than
@@ -197,7 +195,7 @@ mod tests {
         let mut challenge = challenge();
         let bare = challenge.to_v2();
         assert_eq!(bare["resource"], json!({"url": "http://127.0.0.1:1/paid"}));
-        assert_eq!(bare.get("extensions"), None);
+        assert_eq!(bare["extensions"], json!({}));
         assert_eq!(bare["accepts"][0]["extra"], json!({"name": "USDC", "version": "2"}));
         let v1 = &challenge.to_v1_accepts()[0];
         assert_eq!((&v1["description"], &v1["mimeType"]), (&json!(""), &json!("")));

@@ -6,8 +6,9 @@ use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 
 use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
-    Prepaid, Presented, Progress, Quote, Route, Settlement, Snapshot, Standing, Terms, Unpaid, secret_digest,
+    Call, Check, Closed, DefaultAction, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened,
+    Outcome, Permit, Prepaid, Presented, Progress, Quote, Replay, Route, Settlement, Snapshot, Standing, Terms, Unpaid,
+    secret_digest,
 };
 
 /// The flow over its ports.
@@ -53,9 +54,9 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         if snapshot.identifier_required && credential.payment_id.is_none() {
             return refuse(Some(Refusal::PaymentIdentifierRequired));
         }
-        // An identifier is a secret like any other that the chain does not show.
+        // An identifier is a secret like any other that the chain does not show, and names one payment of its payer.
         let named = credential.payment_id.as_ref().map(|id| secret_digest(id.as_str().as_bytes()));
-        let call = &Call { idempotency: call.idempotency.or(named), ..call.clone() };
+        let call = &Call { idempotency: named.or(call.idempotency), ..call.clone() };
 
         // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
         // times and the chain are.
@@ -107,6 +108,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 permit.won(change.record.hold);
                 Opened::Permit(permit)
             }
+            Ok(Reservation::Taken(record)) if Some(record.hold.authorization.key) != key => {
+                permit.take();
+                Opened::Replay(Replay::Namesake)
+            }
             Ok(Reservation::Taken(record)) => {
                 permit.take();
                 self.replay(snapshot, call, &credential, record).await
@@ -132,6 +137,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// Why a caller who signed in passes unpaid, if he does.
     async fn unpaid(&self, snapshot: &Snapshot, call: &Call<'_>) -> Result<Option<Unpaid>, Fault> {
         let Some(payer) = call.signed_in else { return Ok(None) };
+        // What is refused to everybody has no price that could be let off.
+        if call.route.is_none() && snapshot.default_action == DefaultAction::Block {
+            return Ok(None);
+        }
         if snapshot.lists(call.route, payer) {
             return Ok(Some(Unpaid::Allowlisted(payer)));
         }

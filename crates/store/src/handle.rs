@@ -79,7 +79,8 @@ impl Journal for Handle {
                 exposed: rows::exposed(batch.db, &hold)?,
                 caps,
             };
-            let reservation = ledger::reserve(latest, hold, &funds);
+            let namesake = rows::namesake(batch.db, &hold)?;
+            let reservation = ledger::reserve(latest, namesake, hold, &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
                 rows::insert(batch.db, record)?;
             }

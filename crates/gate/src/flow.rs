@@ -7,8 +7,9 @@ use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 
 use crate::replay::recallable;
 use crate::{
-    Call, Check, Closed, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened, Outcome, Permit,
-    Prepaid, Presented, Progress, Quote, Route, Seen, Settlement, Snapshot, Standing, Terms, Unpaid, secret_digest,
+    Call, Check, Closed, DefaultAction, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened,
+    Outcome, Permit, Prepaid, Presented, Progress, Quote, Replay, Route, Seen, Settlement, Snapshot, Standing, Terms,
+    Unpaid, secret_digest,
 };
 
 /// The flow over its ports.
@@ -46,9 +47,9 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Quote::Due(route, terms) => (route, terms),
         };
         match presented(snapshot, call) {
-            // An identifier is a secret like any other that the chain does not show.
+            // An identifier is a secret like any other that the chain does not show, and names one payment of its payer.
             Ok((credential, named)) => {
-                let call = Call { idempotency: call.idempotency.or(named), ..call.clone() };
+                let call = Call { idempotency: named.or(call.idempotency), ..call.clone() };
                 self.admit(snapshot, &call, (route, terms), &credential, paces).await
             }
             Err(refusal) => refuse(call, terms, refusal),
@@ -86,6 +87,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Check::Payable(seen) => match self.claim(snapshot, call, &admitted, seen).await {
                 Claimed::Won(permit) => Opened::Permit(permit),
                 Claimed::Taken(record) => self.replay(snapshot, call, credential, record).await,
+                Claimed::Namesake => Opened::Replay(Replay::Namesake),
                 Claimed::Refused(refusal) => refuse(call, asked.1, Some(refusal)),
                 Claimed::Fault(fault) => Opened::Fault(fault),
             },
@@ -115,12 +117,17 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             source: call.source,
             exposure_micros: admitted.exposure_micros,
         };
+        let key = hold.authorization.key;
         // The permit exists before the claim: if the caller leaves while the journal works, its drop lets the claim go.
         let mut permit = Permit::new(hold.clone(), admitted.settle_first, self.host.clone());
         match self.journal.reserve(hold, seen.balance_atomic, snapshot.caps).await {
             Ok(Reservation::Won(change)) => {
                 permit.won(change.record.hold);
                 Claimed::Won(permit)
+            }
+            Ok(Reservation::Taken(record)) if record.hold.authorization.key != key => {
+                permit.take();
+                Claimed::Namesake
             }
             Ok(Reservation::Taken(record)) => {
                 permit.take();
@@ -147,6 +154,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// Why a caller who signed in passes unpaid, if he does.
     async fn unpaid(&self, snapshot: &Snapshot, call: &Call<'_>) -> Result<Option<Unpaid>, Fault> {
         let Some(payer) = call.signed_in else { return Ok(None) };
+        // What is refused to everybody has no price that could be let off.
+        if call.route.is_none() && snapshot.default_action == DefaultAction::Block {
+            return Ok(None);
+        }
         if snapshot.lists(call.route, payer) {
             return Ok(Some(Unpaid::Allowlisted(payer)));
         }
@@ -346,6 +357,8 @@ fn refuse<H: Host>(call: &Call<'_>, terms: &Terms, refusal: Option<Refusal>) -> 
 enum Claimed<H: Host> {
     Won(Permit<H>),
     Taken(Record),
+    /// Another payment of this payer has the same identifier.
+    Namesake,
     Refused(Refusal),
     Fault(Fault),
 }

@@ -36,7 +36,8 @@ pub trait Journal {
     /// The newest record of a claim. Reads only.
     fn recall(&self, key: &ClaimKey) -> impl Future<Output = Result<Option<Record>, Fault>>;
 
-    /// Claims an authorization in one step: for a claim that was not released exactly one caller ever wins.
+    /// Claims an authorization in one step: for a claim that was not released exactly one caller ever wins, and of the payments
+    /// that a payer gives one secret only one, unless it was released or burnt.
     /// `balance_atomic` is what the chain showed at `hold.seen`, `None` where it was not asked. A hold for which the tab has no
     /// room within `caps`, measured in the same step, is won as `direct`.
     fn reserve(

@@ -37,6 +37,8 @@ pub enum Opened<H: Host> {
 pub enum Replay {
     /// Other signed fields or another request, and where the money of the first one is.
     Conflict(MoneyState),
+    /// Its identifier, or its `Idempotency-Key`, names another payment of the payer. This one is untouched.
+    Namesake,
     /// Still running after the wait.
     InFlight,
     /// Sent to the chain, not confirmed. The answer is kept for pick-up. Never a reason to pay again.

@@ -68,9 +68,11 @@ pub struct Violation {
     pub step: Step,
 }
 
-/// Claims an authorization. `latest` is the newest record of the same key. Where the tab has no more room, the hold is `direct`.
+/// Claims an authorization. `latest` is the newest record of the same key, `namesake` the newest of the same payer whose secret is
+/// the same and that was neither let go nor burnt: whoever names two payments alike wants one of them. Where the tab has no more
+/// room, the hold is `direct`.
 #[must_use]
-pub fn reserve(latest: Option<Record>, mut hold: Hold, funds: &Funds) -> Reservation {
+pub fn reserve(latest: Option<Record>, namesake: Option<Record>, mut hold: Hold, funds: &Funds) -> Reservation {
     if let Some(record) = latest {
         match record.state {
             State::Released(ReleaseReason::NotSent | ReleaseReason::FreeStatus) => {}
@@ -85,6 +87,9 @@ pub fn reserve(latest: Option<Record>, mut hold: Hold, funds: &Funds) -> Reserva
         if record.late {
             return Reservation::Refused(Refusal::NonceAlreadyUsed);
         }
+    }
+    if let Some(record) = namesake {
+        return Reservation::Taken(record);
     }
     let owed = funds.unsettled_atomic.checked_add(hold.authorization.amount_atomic);
     if funds.balance_atomic.is_some_and(|balance| owed.is_none_or(|owed| owed > balance)) {

@@ -421,7 +421,7 @@ impl Front {
         let mut forward = Forward::of(parts, arriving.path, arriving.route_plan);
         let quoted = self.quoted(arriving).await;
         let call = Call { presented: Presented::Nothing, ..arriving.call(&quoted, None) };
-        let upload = Upload::new(body, false);
+        let upload = Upload::new(body);
         match self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await {
             Opened::Free(pass) => return self.free(arriving, pass, forward, upload).await,
             Opened::Challenge { .. } if arriving.shown.pays() => {}

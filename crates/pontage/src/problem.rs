@@ -168,6 +168,11 @@ impl Problem {
                 "This payment was used for another request. Sign a new payment for this one.",
                 money,
             ),
+            Replay::Namesake => conflict(
+                "identifier_conflict",
+                "The identifier or Idempotency-Key names another payment of yours. Nothing was charged for this one.",
+                MoneyState::Untouched,
+            ),
             Replay::InFlight => Self {
                 retry_after_s: Some(2),
                 ..conflict("in_flight", "The call that this payment pays for is still running.", MoneyState::Held)

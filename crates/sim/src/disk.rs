@@ -48,6 +48,17 @@ impl Disk {
         self.records.iter().rev().find(|record| record.hold.authorization.key == *key).cloned()
     }
 
+    /// The newest claim of a hold's payer with its secret, but for those that were let go or burnt.
+    fn namesake(&self, hold: &Hold) -> Option<Record> {
+        let (payer, secret) = (hold.authorization.key.payer, hold.idempotency?);
+        let is_one = |record: &&Record| {
+            let ended = matches!(record.state, State::Released(_) | State::Burnt(_));
+            let known = &record.hold;
+            !ended && known.authorization.key.payer == payer && known.idempotency == Some(secret)
+        };
+        self.records.iter().rev().find(is_one).cloned()
+    }
+
     pub(crate) fn by_id(&self, hold: HoldId) -> Option<&Record> {
         self.records.iter().find(|record| record.hold.id == hold)
     }
@@ -98,7 +109,8 @@ impl Disk {
             exposed: exposed.unwrap_or_else(|| self.exposed(&hold)),
             caps,
         };
-        let reservation = ledger::reserve(latest, hold, &funds);
+        let namesake = self.namesake(&hold).filter(|_| self.bug != Some(Bug::NoReservation));
+        let reservation = ledger::reserve(latest, namesake, hold, &funds);
         if let Reservation::Won(change) = &reservation {
             self.records.push(change.record.clone());
             self.entries.extend(change.entries.iter().copied());

@@ -57,7 +57,7 @@ impl Gate {
             path,
             url: &request.url,
             presented: Presented::Header(payment.header.as_bytes()),
-            idempotency: request.secret.map(|secret| secret_digest(&[secret])),
+            idempotency: request.digest(),
             source: Source([request.source; 16]),
             route: world.plan.snapshot.find("GET", path),
             quoted: &[],

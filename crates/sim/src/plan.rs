@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, address};
 use facilitator::engine::TabTerms;
-use gate::Snapshot;
+use gate::{Snapshot, secret_digest};
 use ledger::Exposure;
 use protocol::exact::Fields;
 use protocol::{AssetInfo, Network, Signature};
@@ -76,6 +76,9 @@ impl Payment {
     }
 }
 
+/// The `Idempotency-Key` that a payer uses for several payments.
+pub(crate) const SHARED: u8 = 7;
+
 /// One caller's request, and what he does when he is not served.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -90,6 +93,14 @@ pub(crate) struct Request {
     pub(crate) retries: u64,
     /// Whether he retries also after he was served.
     pub(crate) greedy: bool,
+}
+
+impl Request {
+    /// What his key becomes in the gate. One of them he uses for everything, the others for one payment each.
+    pub(crate) fn digest(&self) -> Option<B256> {
+        let own = if self.secret == Some(SHARED) { 0 } else { self.payment };
+        self.secret.map(|secret| secret_digest(&[&[secret], own.to_be_bytes().as_slice()].concat()))
+    }
 }
 
 /// Where in the flow a process dies.

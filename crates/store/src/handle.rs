@@ -87,7 +87,8 @@ impl Journal for Handle {
                 exposed: rows::exposed(batch.db, &hold)?,
                 caps,
             };
-            let reservation = ledger::reserve(latest, hold.clone(), &funds);
+            let namesake = rows::namesake(batch.db, &hold)?;
+            let reservation = ledger::reserve(latest, namesake, hold.clone(), &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
                 batch.known.claimed(&key);
                 rows::insert(batch.db, record)?;

@@ -76,6 +76,15 @@ pub(crate) fn latest(db: &Connection, key: &ClaimKey) -> rusqlite::Result<Option
     db.prepare_cached(&sql)?.query_row(key, record).optional()
 }
 
+/// The newest claim of a hold's payer with its secret, but for those that were let go or burnt.
+pub(crate) fn namesake(db: &Connection, hold: &Hold) -> rusqlite::Result<Option<Record>> {
+    let Some(secret) = hold.idempotency else { return Ok(None) };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE payer = ?1 AND idempotency = ?2 AND state NOT IN ('released', 'burnt') ORDER BY turn DESC LIMIT 1"
+    );
+    db.prepare_cached(&sql)?.query_row(params![hold.authorization.key.payer.0.0.0, secret.0], record).optional()
+}
+
 /// A hold by its name.
 pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Record>> {
     let sql = format!("SELECT {COLUMNS} FROM holds WHERE id = ?1");

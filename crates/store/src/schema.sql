@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS holds (
     signature     BLOB NOT NULL,              -- r, s, v
     route         TEXT NOT NULL,              -- stable id of the route
     fingerprint   BLOB NOT NULL,              -- digest of method and URL
-    idempotency   BLOB,                       -- digest of the caller's Idempotency-Key
+    idempotency   BLOB,                       -- digest of the payment's identifier or the caller's Idempotency-Key; one payment each
     seen_block    INTEGER NOT NULL,           -- block at which the nonce was read unused
     seen_hash     BLOB NOT NULL,              -- its hash
     opened_at_ms  INTEGER NOT NULL,           -- when it was won
@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS holds (
     watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
+CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE idempotency IS NOT NULL;
 CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn)
     WHERE state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live');
 CREATE INDEX IF NOT EXISTS holds_due ON holds (network, turn) WHERE state = 'answered' AND answer IN ('delivered', 'kept');

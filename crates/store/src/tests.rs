@@ -1,5 +1,6 @@
 //! The journal's promises on a real file.
 
+mod names;
 mod seals;
 mod tab;
 mod writer;
@@ -36,7 +37,7 @@ fn hold(id: u8, nonce: u8) -> Hold {
         },
         route: "GET /paid".to_owned(),
         fingerprint: B256::repeat_byte(4),
-        idempotency: Some(B256::repeat_byte(6)),
+        idempotency: Some(B256::repeat_byte(nonce)),
         seen: BlockRef { number: 5, hash: B256::repeat_byte(5) },
         opened_at_ms: 77,
         rail: Rail::Direct,

@@ -2,11 +2,14 @@
 //! that a test can say in which order they came.
 
 mod close;
+mod first;
 mod honoured;
+mod named;
 mod open;
 mod replay;
 mod runs;
 mod tab;
+mod unpaid;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -124,6 +127,15 @@ impl World {
         self.records.borrow().iter().rev().find(|record| record.hold.authorization.key == *key).cloned()
     }
 
+    fn namesake(&self, hold: &Hold) -> Option<Record> {
+        let (payer, secret) = (hold.authorization.key.payer, hold.idempotency?);
+        let is_one = |record: &&Record| {
+            let (known, ended) = (&record.hold, matches!(record.state, State::Released(_) | State::Burnt(_)));
+            !ended && known.authorization.key.payer == payer && known.idempotency == Some(secret)
+        };
+        self.records.borrow().iter().rev().find(is_one).cloned()
+    }
+
     fn only(&self) -> Record {
         let records = self.records.borrow();
         assert_eq!(records.len(), 1);
@@ -181,7 +193,7 @@ impl Journal for Rc<World> {
         self.note("reserve");
         self.journal("reserve")?;
         let funds = Funds { balance_atomic, unsettled_atomic: 0, exposed: self.exposed.get(), caps };
-        let reservation = ledger::reserve(self.latest(&hold.authorization.key), hold, &funds);
+        let reservation = ledger::reserve(self.latest(&hold.authorization.key), self.namesake(&hold), hold, &funds);
         if let Reservation::Won(Change { record, .. }) = &reservation {
             self.records.borrow_mut().push(record.clone());
         }
@@ -218,6 +230,9 @@ impl Journal for Rc<World> {
             std::future::pending::<()>().await;
         }
         self.journal("advance")?;
+        if self.failing.borrow().contains(format!("advance {}", step_word(step)).as_str()) {
+            return Err(Fault::untouched(FaultKind::Journal));
+        }
         self.take_step(hold, step)
     }
 
@@ -512,6 +527,7 @@ fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String 
 fn replay_word(replay: &Replay) -> String {
     match replay {
         Replay::Conflict(money) => format!("conflict, money {money}"),
+        Replay::Namesake => "namesake".to_owned(),
         Replay::InFlight => "in flight".to_owned(),
         Replay::Pending(receipt) => match receipt {
             Receipt::Pending { chain_tx: None, .. } => "pending".to_owned(),

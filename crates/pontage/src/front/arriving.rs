@@ -115,9 +115,8 @@ impl<'a> Arriving<'a> {
     /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
     /// said to have a shape.
     pub(super) async fn fits(&self, parts: &Parts, body: Incoming) -> Result<Upload, Response<Bytes>> {
-        let digested = self.shown.idempotency.is_some();
         let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
-            return Ok(Upload::new(body, digested));
+            return Ok(Upload::new(body));
         };
         let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let query = self.path.query().unwrap_or_default();
@@ -125,10 +124,10 @@ impl<'a> Arriving<'a> {
             Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
         };
         let (upload, read) = if info.needs_body(&self.method) {
-            let read = Upload::whole(body, digested, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
+            let read = Upload::whole(body, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
             (read.0, Some(read.1))
         } else {
-            (Upload::new(body, digested), None)
+            (Upload::new(body), None)
         };
         match info.check_request(&self.method, query, content_type, read.as_deref()) {
             Ok(()) => Ok(upload),

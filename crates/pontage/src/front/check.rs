@@ -2,20 +2,22 @@
 //! seen here, so the price is due with the check; a proxy that sees the answer may report it and have the price given back.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use alloy_primitives::hex;
 use bytes::Bytes;
-use gate::{Closed, Opened, Outcome, Permit, Unpaid};
+use gate::{Closed, Host as _, Opened, Outcome, Permit, Unpaid};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use ledger::{HoldId, Rail};
+use ledger::{HoldId, Rail, Step};
 use percent_encoding::percent_decode_str;
 use protocol::MoneyState;
 use protocol::x402::Receipt;
 use proxy::CleanPath;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::answer::{Body, full};
@@ -119,7 +121,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         target: &str,
-        mut permit: Permit<WorkerHost>,
+        permit: Permit<WorkerHost>,
     ) -> Response<Bytes> {
         let fault = |problem: Problem| Story::of(MoneyOutcome::Fault).with(problem.into_response());
         let Some(hold) = permit.hold().cloned() else { return fault(Problem::replay(gate::Replay::Burnt)) };
@@ -132,18 +134,10 @@ impl Front {
                 }
                 Err(closed) => return self.not_prepaid(arriving, closed).await,
             },
-            Rail::Tab => {
-                let flow = &self.0.flow;
-                if let Err(broken) = flow.answer(&mut permit).await {
-                    flow.close(permit, Outcome::NotSent).await;
-                    return fault(Problem::fault(broken));
-                }
-                match flow.close(permit, Outcome::Unseen).await {
-                    Closed::Held(receipt) => receipt,
-                    Closed::Fault(broken) => return fault(Problem::fault(broken)),
-                    other => return self.not_prepaid(arriving, other).await,
-                }
-            }
+            Rail::Tab => match self.put_on_tab(permit, hold.id).await {
+                Closed::Held(receipt) => receipt,
+                other => return self.not_prepaid(arriving, other).await,
+            },
         };
         info!(hold = %hold.id, route = hold.route, payer = %authorization.key.payer,
             amount_atomic = authorization.amount_atomic, "checked and charged");
@@ -156,6 +150,28 @@ impl Front {
         response.headers_mut().insert(HOLD, HeaderValue::try_from(named).expect("hex is plain text"));
         let outcome = if hold.rail == Rail::Tab { MoneyOutcome::ServedTab } else { MoneyOutcome::ServedSettled };
         Story { taken: arriving.taken.get(), ..Story::of(outcome) }.about(&hold).with(response)
+    }
+
+    /// Puts a call on the tab in a task that no connection owns. A proxy that leaves meanwhile passes nothing on: its price is
+    /// given back.
+    async fn put_on_tab(&self, mut permit: Permit<WorkerHost>, hold: HoldId) -> Closed {
+        let flow = Rc::clone(&self.0.flow);
+        let (tell, told) = oneshot::channel();
+        self.0.tasks.spawn(async move {
+            let closed = match flow.answer(&mut permit).await {
+                Ok(_) => flow.close(permit, Outcome::Unseen).await,
+                // Whether it was written is not known: burnt either way, for nothing is passed on.
+                Err(fault) => {
+                    flow.close(permit, Outcome::Broken { reading: None }).await;
+                    Closed::Fault(fault)
+                }
+            };
+            if tell.send(closed).is_err() {
+                flow.host.later(hold, Step::TakeBack);
+            }
+        });
+        let lost = gate::Fault { kind: gate::FaultKind::Journal, money: MoneyState::Unknown };
+        told.await.unwrap_or(Closed::Fault(lost))
     }
 
     /// `target` is what the proxy passes on, byte for byte.

@@ -43,9 +43,9 @@ impl Front {
         let idempotent = hold.idempotency.is_some();
         arriving.trace.payment(hold.id);
         self.tell_origin(&word, &mut forward);
-        let digest = upload.digest();
+        let digest = upload.digest(idempotent);
         if permit.is_first() {
-            return self.paid_first(arriving, story, forward, upload, permit).await;
+            return self.paid_first(arriving, story, (forward, upload, digest), permit).await;
         }
         let ran = match self.run(arriving, Pass::Paid(&mut permit), forward, upload).await {
             Ok(ran) => ran,
@@ -79,8 +79,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        forward: Forward,
-        upload: Upload,
+        (forward, upload, digest): (Forward, Upload, Digest),
         permit: Permit<WorkerHost>,
     ) -> Response<Body> {
         let (begun, idempotent) = (Instant::now(), permit.hold().is_some_and(|hold| hold.idempotency.is_some()));
@@ -91,7 +90,6 @@ impl Front {
         let story = Story { outcome: MoneyOutcome::OwedBack, settlement_us: Some(micros(begun)), ..story };
         let receipt = Receipt::Settled(*prepaid.settled());
         let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
-        let digest = upload.digest();
         match self.run(arriving, Pass::Prepaid(&prepaid), forward, upload).await {
             Ok(ran) => {
                 let (story, response) = (ran.of(story).whose(Whose::Paid), ran.response);

@@ -28,8 +28,12 @@ struct State {
 }
 
 impl Digest {
-    fn new(digested: bool) -> Self {
-        Self(Rc::new(RefCell::new(State { hasher: digested.then(Sha256::new), ended: false })))
+    fn new() -> Self {
+        Self(Rc::new(RefCell::new(State { hasher: None, ended: false })))
+    }
+
+    fn begin(&self) {
+        self.0.borrow_mut().hasher.get_or_insert_with(Sha256::new);
     }
 
     /// The digest, once the body was read to its end.
@@ -73,9 +77,9 @@ pub(super) enum Unread {
 }
 
 impl Upload {
-    /// The body as it comes, digested if it is said.
-    pub(super) fn new(body: Incoming, digested: bool) -> Self {
-        let digest = Digest::new(digested);
+    /// The body as it comes.
+    pub(super) fn new(body: Incoming) -> Self {
+        let digest = Digest::new();
         if body.is_end_stream() {
             digest.end();
         }
@@ -83,23 +87,28 @@ impl Upload {
     }
 
     /// The body after it was read to its end, and what it holds.
-    pub(super) async fn whole(body: Incoming, digested: bool, wait: Duration) -> Result<(Self, Bytes), Unread> {
+    pub(super) async fn whole(body: Incoming, wait: Duration) -> Result<(Self, Bytes), Unread> {
         let read = Limited::new(body, WHOLE_MAX_BYTES).collect();
         let read = tokio::time::timeout(wait, read).await.map_err(|_| Unread::TooSlow)?;
         let bytes = read.map_err(|error| if error.is::<hyper::Error>() { Unread::Broken } else { Unread::TooLarge })?;
-        let (bytes, digest) = (bytes.to_bytes(), Digest::new(digested));
-        digest.feed(&bytes);
-        digest.end();
+        let (bytes, digest) = (bytes.to_bytes(), Digest::new());
+        if bytes.is_empty() {
+            digest.end();
+        }
         Ok((Self { source: Source::Read(Some(bytes.clone()).filter(|bytes| !bytes.is_empty())), digest }, bytes))
     }
 
-    /// The digest that the body will have.
-    pub(super) fn digest(&self) -> Digest {
+    /// The digest that the body will have, where somebody will ask for it. Nothing of the body may have been given out before.
+    pub(super) fn digest(&self, asked_for: bool) -> Digest {
+        if asked_for {
+            self.digest.begin();
+        }
         self.digest.clone()
     }
 
-    /// Reads a body to its end without keeping it, for its digest. `None` when it broke off, or is not digested.
+    /// Reads a body to its end without keeping it, for its digest. `None` when it broke off.
     pub(super) async fn drain(mut self) -> Option<B256> {
+        self.digest.begin();
         while let Some(frame) = self.frame().await {
             frame.ok()?;
         }
@@ -114,7 +123,12 @@ impl Body for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self { source, digest } = &mut *self;
         let body = match source {
-            Source::Read(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Read(bytes) => {
+                let bytes = bytes.take();
+                bytes.iter().for_each(|bytes| digest.feed(bytes));
+                digest.end();
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Source::Streams(body) => body,
         };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));

@@ -26,6 +26,7 @@ pub(crate) enum End {
 pub(crate) struct PlainHold {
     pub(crate) id: Id,
     pub(crate) key: Key,
+    pub(crate) name: Option<B256>,
     pub(crate) payee: Address,
     pub(crate) amount: u128,
     pub(crate) micros: u64,
@@ -86,6 +87,7 @@ impl PlainHold {
         Self {
             id: record.hold.id.0,
             key: (authorization.key.payer.0, authorization.key.nonce),
+            name: record.hold.idempotency,
             payee: authorization.payee.0,
             amount: authorization.amount_atomic,
             micros: record.hold.exposure_micros,

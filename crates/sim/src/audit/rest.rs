@@ -52,6 +52,7 @@ impl Audit {
         self.broken_answers_are_not_paid_for(books, facts);
         self.words_are_true(books, facts);
         self.entries_match_states(books);
+        self.names_are_of_one(books);
     }
 
     fn holds_end(&mut self, books: &Books) {
@@ -197,6 +198,16 @@ impl Audit {
                 }
                 Told::Open => {}
             }
+        }
+    }
+
+    /// Of the payments that a payer calls by one name, one is good for something.
+    fn names_are_of_one(&mut self, books: &Books) {
+        let live = |hold: &&PlainHold| !matches!(hold.end, End::Released(_) | End::Burnt);
+        for hold in books.holds.iter().filter(live).filter(|hold| hold.name.is_some()) {
+            let namesakes = books.holds.iter().filter(live);
+            let namesakes = namesakes.filter(|other| other.name == hold.name && other.key.0 == hold.key.0).count();
+            self.check(namesakes == 1, || format!("{namesakes} payments of one payer have the name of {hold:?}"));
         }
     }
 

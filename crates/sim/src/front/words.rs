@@ -24,6 +24,7 @@ pub(super) const fn of_receipt(receipt: &Receipt) -> Told {
 
 pub(super) const fn of_replay(replay: &Replay) -> (&'static str, Told) {
     match replay {
+        Replay::Namesake => ("namesake", of_money(MoneyState::Untouched)),
         Replay::Conflict(money) => ("conflict", of_money(*money)),
         Replay::InFlight => ("in flight", Told::Open),
         Replay::Pending(receipt) => ("pending", of_receipt(receipt)),

@@ -9,7 +9,7 @@ use ledger::{Exposure, Rail};
 use protocol::exact::Fields;
 use protocol::{Offer, OfferExtra, Payee};
 
-use super::{Crash, ELSEWHERE, Faults, Moment, PAYEE, Payment, Plan, Request, STRANGER, Stale, token};
+use super::{Crash, ELSEWHERE, Faults, Moment, PAYEE, Payment, Plan, Request, SHARED, STRANGER, Stale, token};
 use crate::chain::{Deed, Mining};
 use crate::chance::Chance;
 use crate::keys;
@@ -215,7 +215,7 @@ fn requests(chance: &mut Chance, payments: &[Payment]) -> Vec<Request> {
                 payment: place,
                 at_ms,
                 url: format!("http://gate.test{}/{page}", payment.route),
-                secret: if chance.one_in(5) { Some(7) } else { secret },
+                secret: if chance.one_in(5) { Some(SHARED) } else { secret },
                 source: u8::try_from(chance.below(2)).unwrap_or(0),
                 patience_ms: if chance.one_in(4) { chance.below(6_000) } else { crate::run::PATIENT_MS },
                 retries: [0, 1, 1, 2][chance.place(4)],

@@ -30,7 +30,8 @@ fn direct() {
             (SUBMITTED, Pending, ["-", "-", "=", "submitted, Kept", "submitted, Lost"]),
             (SUBMITTED, Kept, ["-", "=", "=", "=", "submitted, Lost"]),
             (SUBMITTED, Lost, ["-", "=", "=", "-", "="]),
-            (posted(), Pending, ["-", "-", "=", "posted, Kept", owed]),
+            // Paid before its run, and answered now.
+            (posted(), Pending, ["-", "posted, Delivered", "=", "posted, Kept", owed]),
             (posted(), Kept, ["-", "=", "=", "=", owed]),
             (posted(), Lost, ["-", "=", "=", "-", "="]),
             // What was not charged is not owed back.
@@ -133,5 +134,53 @@ fn what_was_delivered_may_be_settled() {
         let delivered = advance(&record, Step::Deliver).unwrap().map_or(record, |change| change.record);
         let submit = Step::Submit(B256::repeat_byte(1));
         assert_eq!(outcome(&delivered, submit), "submitted", "{state:?} {answer:?}");
+    }
+}
+
+/// Whoever is given his price back has not got his call: it is burnt while nothing moved, and owed back once it has.
+#[test]
+fn what_is_given_back() {
+    let (burnt, owed) = ("burnt, Lost", "posted refund_due, Lost");
+    for (rail, state, answer, want) in [
+        (Rail::Tab, State::Open, Live, burnt),
+        (Rail::Tab, State::Answered, Live, burnt),
+        (Rail::Tab, State::Answered, Delivered, burnt),
+        (Rail::Tab, State::Answered, Kept, burnt),
+        // It may be on its way: what comes of it is owed back.
+        (Rail::Tab, SUBMITTED, Delivered, "submitted, Lost"),
+        (Rail::Tab, posted(), Delivered, owed),
+        (Rail::Tab, posted(), Kept, owed),
+        (Rail::Tab, LOST, Delivered, "lost, Lost"),
+        (Rail::Tab, FOREIGN, Delivered, burnt),
+        (Rail::Direct, State::Open, Pending, "open, Lost"),
+        (Rail::Direct, SUBMITTED, Pending, "submitted, Lost"),
+        (Rail::Direct, posted(), Pending, owed),
+        (Rail::Direct, posted(), Delivered, owed),
+        (Rail::Direct, posted(), Kept, owed),
+        (Rail::Direct, RELEASED, Live, "released, Lost"),
+        (Rail::Direct, REFUSED, Lost, "="),
+        (Rail::Direct, posted(), Lost, "="),
+        (Rail::Tab, BURNT, Lost, "="),
+    ] {
+        let record = record(rail, state, answer);
+        assert_eq!(answer_outcome(&record, Step::TakeBack), want, "{rail:?} {state:?} {answer:?}");
+        let next = advance(&record, Step::TakeBack).unwrap().map_or(record, |change| change.record);
+        for step in [Step::TakeBack, Step::LoseAnswer] {
+            assert_eq!(answer_outcome(&next, step), "=", "twice: {rail:?} {state:?} {answer:?}");
+        }
+        // The note that the answer went out may come later, and changes nothing.
+        assert_eq!(answer_outcome(&next, Step::Deliver), "=", "{rail:?} {state:?} {answer:?}");
+    }
+}
+
+/// A call that was paid before its run is answered once. Before the money has moved there is nothing to deliver.
+#[test]
+fn what_was_paid_first_is_delivered_after_the_money() {
+    for (state, want) in [(State::Open, "-"), (SUBMITTED, "-"), (posted(), "posted, Delivered"), (REFUSED, "-")] {
+        assert_eq!(answer_outcome(&record(Rail::Direct, state, Pending), Step::Deliver), want, "{state:?}");
+    }
+    let delivered = record(Rail::Direct, posted(), Delivered);
+    for (step, want) in [(Step::Deliver, "="), (Step::LoseAnswer, "="), (Step::KeepAnswer, "posted, Kept")] {
+        assert_eq!(answer_outcome(&delivered, step), want, "{step:?}");
     }
 }

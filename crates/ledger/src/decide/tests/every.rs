@@ -16,6 +16,7 @@ const LOSSES: [LossReason; 4] = [LossReason::Emptied, LossReason::Gone, LossReas
 
 fn steps() -> Vec<Step> {
     let mut steps = vec![Step::Answer, Step::Deliver, Step::Pend, Step::KeepAnswer, Step::LoseAnswer, Step::Expire];
+    steps.push(Step::TakeBack);
     for byte in [1, 2] {
         steps.extend([Step::Submit(B256::repeat_byte(byte)), Step::Post(settled(byte))]);
     }

@@ -12,7 +12,7 @@ fn funds(balance_atomic: impl Into<Option<u128>>, unsettled_atomic: u128) -> Fun
 
 /// What is said, with the rail that was won.
 fn word(latest: Option<Record>, hold: &Hold, funds: &Funds) -> &'static str {
-    match reserve(latest.clone(), hold.clone(), funds) {
+    match reserve(latest.clone(), None, hold.clone(), funds) {
         Reservation::Won(change) => {
             let rail = change.record.hold.rail;
             let expected = Hold { rail, ..hold.clone() };
@@ -156,4 +156,22 @@ fn what_a_hold_adds_to_the_exposure() {
             assert_eq!(record(Rail::Direct, state, answer).exposed_micros(), 0, "{state:?} {answer:?}");
         }
     }
+}
+
+/// One name, one payment: another of the same name is not taken, whatever the claim itself would be.
+#[test]
+fn a_namesake_has_the_name() {
+    let mut namesake = record(Rail::Direct, posted(), AnswerState::Delivered);
+    namesake.hold.authorization.key.nonce = B256::repeat_byte(8);
+    for latest in [None, Some(RELEASED), Some(FREE)] {
+        let latest = latest.map(|state| record(Rail::Direct, state, AnswerState::Live));
+        for funds in [funds(PRICE, 0), funds(0, 0)] {
+            let got = reserve(latest.clone(), Some(namesake.clone()), hold(Rail::Tab), &funds);
+            assert_eq!(got, Reservation::Taken(namesake.clone()), "{latest:?}");
+        }
+    }
+    // A claim that has its own record is answered by that.
+    let latest = record(Rail::Direct, BURNT, AnswerState::Live);
+    let got = reserve(Some(latest.clone()), Some(namesake), hold(Rail::Tab), &funds(PRICE, 0));
+    assert_eq!(got, Reservation::Taken(latest));
 }

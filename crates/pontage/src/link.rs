@@ -83,7 +83,8 @@ impl Chains {
 impl Facilitator for Chains {
     async fn check(&self, proven: &Proven, depth: Depth) -> Check {
         // Fresh keys with empty wallets cost their owner nothing: what they may ask of others at once is bounded.
-        let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Node)) };
+        // It is no outage of theirs: with `fail_mode: open` whoever asks for many would get the rest for nothing.
+        let Ok(_turn) = self.checks.try_acquire() else { return Check::Fault(Fault::untouched(FaultKind::Settlement)) };
         match self.ways.get(&proven.offer().network()) {
             Some(Way::Lane(engine)) if engine.submitter.takes_work() => engine.check(proven, depth).await,
             Some(Way::Remote(handed)) => handed.check(proven, depth).await,

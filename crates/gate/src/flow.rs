@@ -50,7 +50,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             // An identifier is a secret like any other that the chain does not show, and names one payment of its payer.
             Ok((credential, named)) => {
                 let call = Call { idempotency: named.or(call.idempotency), ..call.clone() };
-                self.admit(snapshot, &call, (route, terms), &credential, paces).await
+                Box::pin(self.admit(snapshot, &call, (route, terms), &credential, paces)).await
             }
             Err(refusal) => refuse(call, terms, refusal),
         }
@@ -166,7 +166,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             return Ok(None);
         }
         let since_ms = self.host.now_ms().saturating_sub(reentry_ms);
-        let paid = self.journal.paid_before(payer, call.fingerprint(), since_ms).await?;
+        let paid = Box::pin(self.journal.paid_before(payer, call.fingerprint(), since_ms)).await?;
         Ok(paid.then_some(Unpaid::PaidBefore(payer)))
     }
 

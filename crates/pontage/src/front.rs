@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Terms, Unpaid};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::HoldId;
 use protocol::Payer;
@@ -117,7 +117,7 @@ impl Front {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let from = source::address(peer.address.ip(), request.headers(), plan.trusted_proxies);
         let trace = operation.traces.call(method.as_str(), uri.path(), request.headers());
-        let asks = cors::asks(request.headers());
+        let asks = cors::asks(&plan.cors_origins, request.headers());
         let (mut response, position) = match CleanPath::parse(request.uri()) {
             Ok(path) => self.judged(&plan, request, &path, from, &trace).await,
             Err(refusal) => {
@@ -176,7 +176,7 @@ impl Front {
             return (full(story.with(check::not_normal().into_response())), None);
         }
         if own::is_own(path) {
-            return (self.own(plan, request, path, from, trace).await, None);
+            return (Box::pin(self.own(plan, request, path, from, trace)).await, None);
         }
         let position = plan.snapshot.position(request.method().as_str(), path.path());
         if let Some(response) = self.published(&request, path) {
@@ -187,10 +187,12 @@ impl Front {
         let response = match self.0.shared.role {
             Role::Sidecar => Story::of(MoneyOutcome::Own).with(full(Problem::not_found().into_response())),
             Role::Proxy | Role::Mock => {
-                let arriving = Arriving::of(plan, position, &parts, path, parts.method.as_str(), from, trace);
-                match self.before_the_flow(&arriving, &parts.method, &parts.headers) {
+                let method = parts.method.clone();
+                let arriving = Arriving::of(plan, position, &parts, path, method.as_str(), from, trace);
+                match self.before_the_flow(&arriving, &method, &parts.headers) {
                     Some(response) => full(response),
-                    None if self.0.shared.role == Role::Mock => self.mocked(&arriving, parts, body).await,
+                    // What is rare, and what waits for others anyway, is apart: each call's state is as large as its largest part.
+                    None if self.0.shared.role == Role::Mock => Box::pin(self.mocked(&arriving, parts, body)).await,
                     None => self.proxied(&arriving, parts, body).await,
                 }
             }
@@ -259,11 +261,11 @@ impl Front {
         };
         match self.open(arriving).await {
             Opened::Free(pass) => self.free(arriving, pass, forward, upload).await,
-            Opened::Permit(permit) => self.paid(arriving, upload, forward, permit).await,
+            Opened::Permit(permit) => Box::pin(self.paid(arriving, upload, forward, permit)).await,
             Opened::Replay(Replay::Stored { hold, receipt }) => {
-                Story::of(MoneyOutcome::Replayed).with(self.stored(upload, hold, receipt).await)
+                Story::of(MoneyOutcome::Replayed).with(Box::pin(self.stored(upload, hold, receipt)).await)
             }
-            other => full(self.refused(arriving, other).await),
+            other => full(Box::pin(self.refused(arriving, other)).await),
         }
     }
 
@@ -288,8 +290,8 @@ impl Front {
         match (arriving.route, arriving.route_plan.and_then(|route| route.quoted.as_ref())) {
             (Some(route), Some(quoted)) => {
                 let target = arriving.path.path_and_query();
-                let call = (arriving.method.as_str(), target.as_str());
-                self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms()).await
+                let call = (arriving.method, target.as_str());
+                Box::pin(self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms())).await
             }
             _ => Vec::new(),
         }
@@ -497,6 +499,11 @@ fn strip_callers_words(headers: &mut HeaderMap) {
 const REWRITES: [&str; 5] =
     ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method"];
 
+/// Every word that is stripped begins with one of these, and few other names do.
+fn may_be_stripped(name: &str) -> bool {
+    matches!(name.as_bytes().first(), Some(b'p' | b's' | b'x'))
+}
+
 fn is_payment_word(name: &str) -> bool {
     const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
     const ARE: [&str; 3] = ["x-402-signature", "x-402-nonce", "sign-in-with-x"];
@@ -511,7 +518,8 @@ fn reads(name: &str, word: &str, whole: bool) -> bool {
 }
 
 fn strip(headers: &mut HeaderMap, is_stripped: impl Fn(&str) -> bool) {
-    let names: Vec<_> = headers.keys().filter(|name| is_stripped(name.as_str())).cloned().collect();
+    let is_stripped = |name: &&HeaderName| may_be_stripped(name.as_str()) && is_stripped(name.as_str());
+    let names: Vec<_> = headers.keys().filter(is_stripped).cloned().collect();
     for name in names {
         headers.remove(name);
     }

@@ -116,20 +116,22 @@ impl<K: Copy + Eq + Hash> Table<K> {
         let chosen =
             usize::try_from(self.choice.hash_one(key) % SHARDS as u64).expect("less than the number of shards");
         let mut shard = locked(&self.shards[chosen]);
-        shard.bucket(key, self.shard_max, now_ms).take(rate, now_ms)
+        if let Some(known) = shard.buckets.get_mut(&key) {
+            return known.take(rate, now_ms);
+        }
+        shard.new_bucket(key, self.shard_max, now_ms).take(rate, now_ms)
     }
 }
 
 impl<K: Copy + Eq + Hash> Shard<K> {
-    fn bucket(&mut self, key: K, max: usize, now_ms: u64) -> &mut Bucket {
-        let known = self.buckets.contains_key(&key);
+    fn new_bucket(&mut self, key: K, max: usize, now_ms: u64) -> &mut Bucket {
         // A clock that was set back must not put off the next sweep for long.
         let due = now_ms.abs_diff(self.swept_at_ms) >= SWEEP_MS;
-        if !known && self.buckets.len() >= max && due {
+        if self.buckets.len() >= max && due {
             self.buckets.retain(|_, bucket| !bucket.is_full(now_ms));
             self.swept_at_ms = now_ms;
         }
-        if !known && self.buckets.len() >= max {
+        if self.buckets.len() >= max {
             return &mut self.overflow;
         }
         self.buckets.entry(key).or_default()

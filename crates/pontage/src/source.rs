@@ -15,6 +15,9 @@ const HOST_MAX_BYTES: usize = 260;
 /// The caller's address. Each of `proxies` adds the address of whom it heard to `X-Forwarded-For`, so the last of that many entries is
 /// believed; entries further left are the caller's own words. An entry that is no address ends the walk.
 pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAddr {
+    if proxies == 0 {
+        return peer.to_canonical();
+    }
     let hops = from_the_right(headers, FORWARDED_FOR).take(proxies).map_while(hop);
     hops.last().unwrap_or(peer).to_canonical()
 }
@@ -47,6 +50,9 @@ pub(crate) fn host(headers: &HeaderMap, proxies: usize) -> Option<Authority> {
 /// What the outermost of the proxies said. Some add to a list and some put their word in the place of others, so with fewer entries than
 /// proxies it is the first one.
 fn outermost<'h>(headers: &'h HeaderMap, name: &'static str, proxies: usize) -> Option<&'h [u8]> {
+    if proxies == 0 {
+        return None;
+    }
     from_the_right(headers, name).take(proxies).last()
 }
 

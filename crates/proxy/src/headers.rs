@@ -3,6 +3,9 @@
 use http::HeaderMap;
 use http::header::{self, HeaderName};
 
+/// hyper's own limit. Where it is ours too it is not said again: one that is said costs two tables on the heap for each head.
+pub(crate) const HYPER_HEADERS_MAX: usize = 100;
+
 /// Fields that are hop-by-hop whether `Connection` names them or not; then credentials and challenges between a caller and this
 /// proxy (`Proxy-Status` is not one of them).
 const HOP_BY_HOP: [&str; 12] = [

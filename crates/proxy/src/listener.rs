@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::headers::HYPER_HEADERS_MAX;
 use downstream::Downstream;
 
 const BACKLOG: i32 = 1024;
@@ -173,9 +174,11 @@ fn engine(limits: &ListenerLimits) -> http1::Builder {
         .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
         .max_buf_size(limits.head_max_bytes.max(BUFFER_MIN_BYTES))
         .max_header_size(limits.head_max_bytes)
-        .max_headers(limits.headers_max)
         .half_close(false)
         .keep_alive(true);
+    if limits.headers_max != HYPER_HEADERS_MAX {
+        http.max_headers(limits.headers_max);
+    }
     http
 }
 

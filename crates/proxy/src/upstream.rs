@@ -153,7 +153,8 @@ impl Upstream {
         loop {
             let (mut link, is_fresh) = match self.inner.pool.take() {
                 Some(link) => (link, false),
-                None => (Box::new(self.connect().await?), true),
+                // Rare, and with TLS large: on the heap, so that calls on a pooled connection do not carry its state.
+                None => (Box::new(Box::pin(self.connect()).await?), true),
             };
             match self.exchange(&mut link, request, &on_sent).await {
                 Ok(answer) => return self.accept(answer, link, request_over).await,

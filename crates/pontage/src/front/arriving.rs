@@ -29,7 +29,7 @@ pub(super) struct Arriving<'a> {
     pub(super) route: Option<&'a Route>,
     pub(super) route_plan: Option<&'a RoutePlan>,
     pub(super) path: &'a CleanPath,
-    pub(super) method: String,
+    pub(super) method: &'a str,
     pub(super) url: String,
     pub(super) shown: Shown,
     pub(super) from: IpAddr,
@@ -45,7 +45,7 @@ impl<'a> Arriving<'a> {
         position: Option<usize>,
         parts: &Parts,
         path: &'a CleanPath,
-        method: &str,
+        method: &'a str,
         from: IpAddr,
         trace: &'a CallTrace,
     ) -> Self {
@@ -54,7 +54,7 @@ impl<'a> Arriving<'a> {
             route: position.and_then(|position| plan.snapshot.routes.get(position)),
             route_plan: position.and_then(|position| plan.route(position)),
             path,
-            method: method.to_owned(),
+            method,
             url: resource_url(plan, parts, path),
             shown: Shown::of(&parts.headers),
             from,
@@ -66,7 +66,7 @@ impl<'a> Arriving<'a> {
 
     pub(super) fn call<'c>(&'c self, quoted: &'c [Terms], signed_in: Option<Payer>) -> Call<'c> {
         Call {
-            method: &self.method,
+            method: self.method,
             path: self.path.path(),
             url: &self.url,
             presented: self.shown.presented(),
@@ -120,13 +120,13 @@ impl<'a> Arriving<'a> {
         };
         let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let query = self.path.query().unwrap_or_default();
-        let (upload, read) = if info.needs_body(&self.method) {
-            let read = Upload::whole(body, BODY_WAIT).await.map_err(|unread| invalid(bad_body(unread)))?;
+        let (upload, read) = if info.needs_body(self.method) {
+            let read = Box::pin(Upload::whole(body, BODY_WAIT)).await.map_err(|unread| invalid(bad_body(unread)))?;
             (read.0, Some(read.1))
         } else {
             (Upload::new(body), None)
         };
-        match info.check_request(&self.method, query, content_type, read.as_deref()) {
+        match info.check_request(self.method, query, content_type, read.as_deref()) {
             Ok(()) => Ok(upload),
             Err(mistake) => Err(invalid(Problem::invalid_request(&mistake.field, mistake.what))),
         }
@@ -136,7 +136,7 @@ impl<'a> Arriving<'a> {
     pub(super) fn query_fits(&self) -> Result<(), Response<Bytes>> {
         let info = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays());
         let query = self.path.query().unwrap_or_default();
-        match info.map(|info| info.check_request(&self.method, query, None, None)) {
+        match info.map(|info| info.check_request(self.method, query, None, None)) {
             Some(Err(mistake)) if mistake.field.starts_with("query.") => {
                 Err(invalid(Problem::invalid_request(&mistake.field, mistake.what)))
             }
@@ -152,7 +152,7 @@ impl<'a> Arriving<'a> {
         refusal: Option<&str>,
     ) -> Response<Bytes> {
         let page = Page {
-            method: &self.method,
+            method: self.method,
             url: &self.url,
             description: challenge.resource.description.as_deref(),
             offers: &challenge.offers,

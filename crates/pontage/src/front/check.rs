@@ -182,7 +182,7 @@ impl Front {
         let mut response = Response::new(Bytes::new());
         if let Some(word) = word {
             let key = self.0.shared.trust.as_ref();
-            word.put(response.headers_mut(), key, now_ms() / 1_000, &arriving.method, target);
+            word.put(response.headers_mut(), key, now_ms() / 1_000, arriving.method, target);
         }
         response
     }

@@ -35,8 +35,8 @@ pub(crate) struct Page<'a> {
 pub(crate) fn wants_page(request: &HeaderMap) -> bool {
     let mut html = false;
     for value in request.get_all(ACCEPT) {
-        let accept = value.as_bytes().to_ascii_lowercase();
-        let has = |name: &[u8]| accept.windows(name.len()).any(|part| part == name);
+        let accept = value.as_bytes();
+        let has = |name: &[u8]| accept.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
         if has(b"application/json") {
             return false;
         }

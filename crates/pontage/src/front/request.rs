@@ -78,9 +78,9 @@ impl Shown {
 impl Forward {
     /// What the upstream gets of a request. Nothing of what was shown for payment is in it.
     pub(super) fn of(parts: Parts, path: &CleanPath, route: Option<&RoutePlan>) -> Self {
-        let Parts { method, mut headers, .. } = parts;
+        let Parts { method, uri, mut headers, .. } = parts;
         strip_callers_words(&mut headers);
-        Self { method, uri: forwarded(path, route), headers }
+        Self { method, uri: forwarded(uri, path, route), headers }
     }
 
     /// The path and query that the upstream gets.
@@ -98,10 +98,13 @@ impl Forward {
 }
 
 /// The path as it came, or the route's own, and the query with the route's parameters in the place of the caller's of that name.
-fn forwarded(path: &CleanPath, route: Option<&RoutePlan>) -> Uri {
+fn forwarded(uri: Uri, path: &CleanPath, route: Option<&RoutePlan>) -> Uri {
     let clean = |path: &CleanPath| Uri::try_from(path.path_and_query()).expect("a clean path is a URI");
     let Some(route) = route.filter(|route| route.rewrite.is_some() || !route.params.is_empty()) else {
-        return clean(path);
+        // Most paths come in normal form: what is parsed already need not be printed and parsed again.
+        let is_clean = uri.path() == path.path() && uri.query() == path.query();
+        let parsed = uri.into_parts().path_and_query.filter(|parsed| is_clean && parsed.as_str().starts_with('/'));
+        return parsed.map_or_else(|| clean(path), Uri::from);
     };
     let query = path.query().unwrap_or_default();
     let mut text = route.rewrite.clone().unwrap_or_else(|| path.path().to_owned());
@@ -147,7 +150,7 @@ impl Payment {
 /// The URL of the resource: beneath the configured origin, or as the caller named it, or as the proxies of ours say that he did.
 pub(super) fn resource_url(plan: &Plan, parts: &Parts, path: &CleanPath) -> String {
     if let Some(origin) = &plan.public_url {
-        return format!("{origin}{path}");
+        return join([origin, "", "", path.path()], path.query());
     }
     let proxies = plan.trusted_proxies;
     let scheme = if source::is_https(&parts.headers, proxies) == Some(true) { "https" } else { "http" };
@@ -158,5 +161,18 @@ pub(super) fn resource_url(plan: &Plan, parts: &Parts, path: &CleanPath) -> Stri
         host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
     };
     let host = forwarded.as_ref().map(|host| host.as_str()).or(authority).or(host).filter(plain).unwrap_or("localhost");
-    format!("{scheme}://{host}{path}")
+    join([scheme, "://", host, path.path()], path.query())
+}
+
+/// `format!` would do as well; this is asked for every call.
+fn join(parts: [&str; 4], query: Option<&str>) -> String {
+    let query_bytes = query.map_or(0, |query| query.len().saturating_add(1));
+    let room = parts.iter().fold(query_bytes, |room, part| room.saturating_add(part.len()));
+    let mut url = String::with_capacity(room);
+    parts.iter().for_each(|part| url.push_str(part));
+    if let Some(query) = query {
+        url.push('?');
+        url.push_str(query);
+    }
+    url
 }

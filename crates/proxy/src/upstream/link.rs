@@ -15,6 +15,7 @@ use super::UpstreamLimits;
 use super::fault::UpstreamFault;
 use super::request::Outgoing;
 use super::wire::{Stream, Switches, Wire};
+use crate::headers::HYPER_HEADERS_MAX;
 
 /// hyper panics below this.
 const BUFFER_MIN_BYTES: usize = 8 * 1024;
@@ -41,13 +42,13 @@ impl Link {
     pub(super) async fn open(stream: Stream, limits: &UpstreamLimits) -> Result<Link, UpstreamFault> {
         let switches = Rc::new(Switches::default());
         let wire = Wire::new(stream, Rc::clone(&switches));
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(limits.head_max_bytes.max(BUFFER_MIN_BYTES))
-            .max_header_size(limits.head_max_bytes)
-            .max_headers(limits.headers_max)
-            .handshake(TokioIo::new(wire))
-            .await
-            .map_err(|error| UpstreamFault::from_hyper(false, error))?;
+        let mut http = http1::Builder::new();
+        http.max_buf_size(limits.head_max_bytes.max(BUFFER_MIN_BYTES)).max_header_size(limits.head_max_bytes);
+        if limits.headers_max != HYPER_HEADERS_MAX {
+            http.max_headers(limits.headers_max);
+        }
+        let handshake = http.handshake(TokioIo::new(wire)).await;
+        let (sender, connection) = handshake.map_err(|error| UpstreamFault::from_hyper(false, error))?;
         Ok(Link { sender, connection: Some(connection), switches })
     }
 

@@ -102,7 +102,7 @@ fn reports_of_others_do_nothing() {
     let hold = pay(&world, "/tab/ok");
     let (name, tag) = hold.split_once('.').expect("a name and a tag");
     let other: String = name.chars().rev().collect();
-    let flipped = if tag.starts_with('0') { format!("1{}", &tag[1..]) } else { format!("0{}", &tag[1..]) };
+    let flipped = tag.strip_prefix('0').map_or(format!("0{}", &tag[1..]), |rest| format!("1{rest}"));
     for forged in [
         name.to_owned(),
         format!("{name}."),

@@ -96,7 +96,7 @@ fn a_body_that_cannot_be_judged_is_refused_before_it_is_paid_for() {
         protocol::x402::Challenge::parse_v2(asked.headers["payment-required"].as_bytes()).expect("a challenge");
     let offer = challenge.offers[0].clone();
     let body = |bytes: usize| format!("{{\"text\": \"{}\"}}", "x".repeat(bytes - 12)).into_bytes();
-    let mut buy = |body: &[u8]| {
+    let buy = |body: &[u8]| {
         let (header, _) = world.payer.payment(&offer);
         let headers = [("payment-signature", header.as_str()), ("content-type", "application/json")];
         request("POST", &world.url("/paid/echo"), &headers, body)

@@ -120,18 +120,27 @@ impl<'a> Arriving<'a> {
         };
         let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let query = self.path.query().unwrap_or_default();
-        let bad = |problem: Problem| {
-            Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
-        };
         let (upload, read) = if info.needs_body(&self.method) {
-            let read = Upload::whole(body, BODY_WAIT).await.map_err(|unread| bad(bad_body(unread)))?;
+            let read = Upload::whole(body, BODY_WAIT).await.map_err(|unread| invalid(bad_body(unread)))?;
             (read.0, Some(read.1))
         } else {
             (Upload::new(body), None)
         };
         match info.check_request(&self.method, query, content_type, read.as_deref()) {
             Ok(()) => Ok(upload),
-            Err(mistake) => Err(bad(Problem::invalid_request(&mistake.field, mistake.what))),
+            Err(mistake) => Err(invalid(Problem::invalid_request(&mistake.field, mistake.what))),
+        }
+    }
+
+    /// What a check can see of that: the query. The body is not shown to it, and not by every proxy what is in it.
+    pub(super) fn query_fits(&self) -> Result<(), Response<Bytes>> {
+        let info = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays());
+        let query = self.path.query().unwrap_or_default();
+        match info.map(|info| info.check_request(&self.method, query, None, None)) {
+            Some(Err(mistake)) if mistake.field.starts_with("query.") => {
+                Err(invalid(Problem::invalid_request(&mistake.field, mistake.what)))
+            }
+            Some(Ok(()) | Err(_)) | None => Ok(()),
         }
     }
 
@@ -153,6 +162,11 @@ impl<'a> Arriving<'a> {
         };
         page::dress(response, &page)
     }
+}
+
+/// A call that would be refused, so that it is not sold.
+fn invalid(problem: Problem) -> Response<Bytes> {
+    Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
 }
 
 /// A body that has to be judged first, and cannot.

@@ -95,6 +95,9 @@ impl Front {
         if let Some(response) = self.before_the_flow(&arriving, &asked, &parts.headers) {
             return full(response);
         }
+        if let Err(refused) = arriving.query_fits() {
+            return full(refused);
+        }
         let mut response = match self.open(&arriving).await {
             Opened::Permit(permit) => self.charge_unseen(&arriving, forwarded, permit).await,
             Opened::Free(pass) => {

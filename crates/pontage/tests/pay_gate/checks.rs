@@ -121,6 +121,26 @@ fn g_078_what_a_check_answers() {
     assert_eq!(world.paid(), PRICE);
 }
 
+/// Of what `info` says, a check can see the query.
+#[test]
+fn g_071_a_check_does_not_charge_for_a_query_that_would_be_refused() {
+    let route = "  - path: /find/*
+    price: \"0.01\"
+    settlement: direct
+    info: { input: { type: http, method: GET, queryParams: { q: { type: string, required: true } } } }
+";
+    let world = signing(&["--sidecar"], route, "");
+    let pay = |path: &str| {
+        let url = world.url(&format!("/__pay/check{path}"));
+        let (header, _) = world.payer.payment(&Payer::offer(&url));
+        get(&url, &[("payment-signature", &header)])
+    };
+    let answer = pay("/find/ok?r=1");
+    assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_request"), "{}", answer.text());
+    assert_eq!((world.paid(), world.books().claims().len()), (0, 0));
+    assert_eq!((pay("/find/ok?q=1").status, world.paid()), (200, PRICE));
+}
+
 #[test]
 fn g_078_a_check_that_nobody_can_answer_is_503() {
     let stub = Stub::start(500, "no");

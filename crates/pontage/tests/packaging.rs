@@ -51,6 +51,23 @@ fn check_config(text: &str) {
     assert_eq!(config["store"]["path"].as_str().map(Path::new), Some(Path::new(JOURNAL).join("pontage.db").as_path()));
 }
 
+/// Every way to install it that the README of packaging names is there.
+#[test]
+fn g_010_ways_to_install() {
+    let readme = text("README.md");
+    for (word, file) in [
+        ("`Dockerfile`", "Dockerfile"),
+        ("`compose.yaml`", "compose.yaml"),
+        ("`helm/`", "helm/Chart.yaml"),
+        ("`systemd/pontage.service`", "systemd/pontage.service"),
+    ] {
+        assert!(readme.contains(word) && !text(file).is_empty(), "{word}");
+    }
+    // What `cargo install` takes: a package of this name, whose one binary has it, too.
+    let manifest = std::fs::read_to_string(root().join("crates/pontage/Cargo.toml")).unwrap();
+    assert!(manifest.contains("name = \"pontage\"") && root().join("crates/pontage/src/main.rs").is_file());
+}
+
 #[test]
 fn g_086_the_image() {
     let file = text("Dockerfile");

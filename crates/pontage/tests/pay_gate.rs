@@ -17,6 +17,8 @@ mod config;
 mod faults;
 #[path = "kit/kit.rs"]
 mod kit;
+#[path = "pay_gate/listed.rs"]
+mod listed;
 #[path = "pay_gate/micro_ai.rs"]
 mod micro_ai;
 #[path = "pay_gate/modes.rs"]

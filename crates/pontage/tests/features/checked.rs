@@ -157,7 +157,9 @@ fn one_payment_is_good_for_one_check() {
         let header = payment(&world, path);
         let answers = at_once(16, |_| check(&world, path, &[("payment-signature", &header)]));
         assert_eq!(count(&answers, 200, ""), 1, "{path}");
-        assert_eq!(answers.iter().filter(|answer| answer.status == 409).count(), 15, "{path}");
+        // While the money moves nobody can say more than that it may have.
+        let pending = count(&answers, 503, "settlement_pending");
+        assert_eq!(answers.iter().filter(|answer| answer.status == 409).count() + pending, 15, "{path}");
         assert!(answers.iter().all(|answer| answer.status == 200 || !answer.headers.contains_key("x-pay-hold")));
         let other = check(&world, "/tab/other", &[("payment-signature", &header)]);
         assert_eq!((other.status, other.error().as_str()), (409, "authorization_conflict"));

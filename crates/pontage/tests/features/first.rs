@@ -145,11 +145,12 @@ fn one_payment_many_times_at_once_is_one_run_and_one_transfer() {
         let served = count(&answers, 200, "");
         assert!(if keyed { served >= 1 } else { served == 1 }, "{served}");
         for answer in answers.iter().filter(|answer| answer.status != 200) {
-            assert!(
-                matches!(said(answer), (409, error, _) if matches!(error.as_str(), "already_served" | "in_flight")),
-                "{}",
-                answer.text()
+            // While the money moves nobody can say more than that it may have.
+            let told = matches!(
+                (answer.status, answer.error().as_str()),
+                (409, "already_served" | "in_flight") | (503, "settlement_pending")
             );
+            assert!(told, "{}", answer.text());
         }
         assert_eq!(world.origin.runs(&format!("{path} ")), 1);
         if keyed {

@@ -193,7 +193,7 @@ impl Front {
                     Some(response) => full(response),
                     // What is rare, and what waits for others anyway, is apart: each call's state is as large as its largest part.
                     None if self.0.shared.role == Role::Mock => Box::pin(self.mocked(&arriving, parts, body)).await,
-                    None => self.proxied(&arriving, parts, body).await,
+                    None => Box::pin(self.proxied(&arriving, parts, body)).await,
                 }
             }
         };

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Terms, Unpaid};
+use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Unpaid};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -250,15 +250,19 @@ impl Front {
     }
 
     async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
-        let upload = match arriving.fits(&parts, body).await {
-            Ok(upload) => upload,
+        let busy = || full(Story::of(MoneyOutcome::Busy).with(Problem::overloaded().into_response()));
+        let upload = match arriving.fits(&parts, body, &self.0.shared.bodies).await {
+            Ok(Some(upload)) => upload,
+            Ok(None) => return busy(),
             Err(refused) => return full(refused),
         };
         let forward = Forward::of(parts, arriving.path, arriving.route_plan);
-        let _turn = match self.0.shared.turns.take().await {
-            Ok(turn) => turn,
-            Err(_) => return full(Story::of(MoneyOutcome::Busy).with(Problem::overloaded().into_response())),
-        };
+        let Ok(turn) = self.0.shared.turns.take().await else { return busy() };
+        answer::holding(turn, self.answered(arriving, forward, upload).await)
+    }
+
+    /// The answer to a call that has its turn.
+    async fn answered(&self, arriving: &Arriving<'_>, forward: Forward, upload: Upload) -> Response<Body> {
         match self.open(arriving).await {
             Opened::Free(pass) => self.free(arriving, pass, forward, upload).await,
             Opened::Permit(permit) => Box::pin(self.paid(arriving, upload, forward, permit)).await,
@@ -272,9 +276,8 @@ impl Front {
     /// Judges a call by the flow.
     async fn open(&self, arriving: &Arriving<'_>) -> Opened<WorkerHost> {
         let _step = arriving.trace.step("open");
-        let quoted = self.quoted(arriving).await;
-        let signed_in = self.signed_in(arriving);
-        let call = arriving.call(&quoted, signed_in);
+        self.quote(arriving).await;
+        let call = arriving.call(self.signed_in(arriving));
         let limits = &self.0.shared.limits;
         let paces = |payer: Payer, standing: Standing| {
             let trusted = standing.settled && !standing.risky;
@@ -285,15 +288,15 @@ impl Front {
         self.0.flow.open(&arriving.plan.snapshot, &call, paces).await
     }
 
-    /// What the route's price endpoint says, where it has one.
-    async fn quoted(&self, arriving: &Arriving<'_>) -> Vec<Terms> {
-        match (arriving.route, arriving.route_plan.and_then(|route| route.quoted.as_ref())) {
-            (Some(route), Some(quoted)) => {
-                let target = arriving.path.path_and_query();
-                let call = (arriving.method, target.as_str());
-                Box::pin(self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms())).await
-            }
-            _ => Vec::new(),
+    /// Asks the route's price endpoint, where it has one.
+    async fn quote(&self, arriving: &Arriving<'_>) {
+        let quoted = arriving.route_plan.and_then(|route| route.quoted.as_ref());
+        if let (Some(route), Some(quoted)) = (arriving.route, quoted) {
+            let target = arriving.path.path_and_query();
+            let call = (arriving.method, target.as_str());
+            let terms = Box::pin(self.0.prices.of(quoted, &route.id, call, arriving.shown.pays(), now_ms())).await;
+            // A call is judged once; a second answer would change nothing.
+            arriving.quoted.set(terms).ok();
         }
     }
 
@@ -321,6 +324,11 @@ impl Front {
         let response = match opened {
             Opened::Blocked => Problem::blocked().into_response(),
             Opened::Challenge { challenge, refusal } => {
+                if let (Some(refusal), false, None) = (refusal, arriving.wants_page, sign_in_refused)
+                    && let Some(prepared) = arriving.route_plan.and_then(|route| route.refused(refusal, &challenge))
+                {
+                    return story.with(prepared.response(&arriving.url));
+                }
                 let challenge = self.dress(arriving, challenge).await;
                 let page = arriving.wants_page.then(|| challenge.clone());
                 let problem = match sign_in_refused {
@@ -421,8 +429,8 @@ impl Front {
     /// `pontage mock`: any payment header pays, nothing is verified and nothing moves.
     async fn mocked(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
         let mut forward = Forward::of(parts, arriving.path, arriving.route_plan);
-        let quoted = self.quoted(arriving).await;
-        let call = Call { presented: Presented::Nothing, ..arriving.call(&quoted, None) };
+        self.quote(arriving).await;
+        let call = Call { presented: Presented::Nothing, ..arriving.call(None) };
         let upload = Upload::new(body);
         match self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await {
             Opened::Free(pass) => return self.free(arriving, pass, forward, upload).await,

@@ -1,12 +1,12 @@
 //! From a checked configuration to what a call is judged by, and what the front does with it. Immutable; replaced as a whole.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use gate::{Honoured, Price, Rate, Route, Snapshot, Terms};
 use ledger::Rail;
 use protocol::x402::ext::{BAZAAR, Info, PAYMENT_IDENTIFIER, PaymentId};
 use protocol::x402::{Challenge, Extensions, Resource};
-use protocol::{Network, Offer, OfferExtra, parse_decimal};
+use protocol::{Network, Offer, OfferExtra, Refusal, parse_decimal};
 
 use crate::config::{
     AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
@@ -28,6 +28,8 @@ const MARGIN_S: u64 = 30;
 const DIRECT_MIN_S: u64 = 60;
 /// The `maxTimeoutSeconds` of `tab`.
 const TAB_TIMEOUT_S: u64 = 3_600;
+/// Reasons for which a route's answer is kept; there are fewer.
+const REFUSALS_MAX: usize = 128;
 /// How many earlier snapshots are honoured at most.
 const HONOURED_MAX: usize = 8;
 /// As fine as a quoted price may be.
@@ -73,6 +75,8 @@ pub(crate) struct RoutePlan {
     pub(crate) info: Option<Info>,
     /// The 402 for whoever shows nothing, where it differs in its URL alone.
     pub(crate) prepared: Option<Prepared>,
+    /// The same for payments that are refused, by the reason, as they come.
+    refusals: RwLock<Vec<(Refusal, Arc<Prepared>)>>,
     /// Whether signing in opens anything here.
     signs_in: bool,
     /// The path that the upstream gets instead.
@@ -184,6 +188,7 @@ impl RoutePlan {
             extensions,
             info,
             prepared: None,
+            refusals: RwLock::default(),
             signs_in,
             rewrite: route.rewrite.clone(),
             params: route.params.clone(),
@@ -196,6 +201,24 @@ impl RoutePlan {
             plan.prepared = Prepared::new(print);
         }
         plan
+    }
+
+    /// The answer to a payment that is refused, printed once for each reason. `None` where the route's 402 is made each time.
+    pub(crate) fn refused(&self, refusal: Refusal, challenge: &Challenge) -> Option<Arc<Prepared>> {
+        self.prepared.as_ref()?;
+        let known = |list: &[(Refusal, Arc<Prepared>)]| {
+            list.iter().find(|(reason, _)| *reason == refusal).map(|(_, prepared)| Arc::clone(prepared))
+        };
+        if let Some(prepared) = known(&self.refusals.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Some(prepared);
+        }
+        let print = |url: &str| Problem::challenge(self.dress(challenge.clone(), url), Some(refusal)).into_response();
+        let prepared = Arc::new(Prepared::new(print)?);
+        let mut list = self.refusals.write().unwrap_or_else(PoisonError::into_inner);
+        if list.len() < REFUSALS_MAX {
+            list.push((refusal, Arc::clone(&prepared)));
+        }
+        Some(prepared)
     }
 
     /// The 402's words for a URL.

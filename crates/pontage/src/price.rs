@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gate::Terms;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -25,12 +26,14 @@ const QUESTIONS_MAX: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quotes(Arc<Mutex<HashMap<Asked, Vec<Quote>>>>);
 
-/// Which call a price was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asked {
-    route: String,
-    method: String,
-    target: String,
+/// Which call a price was asked for, as a digest: targets may be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked([u8; 32]);
+
+impl Asked {
+    fn of(route: &str, method: &str, target: &str) -> Self {
+        Self(Sha256::digest([route, method, target].join("\n")).into())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +70,7 @@ impl Prices {
         now_ms: u64,
     ) -> Vec<Terms> {
         let (method, target) = call;
-        let asked = Asked { route: route.to_owned(), method: method.to_owned(), target: target.to_owned() };
+        let asked = Asked::of(route, method, target);
         let honoured = self.quotes.honoured(&asked, now_ms);
         let fresh = honoured.first().is_some_and(|newest| now_ms < newest.fresh_until_ms);
         if fresh || (pays && !honoured.is_empty()) {
@@ -89,12 +92,13 @@ impl Prices {
 
     /// Asks. What the endpoint says beside the price goes nowhere.
     async fn ask(&self, quoted: &Quoted, method: &str, target: &str) -> Result<Terms, &'static str> {
-        let Ok(_turn) = self.questions.try_acquire() else { return Err("too many questions at once") };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = json!({ "method": method, "path": path, "query": query }).to_string();
         let endpoint = &quoted.endpoint;
         let request = self.client.post(&endpoint.url).header("content-type", "application/json").body(body);
         let answer = async {
+            // A crowd waits its turn; it does not make the fallback the price.
+            let _turn = self.questions.acquire().await.map_err(|_| "nobody asks any more")?;
             let mut response = request.send().await.map_err(|_| "it cannot be reached")?;
             if !response.status().is_success() {
                 return Err("it answered with an error");
@@ -135,7 +139,7 @@ impl Quotes {
         if quotes.len() >= QUOTES_MAX && !quotes.contains_key(&asked) {
             quotes.retain(|_, list| list.iter().any(|quote| now_ms < quote.until_ms));
             let last = |list: &Vec<Quote>| list.iter().map(|quote| quote.until_ms).max().unwrap_or_default();
-            let soonest = quotes.iter().min_by_key(|(_, list)| last(list)).map(|(asked, _)| asked.clone());
+            let soonest = quotes.iter().min_by_key(|(_, list)| last(list)).map(|(asked, _)| *asked);
             if let Some(soonest) = soonest.filter(|_| quotes.len() >= QUOTES_MAX) {
                 quotes.remove(&soonest);
             }

@@ -20,6 +20,7 @@ use super::upload::Digest;
 use super::{Front, bytes, strip_payment_words};
 use crate::host::WorkerHost;
 use crate::problem;
+use crate::turns::Turn;
 
 /// Words that a cache in between would put above `Cache-Control`.
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
@@ -41,11 +42,13 @@ pub(crate) enum Body {
 pub(crate) struct Late {
     body: UpstreamBody,
     fault: Option<UpstreamFault>,
+    /// The call is with the upstream as long as its body comes.
+    turn: Option<Turn>,
 }
 
 impl Late {
     fn new(body: UpstreamBody) -> Self {
-        Self { body, fault: None }
+        Self { body, fault: None, turn: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
@@ -163,6 +166,21 @@ impl Kept {
     fn into_answer(self, digest: &Digest) -> Answer {
         Answer { status: self.status.as_u16(), headers: self.headers, body: self.body, request_digest: digest.value() }
     }
+}
+
+/// Lets a call's turn go with the end of its answer.
+pub(super) fn holding(turn: Turn, mut response: Response<Body>) -> Response<Body> {
+    match response.body_mut() {
+        Body::Pass(late) => late.turn = Some(turn),
+        Body::Paid(paid) => {
+            if let Some(late) = &mut paid.body {
+                late.turn = Some(turn);
+            }
+        }
+        // The upstream has nothing more to do with it.
+        Body::Full(_) => drop(turn),
+    }
+    response
 }
 
 /// An answer of ours.

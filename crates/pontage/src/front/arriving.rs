@@ -1,6 +1,6 @@
 //! One call, as far as it was read, and what can be said of it without the flow.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use protocol::x402::Challenge;
 use protocol::{MoneyState, Payer};
 use proxy::CleanPath;
+use tokio::sync::Semaphore;
 
 use super::page::{self, Page};
 use super::request::{Shown, resource_url};
@@ -36,6 +37,8 @@ pub(super) struct Arriving<'a> {
     pub(super) wants_page: bool,
     /// What the bucket said from which the call took.
     pub(super) taken: Cell<Option<Taken>>,
+    /// What the route's price endpoint said, where it was asked.
+    pub(super) quoted: OnceCell<Vec<Terms>>,
     pub(super) trace: &'a CallTrace,
 }
 
@@ -60,11 +63,12 @@ impl<'a> Arriving<'a> {
             from,
             wants_page: page::wants_page(&parts.headers),
             taken: Cell::new(None),
+            quoted: OnceCell::new(),
             trace,
         }
     }
 
-    pub(super) fn call<'c>(&'c self, quoted: &'c [Terms], signed_in: Option<Payer>) -> Call<'c> {
+    pub(super) fn call(&self, signed_in: Option<Payer>) -> Call<'_> {
         Call {
             method: self.method,
             path: self.path.path(),
@@ -73,7 +77,7 @@ impl<'a> Arriving<'a> {
             idempotency: self.shown.idempotency,
             source: source::source(self.from),
             route: self.route,
-            quoted,
+            quoted: self.quoted.get().map_or(&[], Vec::as_slice),
             signed_in,
         }
     }
@@ -114,20 +118,28 @@ impl<'a> Arriving<'a> {
 
     /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
     /// said to have a shape.
-    pub(super) async fn fits(&self, parts: &Parts, body: Incoming) -> Result<Upload, Response<Bytes>> {
+    ///
+    /// `None` when too many bodies are being read.
+    pub(super) async fn fits(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        bodies: &Semaphore,
+    ) -> Result<Option<Upload>, Response<Bytes>> {
         let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
-            return Ok(Upload::new(body));
+            return Ok(Some(Upload::new(body)));
         };
         let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let query = self.path.query().unwrap_or_default();
         let (upload, read) = if info.needs_body(self.method) {
+            let Ok(_turn) = bodies.try_acquire() else { return Ok(None) };
             let read = Box::pin(Upload::whole(body, BODY_WAIT)).await.map_err(|unread| invalid(bad_body(unread)))?;
             (read.0, Some(read.1))
         } else {
             (Upload::new(body), None)
         };
         match info.check_request(self.method, query, content_type, read.as_deref()) {
-            Ok(()) => Ok(upload),
+            Ok(()) => Ok(Some(upload)),
             Err(mistake) => Err(invalid(Problem::invalid_request(&mistake.field, mistake.what))),
         }
     }

@@ -40,7 +40,7 @@ impl Front {
         let authorization = &hold.authorization;
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) }.about(hold);
-        let idempotent = hold.idempotency.is_some();
+        let (idempotent, on_tab) = (hold.idempotency.is_some(), hold.rail == Rail::Tab);
         arriving.trace.payment(hold.id);
         self.tell_origin(&word, &mut forward);
         let digest = upload.digest(idempotent);
@@ -65,7 +65,8 @@ impl Front {
             front: self.clone(),
             digest,
             idempotent,
-            challenge: arriving.challenge(self).await,
+            // On the tab nothing is refused after the run.
+            challenge: if on_tab { None } else { arriving.challenge(self).await },
             url: arriving.url.clone(),
             story,
             step: arriving.trace.step("close"),
@@ -158,7 +159,7 @@ impl Front {
 impl Arriving<'_> {
     /// What would pay for the call, for one whose payment failed after its run.
     async fn challenge(&self, front: &Front) -> Option<Challenge> {
-        let challenge = front.0.flow.challenge(&self.plan.snapshot, &self.call(&[], None), None)?;
+        let challenge = front.0.flow.challenge(&self.plan.snapshot, &self.call(None), None)?;
         Some(front.dress(self, challenge).await)
     }
 }

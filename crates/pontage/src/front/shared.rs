@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use protocol::Key;
 use protocol::x402::ext::{OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension};
 use protocol::x402::{Challenge, Extensions, Receipt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
@@ -16,6 +16,9 @@ use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::plan::Plan;
 use crate::turns::Turns;
+
+/// How many bodies may be in memory to be judged.
+const BODIES_MAX: usize = 64;
 
 /// What the front does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) operation: Operation,
     pub(crate) limits: Arc<Limits>,
     pub(super) turns: Turns,
+    /// Bodies that are read before their calls are judged, of at most 1 MiB each.
+    pub(super) bodies: Arc<Semaphore>,
     pub(super) sign_ins: Arc<SignIns>,
     pub(super) answer_max_bytes: u64,
     /// Where there is a secret to share with the origin.
@@ -68,6 +73,7 @@ impl Shared {
             operation,
             limits: Arc::new(limits),
             turns: Turns::new(config.in_flight),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             sign_ins: Arc::new(SignIns::new(origin)),
             answer_max_bytes: config.replay.answer_max_bytes,
             names: trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>())),

@@ -60,12 +60,15 @@ impl World {
         if ours {
             let gate = world.pontage("gate", &[])?;
             world.challenge = challenge(&gate.address())?;
-            world.make_known(&gate)?;
+            world.make_known(&gate, "")?;
             world.systems.push((System::Pontage, gate));
         }
         let others = [System::Direct, System::Nginx, System::Caddy, System::Sidecar, System::PayGate];
         for system in others.into_iter().chain([System::PayGateMock, System::Express]).filter(|system| has(*system)) {
             let server = world.system(system).with_context(|| format!("{system:?}"))?;
+            if system == System::Sidecar {
+                world.make_known(&server, "/__pay/check")?;
+            }
             world.systems.push((system, server));
         }
         // What is served on the tab would be settled in batches at once, by the same process: with a silent node it waits, and what
@@ -189,17 +192,18 @@ impl World {
     }
 
     /// Has every payer pay once and waits until it is settled: from then on the gate checks his payments without the chain.
-    fn make_known(&self, gate: &Server) -> Result<()> {
+    /// `check` is what a sidecar is asked with.
+    fn make_known(&self, gate: &Server, check: &str) -> Result<()> {
         let file = self.folder().join("first");
         let path = file.to_string_lossy().into_owned();
-        let direct = get(&format!("http://{}/direct/1", gate.address()), None)?;
+        let direct = get(&format!("http://{}{check}/direct/1", gate.address()), None)?;
         let challenge = direct.1.context("the gate asks for nothing on /direct/1")?;
         let payers = PAYERS.to_string();
         self.sign(&["sign", &challenge, &payers, &payers, &path])?;
         for payment in fs::read_to_string(&file)?.lines() {
             let begun = Instant::now();
             loop {
-                let (status, _) = get(&format!("http://{}/direct/1", gate.address()), Some(payment))?;
+                let (status, _) = get(&format!("http://{}{check}/direct/1", gate.address()), Some(payment))?;
                 if status == 200 {
                     break;
                 }

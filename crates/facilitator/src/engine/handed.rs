@@ -378,8 +378,6 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             Landed::Gone => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Not if expired => Next::Step(never_moved(record.state)),
-            // What would be owed back is not asked for once more: it may still land, or never.
-            Landed::Not if record.answer == AnswerState::Lost => Next::Wait,
             Landed::Not if now_ms / 1_000 <= hold.authorization.valid_before_s => self.again(hold, now_ms),
             Landed::Not | Landed::Unlogged => Next::Wait,
         })

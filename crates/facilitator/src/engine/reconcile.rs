@@ -279,8 +279,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Landed::Foreign(_) if expired => Next::Step(Step::Burn(BurnReason::ForeignTransfer)),
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Not if expired => Next::Step(never_moved(record.state)),
-            // What would be owed back is not sent once more.
-            Landed::Not if dead && record.answer != AnswerState::Lost => Next::Again,
+            Landed::Not if dead => Next::Again,
             Landed::Not | Landed::Foreign(_) | Landed::Unlogged => Next::Wait,
         })
     }

@@ -92,34 +92,21 @@ fn submitted_holds() {
 #[test]
 fn a_dead_sequence_is_submitted_again() {
     for (sequences, on_submit, want) in [
-        (&[5][..], PAID_BY_US, "posted c1, Kept"),
-        (&[5, 6], PAID_BY_US, "posted c1, Kept"),
-        (&[5], REVERTED, "burnt SettlementRefused, Kept"),
-        (&[5], NOTHING, "submitted, Kept"),
+        (&[5][..], PAID_BY_US, "posted c1, Lost, refund"),
+        (&[5, 6], PAID_BY_US, "posted c1, Lost, refund"),
+        (&[5], REVERTED, "burnt SettlementRefused, Lost"),
+        (&[5], NOTHING, "submitted, Lost"),
     ] {
         let world = World::new();
-        world.put(0, SUBMITTED, AnswerState::Kept, sequences);
+        world.put(0, SUBMITTED, AnswerState::Lost, sequences);
         world.mined.set(7);
         world.on_submit.set(on_submit);
         assert_eq!(reconcile(&world), Ok(0), "nothing is resolved yet");
-        assert_eq!(state_word(&world.record(0)), "submitted, Kept", "{sequences:?}");
+        assert_eq!(state_word(&world.record(0)), "submitted, Lost", "{sequences:?}");
         reconcile(&world).unwrap();
         assert_eq!(state_word(&world.record(0)), want, "{sequences:?}");
         assert_eq!(world.said().matches("submit").count(), 1, "{want}");
     }
-}
-
-/// What would be owed back is not sent once more: its payer has nothing for it.
-#[test]
-fn a_dead_sequence_of_a_lost_answer_is_left_to_its_end() {
-    let world = World::new();
-    world.put(0, SUBMITTED, AnswerState::Lost, &[5]);
-    world.mined.set(7);
-    world.on_submit.set(PAID_BY_US);
-    reconcile(&world).unwrap();
-    reconcile(&world).unwrap();
-    assert_eq!(state_word(&world.record(0)), "submitted, Lost");
-    assert!(!world.said().contains("submit"));
 }
 
 #[test]

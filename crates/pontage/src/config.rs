@@ -39,7 +39,7 @@ pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
-pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig};
+pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
 pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
 pub(crate) use schema::schema;

@@ -175,13 +175,13 @@ impl Front {
             let story = Story::of(MoneyOutcome::BadRequest).because("path_not_normal");
             return (full(story.with(check::not_normal().into_response())), None);
         }
+        if let Some(response) = self.published(&request, path) {
+            return (Story::of(MoneyOutcome::Own).with(full(response)), None);
+        }
         if own::is_own(path) {
             return (Box::pin(self.own(plan, request, path, from, trace)).await, None);
         }
         let position = plan.snapshot.position(request.method().as_str(), path.path());
-        if let Some(response) = self.published(&request, path) {
-            return (Story::of(MoneyOutcome::Own).with(full(response)), None);
-        }
         let (mut parts, body) = request.into_parts();
         proxy::strip_hop_by_hop(&mut parts.headers);
         let response = match self.0.shared.role {
@@ -207,10 +207,17 @@ impl Front {
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<Response<Bytes>> {
-        if *method == Method::OPTIONS
-            && let Some(answer) = arriving.options(headers)
-        {
-            return Some(Story::of(MoneyOutcome::Preflight).with(answer));
+        if *method == Method::OPTIONS && arriving.keeps_options() {
+            match (self.0.shared.role, arriving.route) {
+                (Role::Proxy | Role::Mock, _) => {
+                    return Some(Story::of(MoneyOutcome::Preflight).with(arriving.options(headers)));
+                }
+                // A proxy that asks takes every success for leave to pass the call on.
+                (Role::Sidecar, None) => {
+                    return Some(Story::of(MoneyOutcome::Blocked).with(Problem::blocked().into_response()));
+                }
+                (Role::Sidecar, Some(_)) => {}
+            }
         }
         if let Err(limited) = self.paced(arriving) {
             return Some(limited);

@@ -10,6 +10,7 @@ use protocol::{Network, Offer, OfferExtra, Refusal, parse_decimal};
 
 use crate::config::{
     AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
+    TAB_DEFAULT_MAX_MICROS,
 };
 use crate::front::Prepared;
 use crate::problem::Problem;
@@ -18,8 +19,6 @@ use crate::problem::Problem;
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
 /// By how much a payer's clock may be ahead of ours.
 pub(crate) const SKEW_S: u64 = 30;
-/// Up to this price a call goes on the tab unless the route says otherwise.
-pub(crate) const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 /// What admission, the journal and connecting to the upstream may take besides.
 const OVERHEAD_S: u64 = 15;
 /// What a payer has, beyond the call and its settlement, between signing and arriving.

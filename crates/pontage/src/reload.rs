@@ -162,6 +162,9 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
         ("tab", before.tab != TabConfig { caps, verify_local, ..after.tab }),
         ("log", before.log != after.log),
         ("admin or telemetry", before.operation != after.operation),
+        ("public_url", before.public_url != after.public_url),
+        ("extensions.offer_signer", before.offer_signer != after.offer_signer),
+        ("discovery.heartbeat_url", before.discovery.heartbeat_url != after.discovery.heartbeat_url),
         ("the limits of calls at once", before.in_flight != after.in_flight),
     ]
     .into_iter()

@@ -20,7 +20,7 @@ const WIDEST_DECIMALS: u8 = 18;
 /// One millionth of a dollar at [`WIDEST_DECIMALS`].
 const MICRO: u128 = 1_000_000_000_000;
 /// Up to this price a call goes on the tab unless the route says otherwise.
-const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
+pub(crate) const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 /// What a free route has no use for.
 const PAID_ONLY: &[&str] = &["settlement", "settle_first", "pay_to", "accepts", "reentry_s"];
 

@@ -82,25 +82,27 @@ impl<'a> Arriving<'a> {
         }
     }
 
-    /// The gate's answer to OPTIONS, where it has one. What a paid route allows is said by the gate: its upstream would run unpaid.
-    pub(super) fn options(&self, headers: &HeaderMap) -> Option<Response<Bytes>> {
+    /// Whether OPTIONS is kept from the upstream, which might run unpaid for it: what a priced path allows is said by the gate.
+    pub(super) fn keeps_options(&self) -> bool {
         // A route that is written for OPTIONS is sold like any other.
         let is_written = self.route.is_some_and(|route| route.method.as_deref() == Some("OPTIONS"));
         let is_priced = match self.route {
             Some(route) => !matches!(route.price, gate::Price::Free),
             None => self.plan.snapshot.is_priced(self.path.path()),
         };
-        if is_written || !is_priced {
-            return None;
-        }
+        !is_written && is_priced
+    }
+
+    /// The gate's answer to OPTIONS of a priced path.
+    pub(super) fn options(&self, headers: &HeaderMap) -> Response<Bytes> {
         if cors::is_preflight(&Method::OPTIONS, headers) {
-            return Some(cors::preflight_answer(&self.plan.cors_origins, headers));
+            return cors::preflight_answer(&self.plan.cors_origins, headers);
         }
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let allow = http::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         response.headers_mut().insert(http::header::ALLOW, allow);
-        Some(response)
+        response
     }
 
     /// What the last bucket said, if it was empty.

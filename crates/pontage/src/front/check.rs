@@ -129,16 +129,14 @@ impl Front {
         let fault = |problem: Problem| Story::of(MoneyOutcome::Fault).with(problem.into_response());
         let Some(hold) = permit.hold().cloned() else { return fault(Problem::replay(gate::Replay::Burnt)) };
         let authorization = &hold.authorization;
-        let receipt = match hold.rail {
+        // What has moved is owed back until the answer is made: a proxy that left meanwhile passes nothing on.
+        let (receipt, prepaid) = match hold.rail {
             Rail::Direct => match self.prepay(permit).await {
-                Ok(mut prepaid) => {
-                    prepaid.served();
-                    Receipt::Settled(*prepaid.settled())
-                }
+                Ok(prepaid) => (Receipt::Settled(*prepaid.settled()), Some(prepaid)),
                 Err(closed) => return self.not_prepaid(arriving, closed).await,
             },
             Rail::Tab => match self.put_on_tab(permit, hold.id).await {
-                Closed::Held(receipt) => receipt,
+                Closed::Held(receipt) => (receipt, None),
                 other => return self.not_prepaid(arriving, other).await,
             },
         };
@@ -151,6 +149,9 @@ impl Front {
         let name = hold.id.to_string();
         let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
         response.headers_mut().insert(HOLD, HeaderValue::try_from(named).expect("hex is plain text"));
+        if let Some(mut prepaid) = prepaid {
+            prepaid.served();
+        }
         let outcome = if hold.rail == Rail::Tab { MoneyOutcome::ServedTab } else { MoneyOutcome::ServedSettled };
         Story { taken: arriving.taken.get(), ..Story::of(outcome) }.about(&hold).with(response)
     }

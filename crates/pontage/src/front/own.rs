@@ -50,9 +50,6 @@ impl Front {
                 return own.with(self.outcome(request).await);
             }
         }
-        if let Some(response) = self.published(&request, path) {
-            return own.with(full(response));
-        }
         own.with(self.looked_up(&request, path).await)
     }
 

@@ -141,6 +141,20 @@ fn g_071_a_check_does_not_charge_for_a_query_that_would_be_refused() {
     assert_eq!((pay("/find/ok?q=1").status, world.paid()), (200, PRICE));
 }
 
+/// Every success is leave to pass the call on, so OPTIONS of what is sold has none, a browser's question neither.
+#[test]
+fn g_072_a_check_lets_no_options_of_a_priced_path_pass() {
+    let world = signing(&["--sidecar"], ROUTES, "default_action: passthrough");
+    let browser = [("origin", "https://page.example"), ("access-control-request-method", "GET")];
+    for (path, status) in [("/paid/ok", 402), ("/tab/ok", 402), ("/made/ok", 403), ("/free/ok", 200), ("/other", 200)] {
+        for more in [&[][..], &browser] {
+            let asked = [&[("x-original-uri", path), ("x-original-method", "OPTIONS")], more].concat();
+            assert_eq!(get(&world.url("/__pay/check"), &asked).status, status, "{path} {more:?}");
+        }
+    }
+    assert_eq!(world.paid(), 0);
+}
+
 #[test]
 fn g_078_a_check_that_nobody_can_answer_is_503() {
     let stub = Stub::start(500, "no");

@@ -94,6 +94,7 @@ pub(super) fn window(world: &World, row: &Row, load: &Load) -> Result<Window> {
     let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
     let [requests, duration_us, refused, broken, p50_us, p99_us] = numbers[..] else { anyhow::bail!("wrk: {line}") };
     ensure!(requests > 0, "{}: nobody answered", row.name);
+    ensure!(after.0 > before.0, "{}: whoever answered was not counted", row.name);
     let float = |number: u64| number as f64;
     let others = (after.1 - before.1) - (after.2 - before.2);
     Ok(Window {

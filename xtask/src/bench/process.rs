@@ -51,15 +51,13 @@ pub(super) fn free_port() -> Result<u16> {
 pub(super) struct Server {
     child: Child,
     pub(super) port: u16,
-    /// It and its workers.
-    family: Vec<u32>,
 }
 
 impl Server {
     /// Starts a server that was told its port, and waits until somebody listens there.
     pub(super) fn on_port(mut command: Command, port: u16, log: &Path) -> Result<Self> {
         let child = quiet(&mut command, log)?.stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
-        let mut server = Self { child, port, family: Vec::new() };
+        let mut server = Self { child, port };
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             ensure!(begun.elapsed() < START_LIMIT, "{command:?} does not listen; see {}", log.display());
@@ -68,7 +66,6 @@ impl Server {
             }
             thread::park_timeout(Duration::from_millis(5));
         }
-        server.family = family(server.child.id())?;
         Ok(server)
     }
 
@@ -77,7 +74,7 @@ impl Server {
         let mut child =
             quiet(&mut command, log)?.stdout(Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
         let output = child.stdout.take().context("a pipe was asked for")?;
-        let mut server = Self { child, port: 0, family: Vec::new() };
+        let mut server = Self { child, port: 0 };
         let (said, heard) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -88,7 +85,6 @@ impl Server {
         });
         let heard = heard.recv_timeout(START_LIMIT);
         server.port = heard.with_context(|| format!("{command:?} named no port; see {}", log.display()))?;
-        server.family = family(server.child.id())?;
         Ok(server)
     }
 
@@ -98,12 +94,17 @@ impl Server {
 
     /// Processor time that it and its workers have used, in seconds.
     pub(super) fn cpu_s(&self) -> Result<f64> {
-        self.family.iter().map(|pid| cpu_s(*pid)).sum()
+        self.family()?.into_iter().map(cpu_s).sum()
     }
 
     /// What it and its workers have in memory.
     pub(super) fn rss_mb(&self) -> Result<f64> {
-        self.family.iter().map(|pid| rss_mb(*pid)).sum()
+        self.family()?.into_iter().map(rss_mb).sum()
+    }
+
+    /// Looked up each time: a server may listen before it has its workers.
+    fn family(&self) -> Result<Vec<u32>> {
+        family(self.child.id())
     }
 }
 

@@ -36,7 +36,7 @@ fn listen_on(listen: SocketAddr, operation: Operation) -> anyhow::Result<SocketA
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = move || {
         let limits = ListenerLimits { connections_max: CONNECTIONS_MAX, ..ListenerLimits::default() };
-        let service = move |request: http::Request<hyper::body::Incoming>, _| {
+        let service = move |request: http::Request<proxy::Incoming>, _| {
             let answer = answer(&operation, request.method(), request.uri().path());
             async move { answer.map(Full::new) }
         };

@@ -27,12 +27,11 @@ use bytes::Bytes;
 use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Unpaid};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use ledger::HoldId;
 use protocol::Payer;
 use protocol::x402::ext::SIGN_IN_WITH_X;
 use protocol::x402::{Challenge, Receipt};
-use proxy::{CleanPath, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
+use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};

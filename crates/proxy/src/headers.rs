@@ -1,10 +1,12 @@
 //! Headers that belong to one connection and must not cross the proxy.
 
+use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 
-/// hyper's own limit. Where it is ours too it is not said again: one that is said costs two tables on the heap for each head.
-pub(crate) const HYPER_HEADERS_MAX: usize = 100;
+/// An upstream's own reason phrase, in the extensions of its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Reason(pub(crate) Bytes);
 
 /// Fields that are hop-by-hop whether `Connection` names them or not; then credentials and challenges between a caller and this
 /// proxy (`Proxy-Status` is not one of them).
@@ -34,17 +36,20 @@ const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CON
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     // Most messages have none or one of them: one look at each name is cheaper than a search for each of these.
     let present: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in named.iter().filter(|name| !KEPT.contains(name)).chain(&present) {
+    let named: Vec<HeaderName> = headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect();
+    for name in named.iter().chain(&present) {
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(&name.as_str())
+}
+
+/// The fields that a `Connection` field takes away.
+pub(crate) fn named_by(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let words = connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    // What most of them say is about the connection, and names nothing.
+    let names = words.filter(|word| !word.eq_ignore_ascii_case(b"close") && !word.eq_ignore_ascii_case(b"keep-alive"));
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).filter(|name| !KEPT.contains(name))
 }

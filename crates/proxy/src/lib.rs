@@ -5,14 +5,16 @@
 
 #![warn(missing_docs)]
 
+mod h1;
 mod headers;
 mod listener;
 mod path;
+mod patience;
 mod target;
 mod upstream;
 
 pub use headers::strip_hop_by_hop;
-pub use listener::{ListenerLimits, Peer, bind, ensure_free, serve};
+pub use listener::{Incoming, IncomingFault, ListenerLimits, Peer, bind, ensure_free, serve};
 pub use path::{CleanPath, PATH_AND_QUERY_MAX_BYTES, PathRefusal};
 pub use target::{Target, TargetRefusal};
 pub use upstream::{TlsConfig, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind, UpstreamLimits, platform_tls};

@@ -1,37 +1,32 @@
 //! Accepting callers and serving their calls, one listener per core on one address.
 
-mod downstream;
-mod framing;
+mod answer;
+mod drain;
+mod incoming;
+mod wire;
 
-use std::cell::Cell;
-use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::headers::HYPER_HEADERS_MAX;
-use downstream::Downstream;
+use drain::{Drain, Seat};
+use wire::{Lost, Next, Wire};
+
+pub use incoming::{Incoming, IncomingFault};
 
 const BACKLOG: i32 = 1024;
-/// hyper panics below this.
-const BUFFER_MIN_BYTES: usize = 8 * 1024;
 /// Pauses after an accept that failed for want of descriptors or memory.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -41,10 +36,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub struct ListenerLimits {
     /// From the end of one call (or the connection's start) to the end of the next head. It also ends idle connections.
     pub head_timeout_ms: u64,
-    /// Request line and fields together; beyond it the answer is 431.
+    /// Request line and fields together; beyond it, and beyond 100 fields, the answer is 431.
     pub head_max_bytes: usize,
-    /// Number of fields; beyond it the answer is 431.
-    pub headers_max: usize,
     /// Connections at a time; one more is closed at once.
     pub connections_max: usize,
     /// How long a caller may leave bytes of an answer unread before its connection is closed.
@@ -58,7 +51,6 @@ impl Default for ListenerLimits {
         ListenerLimits {
             head_timeout_ms: 30_000,
             head_max_bytes: 64 * 1024,
-            headers_max: 100,
             connections_max: 10_000,
             write_idle_timeout_ms: 60_000,
             drain_ms: 30_000,
@@ -97,7 +89,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Serves until `stop` resolves, then stops accepting, lets calls in flight end for at most `drain_ms`, and returns.
 ///
 /// Must run inside a `LocalSet`. When a caller hangs up (or closes its sending half), the service's future is dropped, and
-/// so is an answer's body; work that must end anyway belongs into a task of its own. hyper sees a hang-up only while nothing
+/// so is an answer's body; work that must end anyway belongs into a task of its own. A hang-up is seen only while nothing
 /// unread is before it: a caller that has pipelined another request is noticed when the answer is written. An answer's body
 /// that fails aborts the connection. Ambiguous framing, malformed and oversized heads are answered (400, 431) without the
 /// service. `CONNECT` and `Upgrade` reach the service as they are; it must not answer them with success.
@@ -114,8 +106,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let listener = TcpListener::from_std(listener)?;
-    let http = engine(&limits);
-    let (drain, draining) = watch::channel(false);
+    let (limits, drain) = (Rc::new(limits), Rc::new(Drain::default()));
     let mut conversations = JoinSet::new();
     let mut stop = pin!(stop);
     let mut back_off = BACK_OFF_FIRST;
@@ -136,13 +127,8 @@ where
             }
             Ok((tcp, address)) => {
                 back_off = BACK_OFF_FIRST;
-                let caller = Caller {
-                    tcp,
-                    peer: Peer { address },
-                    write_idle_time: Duration::from_millis(limits.write_idle_timeout_ms),
-                };
-                let talk = converse(caller, http.clone(), service.clone(), draining.clone());
-                conversations.spawn_local(talk);
+                let (limits, peer) = (Rc::clone(&limits), Peer { address });
+                conversations.spawn_local(converse(tcp, peer, limits, service.clone(), drain.seat()));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -156,92 +142,67 @@ where
         }
     }
     drop(listener);
-    drain.send_replace(true);
+    drain.begin();
     let limit = Duration::from_millis(limits.drain_ms);
     finish(conversations, limit).await;
     Ok(())
 }
 
-struct Caller {
-    tcp: TcpStream,
-    peer: Peer,
-    write_idle_time: Duration,
-}
-
-fn engine(limits: &ListenerLimits) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
-        .max_buf_size(limits.head_max_bytes.max(BUFFER_MIN_BYTES))
-        .max_header_size(limits.head_max_bytes)
-        .half_close(false)
-        .keep_alive(true);
-    if limits.headers_max != HYPER_HEADERS_MAX {
-        http.max_headers(limits.headers_max);
-    }
-    http
-}
-
-/// A call that is being answered; it cannot fail.
-struct Answering<F>(Pin<Box<F>>);
-
-impl<F: Future> Future for Answering<F> {
-    type Output = Result<F::Output, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
-}
-
 /// Serves one connection to its end.
-async fn converse<S, F, B>(caller: Caller, http: http1::Builder, service: S, mut draining: watch::Receiver<bool>)
+async fn converse<S, F, B>(tcp: TcpStream, peer: Peer, limits: Rc<ListenerLimits>, service: S, seat: Seat)
 where
     S: Fn(Request<Incoming>, Peer) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if let Err(error) = caller.tcp.set_nodelay(true) {
+    if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY refused");
     }
-    let peer = caller.peer;
-    // An HTTP/1.0 caller takes the end of the connection for the end of the message.
-    let is_old = Rc::new(Cell::new(false));
-    let seen_old = Rc::clone(&is_old);
-    let answer = service_fn(move |request: Request<Incoming>| {
-        seen_old.set(request.version() == Version::HTTP_10);
+    let conversation = Conversation(Rc::new(Wire::new(tcp)));
+    let wire = &conversation.0;
+    loop {
+        let (request, asked) = match wire.next(&limits, &seat).await {
+            Next::Call(request, asked) => (request, asked),
+            Next::End => return,
+            Next::Refused(fault) => {
+                wire.refuse(fault).await;
+                return wire.close(true).await;
+            }
+        };
         // On the heap: a connection that waits for its next call holds none of it, and it is not moved about.
-        Answering(Box::pin(service(request, peer)))
-    });
-    let io = TokioIo::new(Downstream::new(caller.tcp, caller.write_idle_time));
-    let mut connection = http.serve_connection(io, answer);
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => Some(ended),
-        // The sender lives as long as `serve`; when it is gone, so is everything.
-        _ = draining.wait_for(|draining| *draining) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
-    let downstream = |connection: http1::Connection<TokioIo<Downstream>, _>| connection.into_parts().io.into_inner();
-    match ended {
-        Ok(()) => downstream(connection).linger().await,
-        Err(error) if error.is_parse() => {
-            tracing::debug!(%error, peer = %peer.address, "malformed request");
-            downstream(connection).linger().await;
-        }
-        Err(error) => {
-            tracing::debug!(%error, peer = %peer.address, "connection aborted");
-            if is_old.get() && error.is_user() {
-                downstream(connection).reset();
+        let Some(response) = until_gone(wire, Box::pin(service(request, peer))).await else { return };
+        match wire.answer(response, asked, &limits, &seat).await {
+            Ok(true) => {}
+            Ok(false) => return wire.close(wire.is_mid_message()).await,
+            Err(lost) => {
+                tracing::debug!(error = %lost, peer = %peer.address, "connection aborted");
+                // An HTTP/1.0 caller takes the end of the connection for the end of the message.
+                if asked.is_old && matches!(lost, Lost::Body(_)) {
+                    wire.reset();
+                }
+                return;
             }
         }
     }
+}
+
+/// The connection of a conversation, which ends with it even when somebody still holds the body of a call.
+struct Conversation(Rc<Wire>);
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        drop(self.0.end());
+    }
+}
+
+/// The answer to a call, unless its caller leaves before.
+async fn until_gone<F: Future>(wire: &Wire, mut call: Pin<Box<F>>) -> Option<F::Output> {
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => wire.poll_gone(cx).map(|_gone| None),
+    })
+    .await
 }
 
 /// Waits for the conversations to end, then drops those that have not.

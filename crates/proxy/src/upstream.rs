@@ -5,21 +5,16 @@ mod fault;
 mod link;
 mod pool;
 mod request;
-mod wire;
+mod stream;
 
-use std::cell::Cell;
 use std::error::Error;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,12 +24,12 @@ use tokio_rustls::rustls::{ClientConfig, crypto, pki_types::ServerName, version}
 pub use body::UpstreamBody;
 pub use fault::{UpstreamFault, UpstreamFaultKind};
 
-use crate::headers::strip_hop_by_hop;
+use crate::headers::Reason;
 use crate::target::Target;
-use link::{Link, NoAnswer};
+use link::Link;
 use pool::Pool;
-use request::Outgoing;
-use wire::Stream;
+use request::Upload;
+use stream::Stream;
 
 /// Time and size limits towards an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +45,8 @@ pub struct UpstreamLimits {
     pub idle_connections_max: usize,
     /// How long one is kept without a request. Set it below the upstream's own limit, or requests race its close.
     pub idle_timeout_ms: u64,
-    /// The size of an answer's head.
+    /// The size of an answer's head, which has 100 fields at most.
     pub head_max_bytes: usize,
-    /// The number of fields in an answer's head.
-    pub headers_max: usize,
 }
 
 impl Default for UpstreamLimits {
@@ -65,7 +58,6 @@ impl Default for UpstreamLimits {
             idle_connections_max: 64,
             idle_timeout_ms: 30_000,
             head_max_bytes: 64 * 1024,
-            headers_max: 100,
         }
     }
 }
@@ -148,77 +140,23 @@ impl Upstream {
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (mut request, request_over) = request::prepare(&self.inner.target, request)?;
-        let on_sent = Cell::new(Some(on_sent));
-        loop {
-            let (mut link, is_fresh) = match self.inner.pool.take() {
-                Some(link) => (link, false),
-                // Rare, and with TLS large: on the heap, so that calls on a pooled connection do not carry its state.
-                None => (Box::new(Box::pin(self.connect()).await?), true),
-            };
-            match self.exchange(&mut link, request, &on_sent).await {
-                Ok(answer) => return self.accept(answer, link, request_over).await,
-                Err(NoAnswer::Fault(fault)) => return Err(fault),
-                Err(NoAnswer::Unsent(_)) if is_fresh => {
-                    return Err(UpstreamFault::new(false, UpstreamFaultKind::Reset));
-                }
-                Err(NoAnswer::Unsent(unsent)) => {
-                    tracing::debug!("a pooled upstream connection was stale, taking another");
-                    request = *unsent;
-                }
-            }
+        let (method, mut upload) = Upload::new(&self.inner.target, request)?;
+        let mut link = match self.inner.pool.take() {
+            Some(link) => link,
+            // Rare, and with TLS large: on the heap, so that calls on a pooled connection do not carry its state.
+            None => Box::new(Box::pin(self.connect()).await?),
+        };
+        on_sent();
+        let head = link.exchange(&mut upload, &method, &self.inner.limits).await?;
+        let idle_time = Duration::from_millis(self.inner.limits.body_idle_timeout_ms);
+        let ends = (head.length, head.keeps_alive);
+        let mut answer = Response::new(UpstreamBody::new(ends, link, upload, Rc::clone(&self.inner.pool), idle_time));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+        if let Some(reason) = head.reason {
+            answer.extensions_mut().insert(Reason(reason));
         }
-    }
-
-    async fn exchange<F: FnOnce()>(
-        &self,
-        link: &mut Link,
-        request: Request<Outgoing>,
-        on_sent: &Cell<Option<F>>,
-    ) -> Result<Response<Incoming>, NoAnswer> {
-        let limit = Duration::from_millis(self.inner.limits.head_timeout_ms);
-        match timeout(limit, link.exchange(request, on_sent)).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => {
-                Err(NoAnswer::Fault(UpstreamFault::new(link.may_have_sent(), UpstreamFaultKind::HeadTimeout)))
-            }
-        }
-    }
-
-    /// Makes hyper's answer ours: end-to-end headers, a body that owns its connection.
-    async fn accept(
-        &self,
-        answer: Response<Incoming>,
-        link: Box<Link>,
-        request_over: Rc<Cell<bool>>,
-    ) -> Result<Response<UpstreamBody>, UpstreamFault> {
-        let (mut parts, incoming) = answer.into_parts();
-        // Nobody asked for an upgrade: `Upgrade` is stripped from every request.
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(UpstreamFault::new(true, UpstreamFaultKind::Protocol));
-        }
-        strip_hop_by_hop(&mut parts.headers);
-        parts.version = Version::HTTP_11;
-        // Only a reason phrase of the upstream's own passes; hyper's internals (a pending upgrade) do not.
-        let reason = parts.extensions.remove::<ReasonPhrase>();
-        parts.extensions.clear();
-        if let Some(reason) = reason {
-            parts.extensions.insert(reason);
-        }
-        let mut body = UpstreamBody::new(
-            incoming,
-            link,
-            Rc::clone(&self.inner.pool),
-            request_over,
-            Duration::from_millis(self.inner.limits.body_idle_timeout_ms),
-        );
-        // An answer without a body is complete now; its connection need not wait for somebody to poll nothing.
-        poll_fn(|cx| {
-            body.release_if_ended(cx);
-            Poll::Ready(())
-        })
-        .await;
-        Ok(Response::from_parts(parts, body))
+        Ok(answer)
     }
 
     async fn connect(&self) -> Result<Link, UpstreamFault> {
@@ -227,7 +165,7 @@ impl Upstream {
         let stream = timeout(limit, self.open_stream())
             .await
             .map_err(|_elapsed| UpstreamFault::new(false, UpstreamFaultKind::ConnectTimeout))??;
-        Link::open(stream, &inner.limits).await
+        Ok(Link::new(stream))
     }
 
     async fn open_stream(&self) -> Result<Stream, UpstreamFault> {

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use gate::{Call, Route, Taken, Terms};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use protocol::x402::Challenge;
 use protocol::{MoneyState, Payer};
-use proxy::CleanPath;
+use proxy::{CleanPath, Incoming};
 use tokio::sync::Semaphore;
 
 use super::page::{self, Page};

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use gate::{Journal, money_of, secret_digest};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use ledger::{AnswerState, HoldId, Rail, Record, State};
 use protocol::x402::{PAYMENTS, Receipt};
 use protocol::{MoneyState, Settled};
-use proxy::CleanPath;
+use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, full};

@@ -10,7 +10,7 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use proxy::{Incoming, IncomingFault};
 use sha2::{Digest as _, Sha256};
 
 /// The most that is read of a body before it is forwarded, where its shape is judged.
@@ -90,7 +90,8 @@ impl Upload {
     pub(super) async fn whole(body: Incoming, wait: Duration) -> Result<(Self, Bytes), Unread> {
         let read = Limited::new(body, WHOLE_MAX_BYTES).collect();
         let read = tokio::time::timeout(wait, read).await.map_err(|_| Unread::TooSlow)?;
-        let bytes = read.map_err(|error| if error.is::<hyper::Error>() { Unread::Broken } else { Unread::TooLarge })?;
+        let bytes =
+            read.map_err(|error| if error.is::<IncomingFault>() { Unread::Broken } else { Unread::TooLarge })?;
         let (bytes, digest) = (bytes.to_bytes(), Digest::new());
         if bytes.is_empty() {
             digest.end();
@@ -118,9 +119,9 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = IncomingFault;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, IncomingFault>>> {
         let Self { source, digest } = &mut *self;
         let body = match source {
             Source::Read(bytes) => {

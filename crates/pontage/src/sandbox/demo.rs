@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use proxy::ListenerLimits;
+use proxy::{Incoming, ListenerLimits};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 

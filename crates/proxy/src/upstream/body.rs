@@ -1,7 +1,5 @@
 //! The body of an answer, which carries its connection until it is complete.
 
-use std::cell::Cell;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
-use super::fault::{UpstreamFault, UpstreamFaultKind};
+use super::fault::UpstreamFault;
 use super::link::Link;
 use super::pool::Pool;
+use super::request::Upload;
+use crate::h1::{Decoded, Decoder, Length};
 
 /// An answer's body, streamed. Polling it is what reads from the upstream; while nobody polls, nothing is buffered beyond
 /// one read and the idle time limit does not run.
@@ -22,81 +20,53 @@ use super::pool::Pool;
 /// Complete, its connection goes back to the pool (unless the request's body is not over yet); dropped early or failed, the
 /// connection is closed.
 pub struct UpstreamBody {
-    incoming: Incoming,
+    decoder: Decoder,
+    /// `None` once the answer has ended.
     link: Option<Box<Link>>,
+    upload: Upload,
+    keeps_alive: bool,
     pool: Rc<Pool>,
-    request_over: Rc<Cell<bool>>,
     idle_time: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_runs: bool,
-    ended: bool,
 }
 
 impl UpstreamBody {
     pub(super) fn new(
-        incoming: Incoming,
+        (length, keeps_alive): (Length, bool),
         link: Box<Link>,
+        upload: Upload,
         pool: Rc<Pool>,
-        request_over: Rc<Cell<bool>>,
         idle_time: Duration,
     ) -> UpstreamBody {
-        UpstreamBody {
-            incoming,
-            link: Some(link),
-            pool,
-            request_over,
-            idle_time,
-            timer: None,
-            timer_runs: false,
-            ended: false,
-        }
+        let decoder = Decoder::new(length);
+        let mut body = UpstreamBody { decoder, link: Some(link), upload, keeps_alive, pool, idle_time };
+        // An answer without a body is complete now; its connection need not wait for somebody to poll nothing.
+        body.release_if_over();
+        body
     }
 
     /// Gives the connection back when the answer has no more bytes to come.
-    pub(super) fn release_if_ended(&mut self, cx: &mut Context<'_>) {
-        if !self.incoming.is_end_stream() {
+    fn release_if_over(&mut self) {
+        if !self.decoder.is_over() {
             return;
         }
-        self.release(cx);
-    }
-
-    fn release(&mut self, cx: &mut Context<'_>) {
-        self.ended = true;
-        let Some(mut link) = self.link.take() else {
-            return;
-        };
-        link.drive(cx);
-        if self.request_over.get() {
+        if let Some(link) = self.link.take()
+            && self.keeps_alive
+            && self.upload.is_over()
+        {
             self.pool.put(link);
         }
     }
 
-    fn fail(&mut self, fault: UpstreamFault) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
-        self.ended = true;
-        self.link = None;
-        Poll::Ready(Some(Err(fault)))
-    }
-
-    /// Polls hyper's body, then lets the connection read what was asked for, then looks again.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(frame);
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        if let Err(fault) = link.poll_upload(cx, &mut self.upload) {
+            return Poll::Ready(Some(Err(fault)));
         }
-        if let Some(link) = &mut self.link {
-            link.drive(cx);
-        }
-        Pin::new(&mut self.incoming).poll_frame(cx)
-    }
-
-    /// Whether the wait has taken too long. The first call after a frame starts the clock.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = Instant::now() + self.idle_time;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.timer_runs {
-            timer.as_mut().reset(deadline);
-            self.timer_runs = true;
-        }
-        timer.as_mut().poll(cx)
+        link.poll_body(cx, &mut self.decoder, self.idle_time).map(|decoded| match decoded {
+            Ok(Decoded::Data(data)) => Some(Ok(data)),
+            Ok(Decoded::Over | Decoded::More) => None,
+            Err(fault) => Some(Err(fault)),
+        })
     }
 }
 
@@ -105,39 +75,29 @@ impl Body for UpstreamBody {
     type Error = UpstreamFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
+        let data = std::task::ready!(self.poll_data(cx));
+        match &data {
+            Some(Err(_)) => self.link = None,
+            _ => self.release_if_over(),
         }
-        match this.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.timer_runs = false;
-                this.release_if_ended(cx);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => this.fail(UpstreamFault::from_hyper(true, error)),
-            Poll::Ready(None) => {
-                this.release(cx);
-                Poll::Ready(None)
-            }
-            Poll::Pending => match this.poll_idle(cx) {
-                Poll::Ready(()) => this.fail(UpstreamFault::new(true, UpstreamFaultKind::IdleTimeout)),
-                Poll::Pending => Poll::Pending,
-            },
-        }
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.link.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match (&self.link, self.decoder.left()) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(left)) => SizeHint::with_exact(left),
+            (Some(_), None) => SizeHint::default(),
+        }
     }
 }
 
 impl std::fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UpstreamBody").field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("UpstreamBody").field("left", &self.decoder.left()).finish_non_exhaustive()
     }
 }

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
-pub(super) type Cause = Box<dyn Error + Send + Sync>;
+use crate::h1::Cause;
 
 /// A failed exchange with an upstream. Its text is for the log, never for the wire.
 #[derive(Debug)]
@@ -61,12 +60,6 @@ impl UpstreamFault {
     pub(super) fn caused(sent: bool, kind: UpstreamFaultKind, cause: impl Into<Cause>) -> Self {
         UpstreamFault { sent, kind, cause: Some(cause.into()) }
     }
-
-    /// Reads hyper's error of an exchange or of an answer's body.
-    pub(super) fn from_hyper(sent: bool, error: hyper::Error) -> UpstreamFault {
-        let kind = kind_of(&error);
-        UpstreamFault::caused(sent, kind, error)
-    }
 }
 
 impl fmt::Display for UpstreamFault {
@@ -89,25 +82,4 @@ impl Error for UpstreamFault {
             None => None,
         }
     }
-}
-
-fn kind_of(error: &hyper::Error) -> UpstreamFaultKind {
-    if error.is_user() || error.is_body_write_aborted() {
-        return UpstreamFaultKind::RequestBody;
-    }
-    if error.is_parse() || error.is_parse_too_large() {
-        return UpstreamFaultKind::Protocol;
-    }
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return match io.kind() {
-                // hyper's decoder says so when the chunk framing is malformed.
-                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => UpstreamFaultKind::Protocol,
-                _ => UpstreamFaultKind::Reset,
-            };
-        }
-        cause = inner.source();
-    }
-    UpstreamFaultKind::Reset
 }

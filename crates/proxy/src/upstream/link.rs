@@ -1,126 +1,128 @@
 //! One connection to an upstream, driven by whoever waits for it rather than by a task of its own.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
 
 use super::UpstreamLimits;
-use super::fault::UpstreamFault;
-use super::request::Outgoing;
-use super::wire::{Stream, Switches, Wire};
-use crate::headers::HYPER_HEADERS_MAX;
-
-/// hyper panics below this.
-const BUFFER_MIN_BYTES: usize = 8 * 1024;
+use super::fault::{UpstreamFault, UpstreamFaultKind};
+use super::request::Upload;
+use super::stream::Stream;
+use crate::h1::{AnswerHead, Decoded, Decoder, Inbox, answer_head};
+use crate::patience::Patience;
 
 /// One connection. Dropping it closes the socket.
 ///
 /// No task drives it: `exchange` and the answer's body do, so that nothing moves between tasks on the hot path and a dropped
 /// call takes its connection along. An idle one is looked at when it is taken from the pool and by the pool's sweep.
 pub(super) struct Link {
-    sender: SendRequest<Outgoing>,
-    /// `None` once hyper is done with the connection.
-    connection: Option<Connection<TokioIo<Wire>, Outgoing>>,
-    switches: Rc<Switches>,
-}
-
-/// Why an exchange had no answer.
-pub(super) enum NoAnswer {
-    /// The connection closed before the request was serialised; here it is, untouched.
-    Unsent(Box<Request<Outgoing>>),
-    Fault(UpstreamFault),
+    stream: Stream,
+    inbox: Inbox,
+    patience: Patience,
 }
 
 impl Link {
-    pub(super) async fn open(stream: Stream, limits: &UpstreamLimits) -> Result<Link, UpstreamFault> {
-        let switches = Rc::new(Switches::default());
-        let wire = Wire::new(stream, Rc::clone(&switches));
-        let mut http = http1::Builder::new();
-        http.max_buf_size(limits.head_max_bytes.max(BUFFER_MIN_BYTES)).max_header_size(limits.head_max_bytes);
-        if limits.headers_max != HYPER_HEADERS_MAX {
-            http.max_headers(limits.headers_max);
-        }
-        let handshake = http.handshake(TokioIo::new(wire)).await;
-        let (sender, connection) = handshake.map_err(|error| UpstreamFault::from_hyper(false, error))?;
-        Ok(Link { sender, connection: Some(connection), switches })
+    pub(super) fn new(stream: Stream) -> Link {
+        Link { stream, inbox: Inbox::default(), patience: Patience::default() }
     }
 
-    /// Sends one request and waits for the head of its answer. `on_sent` is taken and called before the first byte leaves.
-    pub(super) async fn exchange<F: FnOnce()>(
+    /// Sends one request, of which a byte may have left from now on, and waits for the head of its answer. The body may go on
+    /// being sent after that.
+    pub(super) async fn exchange(
         &mut self,
-        request: Request<Outgoing>,
-        on_sent: &Cell<Option<F>>,
-    ) -> Result<Response<Incoming>, NoAnswer> {
-        self.switches.shut();
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let (connection, switches) = (&mut self.connection, &self.switches);
-        let outcome = poll_fn(|cx| {
-            loop {
-                drive(connection, cx);
-                if !switches.has_knocked() {
-                    return answer.as_mut().poll(cx);
-                }
-                if let Some(on_sent) = on_sent.take() {
-                    on_sent();
-                }
-                switches.open();
+        upload: &mut Upload,
+        method: &Method,
+        limits: &UpstreamLimits,
+    ) -> Result<AnswerHead, UpstreamFault> {
+        self.patience.set(Duration::from_millis(limits.head_timeout_ms));
+        let head = poll_fn(|cx| self.poll_exchange(cx, upload, method, limits.head_max_bytes)).await?;
+        self.patience.clear();
+        Ok(head)
+    }
+
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        method: &Method,
+        head_max_bytes: usize,
+    ) -> Poll<Result<AnswerHead, UpstreamFault>> {
+        self.poll_upload(cx, upload)?;
+        loop {
+            match answer_head(&mut self.inbox, method, head_max_bytes) {
+                // Nobody asked for an upgrade: `Upgrade` is stripped from every request.
+                Ok(Some(head)) if head.status == StatusCode::SWITCHING_PROTOCOLS => return protocol(),
+                Ok(Some(head)) if head.status.is_informational() => continue,
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(_fault) => return protocol(),
             }
-        })
-        .await;
-        outcome.map_err(|mut error| match error.take_message() {
-            Some(request) => NoAnswer::Unsent(Box::new(request)),
-            None => {
-                let sent = self.may_have_sent();
-                NoAnswer::Fault(UpstreamFault::from_hyper(sent, error.into_error()))
+            match self.inbox.poll_fill(&mut self.stream, cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(UpstreamFault::new(true, UpstreamFaultKind::Reset))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(UpstreamFault::caused(true, UpstreamFaultKind::Reset, error)));
+                }
+                Poll::Pending => break,
             }
-        })
+        }
+        let late = || Err(UpstreamFault::new(true, UpstreamFaultKind::HeadTimeout));
+        self.patience.poll(cx).map(|()| late())
     }
 
-    /// Whether a byte of the present request may have left.
-    pub(super) fn may_have_sent(&self) -> bool {
-        self.switches.is_open()
+    /// Sends what can be sent of a request.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, upload: &mut Upload) -> Result<(), UpstreamFault> {
+        match upload.is_over() {
+            true => Ok(()),
+            false => upload.poll(cx, &mut self.stream),
+        }
     }
 
-    /// Lets hyper read and write.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, cx);
+    /// The next piece of an answer's body; `idle_time` is how long it may take.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        decoder: &mut Decoder,
+        idle_time: Duration,
+    ) -> Poll<Result<Decoded, UpstreamFault>> {
+        loop {
+            match decoder.decode(&mut self.inbox) {
+                Ok(Decoded::More) => {}
+                Ok(decoded) => {
+                    self.patience.clear();
+                    return Poll::Ready(Ok(decoded));
+                }
+                Err(_malformed) => return Poll::Ready(Err(UpstreamFault::new(true, UpstreamFaultKind::Protocol))),
+            }
+            match self.inbox.poll_fill(&mut self.stream, cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) if decoder.end() => {}
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(UpstreamFault::new(true, UpstreamFaultKind::Reset))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(UpstreamFault::caused(true, UpstreamFaultKind::Reset, error)));
+                }
+                Poll::Pending => break,
+            }
+        }
+        self.patience.begin(idle_time);
+        let late = || Err(UpstreamFault::new(true, UpstreamFaultKind::IdleTimeout));
+        self.patience.poll(cx).map(|()| late())
     }
 
-    /// Whether another request can be sent, as far as hyper knows.
-    pub(super) fn is_ready(&self) -> bool {
-        self.connection.is_some() && self.sender.is_ready()
+    /// Whether another request can be sent. The kernel is asked, because tokio learns of a hang-up only when its driver runs,
+    /// and a request that is written into a closed connection could not be sent again.
+    pub(super) fn is_alive(&self) -> bool {
+        self.is_clean() && self.stream.is_open()
     }
 
-    /// Has the next exchange ask the kernel whether the peer has closed, before the first byte may leave.
-    pub(super) fn start_probing(&self) {
-        self.switches.shut();
-        self.switches.start_probing();
-    }
-
-    /// Whether another request can be sent, asking the kernel now.
-    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.start_probing();
-        self.drive(cx);
-        self.is_ready()
+    /// Whether everything that came belonged to an answer.
+    pub(super) fn is_clean(&self) -> bool {
+        self.inbox.is_empty()
     }
 }
 
-/// Polls the connection and drops it when it has ended, which hands a request that is still queued back to its sender.
-fn drive(slot: &mut Option<Connection<TokioIo<Wire>, Outgoing>>, cx: &mut Context<'_>) {
-    let Some(connection) = slot else { return };
-    match Pin::new(connection).poll(cx) {
-        Poll::Pending => {}
-        Poll::Ready(Ok(())) => *slot = None,
-        Poll::Ready(Err(error)) => {
-            tracing::debug!(%error, "upstream connection ended");
-            *slot = None;
-        }
-    }
+fn protocol<T>() -> Poll<Result<T, UpstreamFault>> {
+    Poll::Ready(Err(UpstreamFault::new(true, UpstreamFaultKind::Protocol)))
 }

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,20 +24,20 @@ impl Pool {
         Pool { idle: RefCell::new(Vec::new()), idle_max, idle_time, sweeping: Cell::new(false) }
     }
 
-    /// An idle connection. Whether it is alive shows in its next exchange, which then gives the request back unsent.
+    /// An idle connection that is alive.
     pub(super) fn take(&self) -> Option<Box<Link>> {
         loop {
             let (since, link) = self.idle.borrow_mut().pop()?;
-            if since.elapsed() < self.idle_time && link.is_ready() {
-                link.start_probing();
+            if since.elapsed() < self.idle_time && link.is_alive() {
                 return Some(link);
             }
+            tracing::debug!("a pooled upstream connection was stale, taking another");
         }
     }
 
     /// Keeps a connection for the next request, or closes it when it cannot serve one or there are enough.
     pub(super) fn put(self: &Rc<Self>, link: Box<Link>) {
-        if self.idle.borrow().len() >= self.idle_max || !link.is_ready() {
+        if self.idle.borrow().len() >= self.idle_max || !link.is_clean() {
             return;
         }
         self.idle.borrow_mut().push((Instant::now(), link));
@@ -50,9 +49,8 @@ impl Pool {
 
     /// Closes what is too old or was closed by the upstream. Returns whether any is left.
     fn close_stale(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|(since, link)| since.elapsed() < self.idle_time && link.is_alive(&mut cx));
+        idle.retain(|(since, link)| since.elapsed() < self.idle_time && link.is_alive());
         !idle.is_empty()
     }
 }

@@ -149,7 +149,7 @@ pub(crate) struct Served {
 /// Serves `service` on a port of its own.
 pub(crate) fn start<S, F, B>(limits: ListenerLimits, service: S) -> Served
 where
-    S: Fn(Request<hyper::body::Incoming>, proxy::Peer) -> F + Clone + 'static,
+    S: Fn(Request<proxy::Incoming>, proxy::Peer) -> F + Clone + 'static,
     F: Future<Output = http::Response<B>> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Either, Full};
-use hyper::body::Incoming;
-use proxy::{ListenerLimits, UpstreamLimits, bind};
+use proxy::{Incoming, ListenerLimits, UpstreamLimits, bind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use proxy::ListenerLimits;
+use proxy::{Incoming, ListenerLimits};
 
 use crate::harness::{Raw, local, start};
 

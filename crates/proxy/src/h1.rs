@@ -9,7 +9,7 @@ mod transmit;
 pub(crate) use body::{Decoded, Decoder, Length};
 pub(crate) use head::{AnswerHead, HeadFault, HeadReader, answer_head};
 pub(crate) use inbox::Inbox;
-pub(crate) use out::{Out, error_answer, is_close, with_date, write_field};
+pub(crate) use out::{Out, error_answer, is_close, with_date, write_field, write_length};
 pub(crate) use transmit::{Coding, Progress, Transmit, TransmitFault, poll_write};
 
 /// The number of fields in a head, of a caller's or an upstream's message.

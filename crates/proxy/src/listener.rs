@@ -9,7 +9,7 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -88,7 +88,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Serves until `stop` resolves, then stops accepting, lets calls in flight end for at most `drain_ms`, and returns.
 ///
-/// Must run inside a `LocalSet`. When a caller hangs up (or closes its sending half), the service's future is dropped, and
+/// Must run inside a `LocalSet`. A call's future lies within its connection's: a large one belongs on the heap. When a caller hangs up (or closes its sending half), the service's future is dropped, and
 /// so is an answer's body; work that must end anyway belongs into a task of its own. A hang-up is seen only while nothing
 /// unread is before it: a caller that has pipelined another request is noticed when the answer is written. An answer's body
 /// that fails aborts the connection. Ambiguous framing, malformed and oversized heads are answered (400, 431) without the
@@ -170,8 +170,7 @@ where
                 return wire.close(true).await;
             }
         };
-        // On the heap: a connection that waits for its next call holds none of it, and it is not moved about.
-        let Some(response) = until_gone(wire, Box::pin(service(request, peer))).await else { return };
+        let Some(response) = until_gone(wire, service(request, peer)).await else { return };
         match wire.answer(response, asked, &limits, &seat).await {
             Ok(true) => {}
             Ok(false) => return wire.close(wire.is_mid_message()).await,
@@ -197,7 +196,8 @@ impl Drop for Conversation {
 }
 
 /// The answer to a call, unless its caller leaves before.
-async fn until_gone<F: Future>(wire: &Wire, mut call: Pin<Box<F>>) -> Option<F::Output> {
+async fn until_gone<F: Future>(wire: &Wire, call: F) -> Option<F::Output> {
+    let mut call = pin!(call);
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => wire.poll_gone(cx).map(|_gone| None),

@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) struct Patience {
     until: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    waker: Option<Waker>,
 }
 
 impl Patience {
@@ -38,6 +40,11 @@ impl Patience {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() > until {
             timer.as_mut().reset(until);
+            self.waker = None;
+        }
+        let is_known = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_known && !timer.is_elapsed() {
+            return Poll::Pending;
         }
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= until {
@@ -45,6 +52,7 @@ impl Patience {
             }
             timer.as_mut().reset(until);
         }
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }

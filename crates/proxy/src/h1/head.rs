@@ -12,6 +12,9 @@ use super::out::is_close;
 use super::{HEADERS_MAX, Inbox, Length};
 use crate::headers::{is_hop_by_hop, named_by};
 
+/// Room for what is put beside an upstream's own fields, so that there is one allocation for all of them.
+const FIELDS_ADDED: usize = 5;
+
 /// Why a head is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadFault {
@@ -153,7 +156,7 @@ pub(crate) fn answer_head(inbox: &mut Inbox, to: &Method, max_bytes: usize) -> R
     let reason = read.reason.filter(|reason| status.canonical_reason() != Some(*reason));
     let reason = reason.map(|reason| head.slice_ref(reason.as_bytes()));
     let mut framing = Framing { is_answer: true, ..Framing::default() };
-    let mut headers = HeaderMap::with_capacity(read.headers.len());
+    let mut headers = HeaderMap::with_capacity(read.headers.len().saturating_add(FIELDS_ADDED));
     let mut named = Vec::new();
     for field in read.headers.iter() {
         let (name, value) = field_of(&head, field)?;

@@ -19,22 +19,28 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// Bytes of one connection. Empty, it holds no memory.
+/// Bytes of one connection. Empty, it holds no memory, unless it was made to.
 #[derive(Default)]
 pub(crate) struct Inbox {
     bytes: BytesMut,
     is_bulk: bool,
+    keeps: bool,
 }
 
 impl Inbox {
+    /// One that keeps its memory for the next message: where connections are few, and each has one message after another.
+    pub(crate) fn that_keeps() -> Inbox {
+        Inbox { keeps: true, ..Inbox::default() }
+    }
+
     /// Reads once and returns how many bytes came; none is the end of the stream.
     pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.is_bulk {
-            self.bytes.reserve(BULK_BYTES);
+        if self.is_bulk || self.keeps {
+            self.bytes.reserve(if self.is_bulk { BULK_BYTES } else { READ_BYTES });
             let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
             self.is_bulk = read >= READ_BYTES;
             return Poll::Ready(Ok(read));
@@ -68,14 +74,14 @@ impl Inbox {
 
     /// Takes the first bytes, or as many as there are.
     pub(crate) fn take(&mut self, count: usize) -> Bytes {
-        if count >= self.bytes.len() {
+        if count >= self.bytes.len() && !self.keeps {
             return std::mem::take(&mut self.bytes).freeze();
         }
-        self.bytes.split_to(count).freeze()
+        self.bytes.split_to(count.min(self.bytes.len())).freeze()
     }
 
     fn let_go(&mut self) {
-        if self.bytes.is_empty() && !self.is_bulk {
+        if self.bytes.is_empty() && !self.is_bulk && !self.keeps {
             self.bytes = BytesMut::new();
         }
     }

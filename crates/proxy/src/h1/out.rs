@@ -42,6 +42,10 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+pub(crate) fn write_length(out: &mut Vec<u8>, bytes: u64) {
+    write_field(out, "content-length", itoa::Buffer::new().format(bytes).as_bytes());
+}
+
 /// Whether a `Connection` field ends the connection.
 pub(crate) fn is_close(value: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))

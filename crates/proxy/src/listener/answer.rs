@@ -2,10 +2,10 @@
 
 use http::header;
 use http::response::Parts;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::wire::Asked;
-use crate::h1::{Coding, Out, is_close, with_date, write_field};
+use crate::h1::{Coding, Out, is_close, with_date, write_field, write_length};
 use crate::headers::Reason;
 
 /// Writes an answer's head, and says how its body is framed and whether the connection lives on.
@@ -50,7 +50,7 @@ pub(super) fn head(parts: &Parts, exact_bytes: Option<u64>, asked: Asked, keeps_
     match coding {
         _ if !has_length => {}
         Coding::Length(0) if !has_body => {}
-        Coding::Length(length) => write_field(out, "content-length", HeaderValue::from(length).as_bytes()),
+        Coding::Length(length) => write_length(out, length),
         Coding::Chunked => write_field(out, "transfer-encoding", b"chunked"),
         Coding::UntilClose => {}
     }

@@ -25,7 +25,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(stream: Stream) -> Link {
-        Link { stream, inbox: Inbox::default(), patience: Patience::default() }
+        Link { stream, inbox: Inbox::that_keeps(), patience: Patience::default() }
     }
 
     /// Sends one request, of which a byte may have left from now on, and waits for the head of its answer. The body may go on

@@ -5,14 +5,14 @@ use std::pin::{Pin, pin};
 use std::task::Context;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Method, Request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
 
 use super::fault::{UpstreamFault, UpstreamFaultKind};
 use super::stream::Stream;
-use crate::h1::{Cause, Coding, Out, Progress, Transmit, TransmitFault, poll_write, write_field};
+use crate::h1::{Cause, Coding, Out, Progress, Transmit, TransmitFault, poll_write, write_field, write_length};
 use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
 use crate::target::Target;
 
@@ -58,7 +58,7 @@ impl Upload {
         let has_declared = parts.headers.contains_key(header::CONTENT_LENGTH);
         match coding {
             Coding::Length(0) if !has_declared && !expects_body(&parts.method) => {}
-            Coding::Length(bytes) => write_field(out, "content-length", HeaderValue::from(bytes).as_bytes()),
+            Coding::Length(bytes) => write_length(out, bytes),
             Coding::Chunked | Coding::UntilClose => write_field(out, "transfer-encoding", b"chunked"),
         }
         out.extend_from_slice(b"\r\n");

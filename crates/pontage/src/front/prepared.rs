@@ -3,17 +3,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::problem::PAYMENT_REQUIRED;
+
+/// Headers that a 402 gets besides: the challenge, and what its bucket says.
+const ROOM: usize = 4;
 
 /// A 402 with a gap where its URL belongs, in the header and as often as it is in the body. What comes out is byte for byte what the
 /// printer gives that it was made with.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     status: StatusCode,
-    /// All but the challenge itself.
-    headers: HeaderMap,
+    /// All but the challenge itself, each name once.
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The header up to the gap, in base64, as far as whole groups of three bytes go.
     before: Vec<u8>,
     /// What is left of it: at most two bytes.
@@ -44,11 +47,10 @@ impl Prepared {
             let (first, after) = after.as_bytes().split_at_checked(short)?;
             Some(Tail { first: first.to_vec(), encoded: STANDARD.encode(after).into_bytes() })
         };
-        let mut headers = parts.headers;
-        headers.remove(PAYMENT_REQUIRED);
+        let others = parts.headers.iter().filter(|(name, _)| **name != PAYMENT_REQUIRED);
         Some(Self {
             status: parts.status,
-            headers,
+            headers: others.map(|(name, value)| (name.clone(), value.clone())).collect(),
             before: STANDARD.encode(whole).into_bytes(),
             rest: rest.to_vec(),
             after: [tail(0)?, tail(1)?, tail(2)?],
@@ -62,8 +64,10 @@ impl Prepared {
         let url = escaped.as_deref().unwrap_or(url);
         let mut response = Response::new(Bytes::from(self.body.join(url)));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response.headers_mut().insert(PAYMENT_REQUIRED, self.header(url));
+        let mut headers = HeaderMap::with_capacity(self.headers.len().saturating_add(ROOM));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.insert(PAYMENT_REQUIRED, self.header(url));
+        *response.headers_mut() = headers;
         response
     }
 

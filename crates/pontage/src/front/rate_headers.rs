@@ -1,7 +1,7 @@
 //! What an answer says about how often its caller may ask.
 
 use gate::Taken;
-use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -11,12 +11,17 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// was left, also after how many seconds one is, which is never 0. An upstream's own words of these names are replaced: its
 /// limits are not what this caller meets first.
 pub(crate) fn rate_headers(headers: &mut HeaderMap, taken: Taken) {
-    headers.insert(LIMIT, taken.limit.into());
-    headers.insert(REMAINING, taken.remaining.into());
-    headers.insert(RESET, taken.reset_at_s.into());
+    headers.insert(LIMIT, number(taken.limit.into()));
+    headers.insert(REMAINING, number(taken.remaining.into()));
+    headers.insert(RESET, number(taken.reset_at_s));
     if !taken.allowed {
-        headers.insert(RETRY_AFTER, taken.retry_after_s.max(1).into());
+        headers.insert(RETRY_AFTER, number(taken.retry_after_s.max(1).into()));
     }
+}
+
+/// As `HeaderValue::from` has it, which takes two pieces of memory for each number; these are in most answers.
+fn number(number: u64) -> HeaderValue {
+    HeaderValue::try_from(number.to_string()).expect("digits are plain text")
 }
 
 #[cfg(test)]

@@ -186,9 +186,9 @@ impl Front {
         let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some();
         let prepared = arriving.route_plan.and_then(|route| route.prepared.as_ref());
         let prepared = prepared.filter(|_| !shows && !arriving.wants_page)?;
-        let (taken, amount) = (arriving.taken.get(), arriving.asked());
-        let story = Story { taken, amount, ..Story::of(MoneyOutcome::Offered) };
-        Some(story.with(prepared.response(&arriving.url)))
+        // What the bucket said is in the answer already.
+        let story = Story { amount: arriving.asked(), ..Story::of(MoneyOutcome::Offered) };
+        Some(story.with(prepared.response(&arriving.url, arriving.taken.get())))
     }
 
     /// Takes from the buckets that are before the flow.
@@ -314,7 +314,8 @@ impl Front {
             return Err(story);
         };
         let challenge = || self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), Some(refusal));
-        route.refused(refusal, challenge).map(|prepared| story.with(prepared.response(&arriving.url))).ok_or(story)
+        let prepared = route.refused(refusal, challenge).ok_or(story)?;
+        Ok(Story { taken: None, ..story }.with(prepared.response(&arriving.url, story.taken)))
     }
 
     /// The answer to a call that is not run, printed for it alone.

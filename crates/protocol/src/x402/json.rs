@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::{Field, Refusal};
@@ -15,6 +13,9 @@ pub(super) fn get<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// How many values a payment has; one with more takes a second piece of memory.
 const USUAL_NODES: usize = 40;
+
+/// How deep lists and objects may be within each other: as in `serde_json`.
+const DEPTH_MAX: usize = 127;
 
 /// The values of a text in the order in which they stand there. It borrows from the text: what strangers send costs little to read.
 #[derive(Debug)]
@@ -49,11 +50,10 @@ pub(super) struct Json<'d> {
 impl<'a> Document<'a> {
     /// Reads a text of one value. What is refused is what `serde_json` refuses to read into a [`Value`].
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        let mut nodes = Vec::with_capacity(USUAL_NODES);
-        let mut reader = serde_json::Deserializer::from_str(text);
-        Member { nodes: &mut nodes, name: Cow::Borrowed("") }.deserialize(&mut reader).ok()?;
-        reader.end().ok()?;
-        Some(Self(nodes))
+        let mut reader = Reader { text, at: 0, nodes: Vec::with_capacity(USUAL_NODES) };
+        reader.value(Cow::Borrowed(""), DEPTH_MAX)?;
+        reader.space();
+        (reader.at == text.len()).then_some(Self(reader.nodes))
     }
 
     /// The value, if it is an object.
@@ -128,96 +128,135 @@ impl<'d> Json<'d> {
     }
 }
 
-/// Reads one value behind the others.
-struct Member<'n, 'a> {
-    nodes: &'n mut Vec<Node<'a>>,
-    name: Cow<'a, str>,
+/// A place in a text, and what was read before it. What is seldom, numbers and escapes of every kind, is read by `serde_json`.
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    nodes: Vec<Node<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Member<'_, 'a> {
-    fn add(self, is: Is<'a>) {
-        self.nodes.push(Node { name: self.name, is, beneath: 0 });
-    }
-}
-
-/// What was read since the node at a place is beneath it.
-fn close(nodes: &mut [Node<'_>], at: usize) {
-    if let Some((node, beneath)) = nodes.get_mut(at..).and_then(<[_]>::split_first_mut) {
-        node.beneath = beneath.len();
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Member<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Member<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
+impl<'a> Reader<'a> {
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.add(Is::Null);
-        Ok(())
+    fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
     }
 
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<(), E> {
-        self.add(Is::Bool(truth));
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.add(Is::Number(number.into()));
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.add(Is::Number(number.into()));
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.add(Number::from_f64(number).map_or(Is::Null, Is::Number));
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.add(Is::Text(Cow::Owned(text.to_owned())));
-        Ok(())
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
-        self.add(Is::Text(Cow::Borrowed(text)));
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let at = self.nodes.len();
-        self.nodes.push(Node { name: self.name, is: Is::List, beneath: 0 });
-        while list.next_element_seed(Member { nodes: self.nodes, name: Cow::Borrowed("") })?.is_some() {}
-        close(self.nodes, at);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let at = self.nodes.len();
-        self.nodes.push(Node { name: self.name, is: Is::Object, beneath: 0 });
-        while let Some(Name(name)) = object.next_key()? {
-            object.next_value_seed(Member { nodes: self.nodes, name })?;
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.rest().first() {
+            self.skip(1);
         }
-        close(self.nodes, at);
-        Ok(())
     }
+
+    /// Goes past a byte, if it is the next one.
+    fn take(&mut self, byte: u8) -> bool {
+        let is_next = self.rest().first() == Some(&byte);
+        self.skip(usize::from(is_next));
+        is_next
+    }
+
+    /// Reads one value, `depth` lists and objects deep at most.
+    fn value(&mut self, name: Cow<'a, str>, depth: usize) -> Option<()> {
+        self.space();
+        let is = match self.rest().first()? {
+            b'"' => Is::Text(self.string()?),
+            b'{' => return self.members(name, depth, Is::Object),
+            b'[' => return self.members(name, depth, Is::List),
+            b't' => self.word("true", Is::Bool(true))?,
+            b'f' => self.word("false", Is::Bool(false))?,
+            b'n' => self.word("null", Is::Null)?,
+            _ => Is::Number(self.number()?),
+        };
+        self.nodes.push(Node { name, is, beneath: 0 });
+        Some(())
+    }
+
+    fn word(&mut self, word: &str, is: Is<'a>) -> Option<Is<'a>> {
+        let is_it = self.rest().starts_with(word.as_bytes());
+        self.skip(word.len());
+        is_it.then_some(is)
+    }
+
+    fn members(&mut self, name: Cow<'a, str>, depth: usize, is: Is<'a>) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        let (place, end) = (self.nodes.len(), if matches!(is, Is::Object) { b'}' } else { b']' });
+        self.nodes.push(Node { name, is, beneath: 0 });
+        self.skip(1);
+        self.space();
+        if self.take(end) {
+            return Some(());
+        }
+        loop {
+            let name = if end == b'}' { self.name()? } else { Cow::Borrowed("") };
+            self.value(name, depth)?;
+            self.space();
+            if !self.take(b',') {
+                break;
+            }
+        }
+        let (node, beneath) = self.nodes.get_mut(place..)?.split_first_mut()?;
+        node.beneath = beneath.len();
+        self.take(end).then_some(())
+    }
+
+    /// A member's name and its colon.
+    fn name(&mut self) -> Option<Cow<'a, str>> {
+        self.space();
+        let name = self.string()?;
+        self.space();
+        self.take(b':').then_some(name)
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        if !self.take(b'"') {
+            return None;
+        }
+        let start = self.at;
+        self.skip(plain(self.rest()));
+        let read = self.text.get(start..self.at)?;
+        if self.take(b'"') {
+            return Some(Cow::Borrowed(read));
+        }
+        while !self.take(b'"') {
+            // What is escaped is no end, whatever it is.
+            let escaped = if self.take(b'\\') { 1 } else { 0 };
+            self.rest().first()?;
+            self.skip(escaped);
+            self.skip(plain(self.rest()));
+            if self.rest().first().is_some_and(u8::is_ascii_control) {
+                return None;
+            }
+        }
+        let quoted = self.text.get(start.checked_sub(1)?..self.at)?;
+        serde_json::from_str(quoted).ok().map(Cow::Owned)
+    }
+
+    fn number(&mut self) -> Option<Number> {
+        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let (rest, start) = (self.rest(), self.at);
+        self.skip(rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len()));
+        serde_json::from_str(self.text.get(start..self.at)?).ok()
+    }
+}
+
+/// How many bytes of a string come before a quote, a backslash or a control character. Eight are looked at together.
+fn plain(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let is_plain = |word: u64| {
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(u64::from_ne_bytes([b' '; 8])) & !word;
+        let quote = zero(word ^ u64::from_ne_bytes([b'"'; 8]));
+        let backslash = zero(word ^ u64::from_ne_bytes([b'\\'; 8]));
+        (control | quote | backslash) & TOPS == 0
+    };
+    let (words, _) = text.as_chunks::<8>();
+    let whole = words.iter().take_while(|word| is_plain(u64::from_ne_bytes(**word))).count().saturating_mul(8);
+    let rest = text.get(whole..).unwrap_or_default();
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '));
+    whole.saturating_add(end.unwrap_or(rest.len()))
 }
 
 #[cfg(test)]
@@ -281,6 +320,22 @@ mod tests {
             "{\"a\":{\"b\":2},\"a\":null}",
             "nul",
             "\u{feff}{}",
+            "\"a\\\"b\"",
+            "\"a\\\\\"",
+            "\"a\\\\\"b\"",
+            "\"a\\",
+            "\"a\\\"",
+            "\"abcdefgh\u{1}i\"",
+            "\"a\\n\u{7f}é\u{80}\"",
+            "\"\\é\"",
+            "{\"a\":1,,}",
+            "{\"a\":1]",
+            "[1}",
+            "1-2",
+            "+1",
+            "1.",
+            ".5",
+            "[truefalse]",
             &nested(127),
             &nested(128),
         ] {
@@ -306,7 +361,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_alike(text in r#"[\[\]{}:,"a1.e\\u \-]{0,24}"#) {
+        fn any_text_is_judged_alike(text in r#"[\[\]{}:,"a1.e\\nu \-é]{0,24}"#) {
             assert_as_serde_json(&text);
         }
     }

@@ -37,46 +37,51 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             Ok(None) => {}
             Err(fault) => return Opened::Fault(fault),
         }
-        let (route, terms) = match snapshot.quote(call) {
-            Quote::Free => {
-                return Opened::Free(FreePass::new(call.route.map_or(Unpaid::Passthrough, |_| Unpaid::Free)));
-            }
-            Quote::Blocked => return Opened::Blocked,
-            Quote::Listed => return Opened::SignIn,
-            Quote::Unknown => return Opened::Fault(Fault::untouched(FaultKind::Price)),
-            Quote::Due(route, terms) => (route, terms),
+        let asked = match due(snapshot, call) {
+            Ok(asked) => asked,
+            Err(opened) => return opened,
         };
-        match presented(snapshot, call) {
-            // An identifier is a secret like any other that the chain does not show, and names one payment of its payer.
-            Ok((credential, named)) => {
-                let call = Call { idempotency: named.or(call.idempotency), ..call.clone() };
-                Box::pin(self.admit(snapshot, &call, (route, terms), &credential, paces)).await
+        let (credential, named) = match presented(snapshot, call) {
+            Ok(presented) => presented,
+            Err(refusal) => return Opened::Challenge { refusal },
+        };
+        // An identifier is a secret like any other that the chain does not show, and names one payment of its payer.
+        let call = Call { idempotency: named.or(call.idempotency), ..call.clone() };
+        match self.verify(snapshot, &call, &credential, asked) {
+            Ok(admitted) => Box::pin(self.admit(snapshot, &call, admitted, &credential, paces)).await,
+            Err(refusal) => {
+                let key = recallable(snapshot, &asked.1.offers, &credential);
+                let recalled = self.recall(snapshot, &call, &credential, key).await;
+                recalled.unwrap_or(Opened::Challenge { refusal: Some(refusal) })
             }
-            Err(refusal) => refuse(call, terms, refusal),
         }
     }
 
-    /// Recall, verify, admit: from a credential to a claim.
+    /// The same for a call that costs nothing, or cannot be paid for, whoever makes it. `None` where somebody has to be asked, or
+    /// a payment is due.
+    #[must_use]
+    pub fn unasked(&self, snapshot: &Snapshot, call: &Call<'_>) -> Option<Opened<H>> {
+        if call.signed_in.is_some() {
+            return None;
+        }
+        due(snapshot, call).err()
+    }
+
+    /// Recall, admit, reserve: from a payment that is signed to a claim.
     async fn admit(
         &self,
         snapshot: &Snapshot,
         call: &Call<'_>,
-        asked: (&Route, &Terms),
+        mut admitted: Admitted<'_>,
         credential: &Credential,
         paces: impl Fn(Payer, Standing) -> bool,
     ) -> Opened<H> {
-        // A retry after our own settlement must never be told to pay again, so the claim is looked up before the offer, the
-        // times and the chain are.
-        let verified = self.verify(snapshot, call, credential, asked);
-        let key = verified.as_ref().map(|admitted| admitted.proven.authorization().key).ok();
-        let key = key.or_else(|| recallable(snapshot, &asked.1.offers, credential));
+        // A retry after our own settlement must never be told to pay again, so the claim is looked up before the chain is; and
+        // before a refusal for its offer or its times is said, in `open`.
+        let key = Some(admitted.proven.authorization().key);
         if let Some(opened) = self.recall(snapshot, call, credential, key).await {
             return opened;
         }
-        let mut admitted = match verified {
-            Ok(admitted) => admitted,
-            Err(refusal) => return refuse(call, asked.1, Some(refusal)),
-        };
         let payer = admitted.proven.authorization().key.payer;
         let depth = match self.journal.standing(payer).await {
             Ok(standing) if !paces(payer, standing) => return Opened::TooMany,
@@ -88,13 +93,13 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 Claimed::Won(permit) => Opened::Permit(permit),
                 Claimed::Taken(record) => self.replay(snapshot, call, credential, record).await,
                 Claimed::Namesake => Opened::Replay(Replay::Namesake),
-                Claimed::Refused(refusal) => refuse(call, asked.1, Some(refusal)),
+                Claimed::Refused(refusal) => Opened::Challenge { refusal: Some(refusal) },
                 Claimed::Fault(fault) => Opened::Fault(fault),
             },
             // What the chain shows may be our own settlement of a claim that was won since: look again before refusing.
             Check::Refused(refusal) => {
                 let recalled = self.recall(snapshot, call, credential, key).await;
-                recalled.unwrap_or_else(|| refuse(call, asked.1, Some(refusal)))
+                recalled.unwrap_or(Opened::Challenge { refusal: Some(refusal) })
             }
             Check::Fault(fault) if snapshot.fail_open && fault.is_outage() => {
                 Opened::Free(FreePass::new(Unpaid::Unverified))
@@ -349,8 +354,16 @@ fn presented(snapshot: &Snapshot, call: &Call<'_>) -> Result<(Credential, Option
     Ok((credential, named))
 }
 
-fn refuse<H: Host>(call: &Call<'_>, terms: &Terms, refusal: Option<Refusal>) -> Opened<H> {
-    Opened::Challenge { challenge: challenge(call, &terms.offers, refusal), refusal }
+/// What is due for a call, or else what becomes of it.
+#[expect(clippy::result_large_err, reason = "it goes on to the caller as it is")]
+fn due<'a, H: Host>(snapshot: &Snapshot, call: &Call<'a>) -> Result<(&'a Route, &'a Terms), Opened<H>> {
+    match snapshot.quote(call) {
+        Quote::Free => Err(Opened::Free(FreePass::new(call.route.map_or(Unpaid::Passthrough, |_| Unpaid::Free)))),
+        Quote::Blocked => Err(Opened::Blocked),
+        Quote::Listed => Err(Opened::SignIn),
+        Quote::Unknown => Err(Opened::Fault(Fault::untouched(FaultKind::Price))),
+        Quote::Due(route, terms) => Ok((route, terms)),
+    }
 }
 
 /// What became of a claim.

@@ -21,7 +21,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             // It may have been paid with before; whoever cannot look it up cannot say that nothing moved.
             Err(fault) => Some(Opened::Fault(Fault { money: MoneyState::Unknown, ..fault })),
             Ok(Some(record)) if is_the_payers(snapshot, credential, &record) && claimed(&record) => {
-                Some(self.replay(snapshot, call, credential, record).await)
+                // Boxed: most claims that are looked up are not known, and the future of every call would be as large.
+                Some(Box::pin(self.replay(snapshot, call, credential, record)).await)
             }
             Ok(Some(_) | None) => None,
         }

@@ -1,7 +1,7 @@
 //! What `open` and `close` say to a front.
 
 use ledger::HoldId;
-use protocol::x402::{Challenge, Receipt};
+use protocol::x402::Receipt;
 use protocol::{MoneyState, Refusal, Settled};
 
 use crate::{Fault, FreePass, Host, Permit};
@@ -13,10 +13,9 @@ pub enum Opened<H: Host> {
     Free(FreePass),
     /// No route covers the call.
     Blocked,
-    /// Not paid, or the payment was refused. The money is untouched.
+    /// Not paid, or the payment was refused. The money is untouched. [`Flow::challenge`](crate::Flow::challenge) says what would
+    /// pay.
     Challenge {
-        /// What would pay.
-        challenge: Challenge,
         /// Why the payment that came was refused, if one came.
         refusal: Option<Refusal>,
     },

@@ -1,6 +1,7 @@
 //! The HTTP front: a request becomes a `Call`, the flow decides, and its answer becomes a response. It knows no money.
 
 mod answer;
+mod arrived;
 mod arriving;
 mod check;
 pub(crate) mod cors;
@@ -18,13 +19,12 @@ mod trust;
 mod upload;
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Unpaid};
+use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken, Unpaid};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use ledger::HoldId;
@@ -40,15 +40,14 @@ use crate::plan::Plan;
 use crate::price::Prices;
 use crate::problem::{Problem, money_of};
 use crate::source;
-use crate::telemetry::{Finished, Limit, MoneyOutcome};
-use crate::trace::CallTrace;
+use crate::telemetry::{Limit, MoneyOutcome};
 
 use answer::{Body, full};
-use arriving::Arriving;
+use arrived::{Answering, Arrived};
+use arriving::{Arriving, Seen};
 use cors::Whose;
-use rate_headers::rate_headers;
 use request::Forward;
-use story::Story;
+use story::{Story, Told};
 use trust::Word;
 use upload::Upload;
 
@@ -109,103 +108,65 @@ impl Front {
     }
 
     /// Answers one request, and tells of it.
-    pub(crate) async fn call(self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let begun = Instant::now();
-        let (plan, operation) = (self.plan(), &self.0.shared.operation);
-        let _present = operation.telemetry.metrics.in_flight();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let from = source::address(peer.address.ip(), request.headers(), plan.trusted_proxies);
-        let trace = operation.traces.call(method.as_str(), uri.path(), request.headers());
-        let asks = cors::asks(&plan.cors_origins, request.headers());
-        let (mut response, position) = match CleanPath::parse(request.uri()) {
-            Ok(path) => self.judged(&plan, request, &path, from, &trace).await,
+    pub(crate) fn call(&self, request: Request<Incoming>, peer: Peer) -> Answering {
+        let (mut parts, body) = request.into_parts();
+        let arrived = Arrived::of(self, &parts, peer);
+        let path = match CleanPath::parse(&parts.uri) {
+            Ok(path) => path,
             Err(refusal) => {
                 let story = Story::of(MoneyOutcome::BadRequest).because(refusal.code());
-                (full(story.with(Problem::bad_path(refusal).into_response())), None)
+                return arrived.now(None, story.with(Problem::bad_path(refusal).into_response()));
             }
         };
-        let told = response.extensions_mut().remove::<Story>();
-        let story = told.unwrap_or(Story::of(MoneyOutcome::Fault).because("untold"));
-        cors::decorate(&plan.cors_origins, &asks, story.whose, response.headers_mut());
-        if let Some(taken) = story.taken {
-            rate_headers(response.headers_mut(), taken);
+        if let Some(told) = self.not_sold(&parts, &path) {
+            return arrived.now(None, told);
         }
-        let route = position.and_then(|position| plan.snapshot.routes.get(position));
-        let finished = Finished {
-            method: method.as_str(),
-            path: uri.path(),
-            route: route.map(|route| route.id.as_str()),
-            status: response.status().as_u16(),
-            outcome: story.outcome,
-            payer: story.payer,
-            amount: story.amount,
-            hold: story.hold,
-            reason: story.reason,
-            limited: story.limited,
-            source_ip: from,
-            latency_us: micros(begun),
-            upstream_us: story.upstream_us,
-            upstream_status: story.upstream_status,
-            settlement_us: story.settlement_us,
-        };
-        if story.reason == Some(gate::Fault::untouched(gate::FaultKind::Journal).code()) {
-            operation.journal_failed();
+        let front = self.clone();
+        if own::is_own(&path) {
+            let request = Request::from_parts(parts, body);
+            return Answering::Later(Box::pin(async move {
+                let told = front.own(&arrived, request, &path).await;
+                arrived.tell(None, told)
+            }));
         }
-        operation.telemetry.finished(&finished);
-        trace.finished(&finished);
-        response
+        let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
+        proxy::strip_hop_by_hop(&mut parts.headers);
+        let role = self.0.shared.role;
+        if role == Role::Sidecar {
+            return arrived.now(position, Story::of(MoneyOutcome::Own).with(Problem::not_found().into_response()));
+        }
+        let arriving = Arriving::of(&arrived, position, &path, Seen::of(&arrived.plan, &parts, &path));
+        if let Some(told) = self.before_the_flow(&arriving, &parts.method, &parts.headers) {
+            return arrived.now(position, told);
+        }
+        let seen = arriving.seen();
+        Answering::Later(Box::pin(async move {
+            let arriving = Arriving::of(&arrived, position, &path, seen);
+            let told = match role {
+                // What is rare is apart: each call's state is as large as its largest part.
+                Role::Mock => Box::pin(front.mocked(&arriving, parts, body)).await,
+                Role::Proxy | Role::Sidecar => front.proxied(&arriving, parts, body).await,
+            };
+            arrived.tell(position, told)
+        }))
     }
 
-    /// Finds out what a request is for, and answers it. Says which route covers it.
-    async fn judged(
-        &self,
-        plan: &Plan,
-        request: Request<Incoming>,
-        path: &CleanPath,
-        from: IpAddr,
-        trace: &CallTrace,
-    ) -> (Response<Body>, Option<usize>) {
-        if request.method() == Method::CONNECT {
+    /// The answer to what is no call of a route: what cannot be one, and documents of the gate.
+    fn not_sold(&self, parts: &Parts, path: &CleanPath) -> Option<Told<Bytes>> {
+        if parts.method == Method::CONNECT {
             let refused = Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            return (full(Story::of(MoneyOutcome::BadRequest).because("method_not_allowed").with(refused)), None);
+            return Some(Story::of(MoneyOutcome::BadRequest).because("method_not_allowed").with(refused));
         }
         // A proxy that puts the caller's path behind ours would be answered for another one.
-        if self.0.shared.role == Role::Sidecar && !check::is_normal(request.uri(), path) {
+        if self.0.shared.role == Role::Sidecar && !check::is_normal(&parts.uri, path) {
             let story = Story::of(MoneyOutcome::BadRequest).because("path_not_normal");
-            return (full(story.with(check::not_normal().into_response())), None);
+            return Some(story.with(check::not_normal().into_response()));
         }
-        if let Some(response) = self.published(&request, path) {
-            return (Story::of(MoneyOutcome::Own).with(full(response)), None);
-        }
-        if own::is_own(path) {
-            return (Box::pin(self.own(plan, request, path, from, trace)).await, None);
-        }
-        let position = plan.snapshot.position(request.method().as_str(), path.path());
-        let (mut parts, body) = request.into_parts();
-        proxy::strip_hop_by_hop(&mut parts.headers);
-        let response = match self.0.shared.role {
-            Role::Sidecar => Story::of(MoneyOutcome::Own).with(full(Problem::not_found().into_response())),
-            Role::Proxy | Role::Mock => {
-                let method = parts.method.clone();
-                let arriving = Arriving::of(plan, position, &parts, path, method.as_str(), from, trace);
-                match self.before_the_flow(&arriving, &method, &parts.headers) {
-                    Some(response) => full(response),
-                    // What is rare, and what waits for others anyway, is apart: each call's state is as large as its largest part.
-                    None if self.0.shared.role == Role::Mock => Box::pin(self.mocked(&arriving, parts, body)).await,
-                    None => Box::pin(self.proxied(&arriving, parts, body)).await,
-                }
-            }
-        };
-        (response, position)
+        self.published(parts, path).map(|response| Story::of(MoneyOutcome::Own).with(response))
     }
 
     /// What needs no flow: preflights, an empty bucket, and the 402 of whoever shows nothing.
-    fn before_the_flow(
-        &self,
-        arriving: &Arriving<'_>,
-        method: &Method,
-        headers: &HeaderMap,
-    ) -> Option<Response<Bytes>> {
+    fn before_the_flow(&self, arriving: &Arriving<'_>, method: &Method, headers: &HeaderMap) -> Option<Told<Bytes>> {
         if *method == Method::OPTIONS && arriving.keeps_options() {
             match (self.0.shared.role, arriving.route) {
                 (Role::Proxy | Role::Mock, _) => {
@@ -224,16 +185,13 @@ impl Front {
         let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some();
         let prepared = arriving.route_plan.and_then(|route| route.prepared.as_ref());
         let prepared = prepared.filter(|_| !shows && !arriving.wants_page)?;
-        let offered = arriving.route.and_then(|route| match &route.price {
-            gate::Price::Due(terms) => terms.offers.first().map(protocol::Offer::amount),
-            gate::Price::Free | gate::Price::Quoted(_) => None,
-        });
-        let story = Story { taken: arriving.taken.get(), amount: offered, ..Story::of(MoneyOutcome::Offered) };
-        Some(story.with(prepared.response(&arriving.url)))
+        // What the bucket said is in the answer already.
+        let story = Story { amount: arriving.asked(), ..Story::of(MoneyOutcome::Offered) };
+        Some(story.with(prepared.response(&arriving.url, arriving.taken.get())))
     }
 
     /// Takes from the buckets that are before the flow.
-    fn paced(&self, arriving: &Arriving<'_>) -> Result<(), Response<Bytes>> {
+    fn paced(&self, arriving: &Arriving<'_>) -> Result<(), Told<Bytes>> {
         let (limits, now_ms) = (&self.0.shared.limits, now_ms());
         if let (Some(route), true) = (arriving.route, arriving.route_plan.is_some_and(|plan| plan.rate_limit.is_some()))
         {
@@ -255,28 +213,41 @@ impl Front {
         arriving.allowed(Limit::Address)
     }
 
-    async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
-        let busy = || full(Story::of(MoneyOutcome::Busy).with(Problem::overloaded().into_response()));
+    async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
+        let busy = || Story::of(MoneyOutcome::Busy).with(full(Problem::overloaded().into_response()));
         let upload = match arriving.fits(&parts, body, &self.0.shared.bodies).await {
             Ok(Some(upload)) => upload,
             Ok(None) => return busy(),
-            Err(refused) => return full(refused),
+            Err(refused) => return refused.full(),
         };
-        let forward = Forward::of(parts, arriving.path, arriving.route_plan);
         let Ok(turn) = self.0.shared.turns.take().await else { return busy() };
-        answer::holding(turn, self.answered(arriving, forward, upload).await)
+        answer::holding(turn, self.answered(arriving, parts, upload).await)
     }
 
-    /// The answer to a call that has its turn.
-    async fn answered(&self, arriving: &Arriving<'_>, forward: Forward, upload: Upload) -> Response<Body> {
-        match self.open(arriving).await {
-            Opened::Free(pass) => self.free(arriving, pass, forward, upload).await,
-            Opened::Permit(permit) => Box::pin(self.paid(arriving, upload, forward, permit)).await,
+    /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
+    async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
+        let opened = match self.unasked(arriving) {
+            Some(opened) => opened,
+            None => Box::pin(self.open(arriving)).await,
+        };
+        let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan);
+        match opened {
+            Opened::Free(pass) => Box::pin(self.free(arriving, pass, forward(parts), upload)).await,
+            Opened::Permit(permit) => Box::pin(self.paid(arriving, upload, forward(parts), permit)).await,
             Opened::Replay(Replay::Stored { hold, receipt }) => {
                 Story::of(MoneyOutcome::Replayed).with(Box::pin(self.stored(upload, hold, receipt)).await)
             }
-            other => full(Box::pin(self.refused(arriving, other)).await),
+            other => self.refused(arriving, other).await.full(),
         }
+    }
+
+    /// What the flow says of a call without asking anybody, if it can.
+    fn unasked(&self, arriving: &Arriving<'_>) -> Option<Opened<WorkerHost>> {
+        if arriving.shown.sign_in.is_some() || arriving.route_plan.is_some_and(|route| route.quoted.is_some()) {
+            return None;
+        }
+        let _step = arriving.trace.step("open");
+        self.0.flow.unasked(&arriving.plan.snapshot, &arriving.call(None))
     }
 
     /// Judges a call by the flow.
@@ -313,29 +284,52 @@ impl Front {
         verified.inspect_err(|refusal| arriving.shown.sign_in_refused.set(Some(*refusal))).ok()
     }
 
-    /// The answer to a call that is not run. A payment, or a proof, that is none takes from the bucket of its address besides:
-    /// forging raises nobody's tier.
-    async fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Response<Bytes> {
-        let mut story = Story::refused(&opened);
-        let sign_in_refused = arriving.shown.sign_in_refused.get().filter(|_| !arriving.shown.pays());
-        let forged = matches!(opened, Opened::Challenge { refusal: Some(_), .. }) || sign_in_refused.is_some();
-        if forged && let Some(taken) = self.0.shared.limits.take(Key::Address(source::source(arriving.from)), now_ms())
+    /// The answer to a call that is not run.
+    async fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Told<Bytes> {
+        match self.refused_shortly(arriving, &opened) {
+            Ok(told) => told,
+            Err(story) => story.with(Box::pin(self.explained(arriving, opened, story.taken)).await),
+        }
+    }
+
+    /// The answer that is printed already, or else what is told of the call. A payment, or a proof, that is none takes from the
+    /// bucket of its address besides: forging raises nobody's tier.
+    fn refused_shortly(&self, arriving: &Arriving<'_>, opened: &Opened<WorkerHost>) -> Result<Told<Bytes>, Story> {
+        let mut story = Story::refused(opened, arriving.asked());
+        let refusal = if let Opened::Challenge { refusal } = opened { *refusal } else { None };
+        let sign_in_refused = arriving.sign_in_refused();
+        if (refusal.is_some() || sign_in_refused.is_some())
+            && let Some(taken) = self.0.shared.limits.take(Key::Address(source::source(arriving.from)), now_ms())
         {
             arriving.taken.set(Some(taken));
             if !taken.allowed {
-                return arriving.limited(taken, Limit::Address);
+                return Ok(arriving.limited(taken, Limit::Address));
             }
         }
         story.taken = arriving.taken.get();
-        let response = match opened {
+        let (Some(refusal), Some(route), false, None) =
+            (refusal, arriving.route_plan, arriving.wants_page, sign_in_refused)
+        else {
+            return Err(story);
+        };
+        let challenge = || self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), Some(refusal));
+        let prepared = route.refused(refusal, challenge).ok_or(story)?;
+        Ok(Story { taken: None, ..story }.with(prepared.response(&arriving.url, story.taken)))
+    }
+
+    /// The answer to a call that is not run, printed for it alone.
+    async fn explained(
+        &self,
+        arriving: &Arriving<'_>,
+        opened: Opened<WorkerHost>,
+        taken: Option<Taken>,
+    ) -> Response<Bytes> {
+        let sign_in_refused = arriving.sign_in_refused();
+        match opened {
             Opened::Blocked => Problem::blocked().into_response(),
-            Opened::Challenge { challenge, refusal } => {
-                if let (Some(refusal), false, None) = (refusal, arriving.wants_page, sign_in_refused)
-                    && let Some(prepared) = arriving.route_plan.and_then(|route| route.refused(refusal, &challenge))
-                {
-                    return story.with(prepared.response(&arriving.url));
-                }
-                let challenge = self.dress(arriving, challenge).await;
+            Opened::Challenge { refusal } => {
+                let challenge = self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), refusal);
+                let challenge = self.dress(arriving, challenge.unwrap_or_default()).await;
                 let page = arriving.wants_page.then(|| challenge.clone());
                 let problem = match sign_in_refused {
                     Some(refusal) => Problem::sign_in_refused(challenge, refusal),
@@ -354,7 +348,7 @@ impl Front {
                     None => Problem::sign_in(challenge).into_response(),
                 }
             }
-            Opened::TooMany => Problem::too_many(story.taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
+            Opened::TooMany => Problem::too_many(taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
             Opened::Replay(replay) => Problem::replay(replay).into_response(),
             Opened::Fault(fault) => {
                 warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
@@ -362,8 +356,7 @@ impl Front {
             }
             // They are run; whoever asks for their answer without running them has nothing for the caller.
             Opened::Free(_) | Opened::Permit(_) => Problem::blocked().into_response(),
-        };
-        story.with(response)
+        }
     }
 
     /// Adds what the route says about itself, what signing in is good for, and the gate's signature under its offers.
@@ -409,13 +402,7 @@ impl Front {
     }
 
     /// Passes a call on unpaid.
-    async fn free(
-        &self,
-        arriving: &Arriving<'_>,
-        pass: FreePass,
-        mut forward: Forward,
-        upload: Upload,
-    ) -> Response<Body> {
+    async fn free(&self, arriving: &Arriving<'_>, pass: FreePass, mut forward: Forward, upload: Upload) -> Told<Body> {
         if let Some(word) = Word::unpaid(pass.why()) {
             self.tell_origin(&word, &mut forward);
         }
@@ -427,13 +414,13 @@ impl Front {
             Ok(ran) => ran.of(story).with(answer::pass(ran.response)),
             Err(fault) => {
                 let story = story.whose(Whose::Ours).because(fault.kind.code());
-                full(story.with(upstream_problem(&fault, "No payment was asked for.").into_response()))
+                story.with(full(upstream_problem(&fault, "No payment was asked for.").into_response()))
             }
         }
     }
 
     /// `pontage mock`: any payment header pays, nothing is verified and nothing moves.
-    async fn mocked(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Response<Body> {
+    async fn mocked(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
         let mut forward = Forward::of(parts, arriving.path, arriving.route_plan);
         self.quote(arriving).await;
         let call = Call { presented: Presented::Nothing, ..arriving.call(None) };
@@ -441,13 +428,13 @@ impl Front {
         match self.0.flow.open(&arriving.plan.snapshot, &call, |_, _| true).await {
             Opened::Free(pass) => return self.free(arriving, pass, forward, upload).await,
             Opened::Challenge { .. } if arriving.shown.pays() => {}
-            other => return full(self.refused(arriving, other).await),
+            other => return self.refused(arriving, other).await.full(),
         }
         self.tell_origin(&Word::mock(), &mut forward);
         let story = Story::of(MoneyOutcome::Mock);
         match self.run(arriving, Pass::Mock, forward, upload).await {
             Ok(ran) => ran.of(story.whose(Whose::Paid)).with(answer::mocked(ran.response)),
-            Err(fault) => full(story.with(upstream_problem(&fault, "Nothing moves in mock mode.").into_response())),
+            Err(fault) => story.with(full(upstream_problem(&fault, "Nothing moves in mock mode.").into_response())),
         }
     }
 

@@ -1,10 +1,10 @@
 //! How many calls are taken in a span of time: token buckets that all workers share.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use foldhash::quality::RandomState;
 use gate::{Bucket, Rate, Taken};
 use ledger::Source;
 use protocol::Payer;
@@ -90,13 +90,13 @@ impl Limits {
 /// The buckets of one kind of key.
 struct Table<K> {
     shards: Vec<Mutex<Shard<K>>>,
-    /// Keyed at random, so that nobody can choose addresses that meet in one shard.
+    /// Keyed at random, so that nobody can choose addresses that meet in one shard; nothing that callers see depends on it.
     choice: RandomState,
     shard_max: usize,
 }
 
 struct Shard<K> {
-    buckets: HashMap<K, Bucket>,
+    buckets: HashMap<K, Bucket, RandomState>,
     /// Shared by the keys that found no room.
     overflow: Bucket,
     swept_at_ms: u64,
@@ -104,10 +104,10 @@ struct Shard<K> {
 
 impl<K: Copy + Eq + Hash> Table<K> {
     fn new(keys_max: usize) -> Self {
-        let shard = || Mutex::new(Shard { buckets: HashMap::new(), overflow: Bucket::default(), swept_at_ms: 0 });
+        let shard = || Mutex::new(Shard { buckets: HashMap::default(), overflow: Bucket::default(), swept_at_ms: 0 });
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            choice: RandomState::new(),
+            choice: RandomState::default(),
             shard_max: keys_max.div_ceil(SHARDS),
         }
     }

@@ -58,7 +58,7 @@ type Codes = RwLock<BTreeMap<&'static str, AtomicU64>>;
 type RouteCount = Arc<[AtomicU64; OUTCOMES]>;
 
 struct Routes {
-    known: HashMap<String, RouteCount>,
+    known: HashMap<String, RouteCount, foldhash::fast::RandomState>,
     other: RouteCount,
 }
 
@@ -104,7 +104,7 @@ impl Metrics {
     pub(crate) fn new(tokens: impl IntoIterator<Item = AssetInfo>, lines_lost: Arc<AtomicU64>) -> Self {
         Self(Arc::new(Inner {
             started: Instant::now(),
-            routes: RwLock::new(Routes { known: HashMap::new(), other: Arc::new(array()) }),
+            routes: RwLock::new(Routes { known: HashMap::default(), other: Arc::new(array()) }),
             assets: tokens.into_iter().map(|token| (token, Amounts::default())).collect(),
             answers: array(),
             upstream_answers: array(),

@@ -203,7 +203,11 @@ impl RoutePlan {
     }
 
     /// The answer to a payment that is refused, printed once for each reason. `None` where the route's 402 is made each time.
-    pub(crate) fn refused(&self, refusal: Refusal, challenge: &Challenge) -> Option<Arc<Prepared>> {
+    pub(crate) fn refused(
+        &self,
+        refusal: Refusal,
+        challenge: impl FnOnce() -> Option<Challenge>,
+    ) -> Option<Arc<Prepared>> {
         self.prepared.as_ref()?;
         let known = |list: &[(Refusal, Arc<Prepared>)]| {
             list.iter().find(|(reason, _)| *reason == refusal).map(|(_, prepared)| Arc::clone(prepared))
@@ -211,6 +215,7 @@ impl RoutePlan {
         if let Some(prepared) = known(&self.refusals.read().unwrap_or_else(PoisonError::into_inner)) {
             return Some(prepared);
         }
+        let challenge = challenge()?;
         let print = |url: &str| Problem::challenge(self.dress(challenge.clone(), url), Some(refusal)).into_response();
         let prepared = Arc::new(Prepared::new(print)?);
         let mut list = self.refusals.write().unwrap_or_else(PoisonError::into_inner);

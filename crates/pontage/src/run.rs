@@ -440,7 +440,7 @@ impl Worker {
         })?;
         local.spawn_local(host::work(flow, work));
         self.serving.send(()).ok();
-        let service = move |request, peer| front.clone().call(request, peer);
+        let service = move |request, peer| front.call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
             self.stopped.wait_for(|stopped| *stopped).await.ok();

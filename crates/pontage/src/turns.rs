@@ -46,7 +46,9 @@ impl Turns {
             return Ok(Turn(turn));
         }
         let _waiting = Waiting::enter(&self.waiting, self.queue_max).ok_or(Busy::Full)?;
-        match tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_owned()).await {
+        // Apart, for few wait and every call would be as large.
+        let turn = Box::pin(tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_owned()));
+        match turn.await {
             Ok(turn) => Ok(Turn(turn.expect("the semaphore is never closed"))),
             Err(_) => Err(Busy::TimedOut),
         }

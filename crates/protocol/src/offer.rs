@@ -84,10 +84,15 @@ impl OfferExtra {
     /// Reads `extra`, which may be anything.
     pub(crate) fn read(extra: Option<&Value>) -> Self {
         let members = extra.and_then(Value::as_object).into_iter().flatten();
-        let others: Map<_, _> = members
-            .filter(|(name, _)| !matches!(name.as_str(), "name" | "version"))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        Self::of(members.map(|(name, value)| (name.as_str(), value)), Value::clone)
+    }
+
+    /// The members of an `extra`, whoever read it.
+    pub(crate) fn of<'n, V>(members: impl Iterator<Item = (&'n str, V)>, value: impl Fn(V) -> Value) -> Self {
+        let mut others = Map::new();
+        for (name, read) in members.filter(|(name, _)| !matches!(*name, "name" | "version")) {
+            others.insert(name.to_owned(), value(read));
+        }
         Self((!others.is_empty()).then(|| Arc::new(others)))
     }
 

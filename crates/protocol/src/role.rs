@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, hex};
 
 /// Not `0x` and 40 hex digits, or mixed case with a wrong EIP-55 checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,15 +60,13 @@ role! {
 
 /// Reads an address; `strict` also refuses a wrong checksum. What callers send is read without it: clients differ in case.
 pub(crate) fn parse_address(text: &str, strict: bool) -> Result<Address, NotAnAddress> {
-    let hex = text.strip_prefix("0x").ok_or(NotAnAddress::Shape)?;
-    if hex.len() != 40 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(NotAnAddress::Shape);
-    }
-    let mixed = hex.bytes().any(|b| b.is_ascii_lowercase()) && hex.bytes().any(|b| b.is_ascii_uppercase());
-    if strict && mixed {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 40).ok_or(NotAnAddress::Shape)?;
+    let address = hex::decode_to_array(digits).map(Address::new).map_err(|_| NotAnAddress::Shape)?;
+    let is_mixed = || digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
+    if strict && is_mixed() {
         return Address::parse_checksummed(text, None).map_err(|_| NotAnAddress::Checksum);
     }
-    text.parse().map_err(|_| NotAnAddress::Shape)
+    Ok(address)
 }
 
 #[cfg(test)]

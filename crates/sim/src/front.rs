@@ -71,7 +71,7 @@ impl Gate {
         match opened {
             Opened::Free(_) | Opened::Blocked | Opened::SignIn | Opened::TooMany => Words::Other("free"),
             Opened::Permit(permit) => self.paid(&request, permit).await,
-            Opened::Challenge { refusal, .. } => {
+            Opened::Challenge { refusal } => {
                 if known.is_some() && known == self.known(key) {
                     world.audit.borrow_mut().asked_again(key);
                 }

@@ -507,13 +507,15 @@ fn kinds(world: &World) -> String {
 
 /// Opens a call and says what came of it in words. A permit is dropped after the look.
 fn open_word(world: &Rc<World>, snapshot: &Snapshot, call: &Call<'_>) -> String {
-    let opened = now(rig(world).open(snapshot, &found(snapshot, call), |_, _| true));
+    let (flow, call) = (rig(world), found(snapshot, call));
+    let opened = now(flow.open(snapshot, &call, |_, _| true));
     match &opened {
         Opened::Free(_) => "free".to_owned(),
         Opened::Blocked => "blocked".to_owned(),
         Opened::SignIn => "sign in".to_owned(),
         Opened::TooMany => "too many".to_owned(),
-        Opened::Challenge { challenge, refusal } => {
+        Opened::Challenge { refusal } => {
+            let challenge = flow.challenge(snapshot, &call, *refusal).unwrap();
             assert_eq!(challenge.error, refusal.map_or("payment_required", Refusal::code));
             assert_eq!(challenge.resource.url, call.url);
             format!("challenge {}", challenge.error)

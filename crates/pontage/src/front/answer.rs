@@ -16,6 +16,7 @@ use protocol::x402::{Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
 use tracing::warn;
 
+use super::story::Told;
 use super::upload::Digest;
 use super::{Front, bytes, strip_payment_words};
 use crate::host::WorkerHost;
@@ -169,8 +170,8 @@ impl Kept {
 }
 
 /// Lets a call's turn go with the end of its answer.
-pub(super) fn holding(turn: Turn, mut response: Response<Body>) -> Response<Body> {
-    match response.body_mut() {
+pub(super) fn holding(turn: Turn, mut told: Told<Body>) -> Told<Body> {
+    match told.response.body_mut() {
         Body::Pass(late) => late.turn = Some(turn),
         Body::Paid(paid) => {
             if let Some(late) = &mut paid.body {
@@ -180,7 +181,7 @@ pub(super) fn holding(turn: Turn, mut response: Response<Body>) -> Response<Body
         // The upstream has nothing more to do with it.
         Body::Full(_) => drop(turn),
     }
-    response
+    told
 }
 
 /// An answer of ours.

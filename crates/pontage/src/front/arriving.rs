@@ -4,17 +4,19 @@ use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use gate::{Call, Route, Taken, Terms};
+use gate::{Call, Price, Route, Taken, Terms};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use protocol::x402::Challenge;
-use protocol::{MoneyState, Payer};
+use protocol::x402::ext::SignInRefusal;
+use protocol::{Amount, MoneyState, Offer, Payer};
 use proxy::{CleanPath, Incoming};
 use tokio::sync::Semaphore;
 
+use super::arrived::Arrived;
 use super::page::{self, Page};
 use super::request::{Shown, resource_url};
-use super::story::Story;
+use super::story::{Story, Told};
 use super::upload::{Unread, Upload};
 use super::{BODY_WAIT, cors};
 use crate::plan::{Plan, RoutePlan};
@@ -41,30 +43,63 @@ pub(super) struct Arriving<'a> {
     pub(super) trace: &'a CallTrace,
 }
 
+/// What was read of a call, on its way to where it is waited for.
+pub(super) struct Seen {
+    url: String,
+    shown: Shown,
+    wants_page: bool,
+    taken: Cell<Option<Taken>>,
+}
+
+impl Seen {
+    pub(super) fn of(plan: &Plan, parts: &Parts, path: &CleanPath) -> Self {
+        Self {
+            url: resource_url(plan, parts, path),
+            shown: Shown::of(&parts.headers),
+            wants_page: page::wants_page(&parts.headers),
+            taken: Cell::new(None),
+        }
+    }
+}
+
 impl<'a> Arriving<'a> {
-    pub(super) fn of(
-        plan: &'a Plan,
-        position: Option<usize>,
-        parts: &Parts,
-        path: &'a CleanPath,
-        method: &'a str,
-        from: IpAddr,
-        trace: &'a CallTrace,
-    ) -> Self {
+    pub(super) fn of(arrived: &'a Arrived, position: Option<usize>, path: &'a CleanPath, seen: Seen) -> Self {
+        let Seen { url, shown, wants_page, taken } = seen;
+        let Arrived { plan, method, from, trace, .. } = arrived;
         Self {
             plan,
             route: position.and_then(|position| plan.snapshot.routes.get(position)),
             route_plan: position.and_then(|position| plan.route(position)),
             path,
-            method,
-            url: resource_url(plan, parts, path),
-            shown: Shown::of(&parts.headers),
-            from,
-            wants_page: page::wants_page(&parts.headers),
-            taken: Cell::new(None),
+            method: method.as_str(),
+            url,
+            shown,
+            from: *from,
+            wants_page,
+            taken,
             quoted: OnceCell::new(),
             trace,
         }
+    }
+
+    pub(super) fn seen(self) -> Seen {
+        let Self { url, shown, wants_page, taken, .. } = self;
+        Seen { url, shown, wants_page, taken }
+    }
+
+    /// Why what was shown proves no key. Beside a payment it does not matter.
+    pub(super) fn sign_in_refused(&self) -> Option<SignInRefusal> {
+        self.shown.sign_in_refused.get().filter(|_| !self.shown.pays())
+    }
+
+    /// What the first offer asks for.
+    pub(super) fn asked(&self) -> Option<Amount> {
+        let terms = match &self.route?.price {
+            Price::Due(terms) => terms,
+            Price::Quoted(_) => self.quoted.get()?.first()?,
+            Price::Free => return None,
+        };
+        terms.offers.first().map(Offer::amount)
     }
 
     pub(super) fn call(&self, signed_in: Option<Payer>) -> Call<'_> {
@@ -86,7 +121,7 @@ impl<'a> Arriving<'a> {
         // A route that is written for OPTIONS is sold like any other.
         let is_written = self.route.is_some_and(|route| route.method.as_deref() == Some("OPTIONS"));
         let is_priced = match self.route {
-            Some(route) => !matches!(route.price, gate::Price::Free),
+            Some(route) => !matches!(route.price, Price::Free),
             None => self.plan.snapshot.is_priced(self.path.path()),
         };
         !is_written && is_priced
@@ -105,14 +140,14 @@ impl<'a> Arriving<'a> {
     }
 
     /// What the last bucket said, if it was empty.
-    pub(super) fn allowed(&self, limit: Limit) -> Result<(), Response<Bytes>> {
+    pub(super) fn allowed(&self, limit: Limit) -> Result<(), Told<Bytes>> {
         match self.taken.get() {
             Some(taken) if !taken.allowed => Err(self.limited(taken, limit)),
             Some(_) | None => Ok(()),
         }
     }
 
-    pub(super) fn limited(&self, taken: Taken, limit: Limit) -> Response<Bytes> {
+    pub(super) fn limited(&self, taken: Taken, limit: Limit) -> Told<Bytes> {
         let story = Story { taken: Some(taken), limited: Some(limit), ..Story::of(MoneyOutcome::RateLimited) };
         story.with(Problem::too_many(taken.retry_after_s).into_response())
     }
@@ -126,7 +161,7 @@ impl<'a> Arriving<'a> {
         parts: &Parts,
         body: Incoming,
         bodies: &Semaphore,
-    ) -> Result<Option<Upload>, Response<Bytes>> {
+    ) -> Result<Option<Upload>, Told<Bytes>> {
         let Some(info) = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays()) else {
             return Ok(Some(Upload::new(body)));
         };
@@ -146,7 +181,7 @@ impl<'a> Arriving<'a> {
     }
 
     /// What a check can see of that: the query. The body is not shown to it, and not by every proxy what is in it.
-    pub(super) fn query_fits(&self) -> Result<(), Response<Bytes>> {
+    pub(super) fn query_fits(&self) -> Result<(), Told<Bytes>> {
         let info = self.route_plan.and_then(|route| route.info.as_ref()).filter(|_| self.shown.pays());
         let query = self.path.query().unwrap_or_default();
         match info.map(|info| info.check_request(self.method, query, None, None)) {
@@ -178,7 +213,7 @@ impl<'a> Arriving<'a> {
 }
 
 /// A call that would be refused, so that it is not sold.
-fn invalid(problem: Problem) -> Response<Bytes> {
+fn invalid(problem: Problem) -> Told<Bytes> {
     Story::of(MoneyOutcome::BadRequest).because("invalid_request").with(problem.into_response())
 }
 

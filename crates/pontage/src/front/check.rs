@@ -1,7 +1,6 @@
 //! A sidecar's answers: another proxy asks whether a call is paid for, and passes it on itself. What the upstream answers is not
 //! seen here, so the price is due with the check; a proxy that sees the answer may report it and have the price given back.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use alloy_primitives::hex;
@@ -20,14 +19,14 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::answer::{Body, full};
-use super::story::Story;
+use super::arrived::Arrived;
+use super::arriving::Seen;
+use super::story::{Story, Told};
 use super::trust::Word;
 use super::{Arriving, Front, own};
 use crate::host::{WorkerHost, now_ms};
-use crate::plan::Plan;
 use crate::problem::{self, Problem};
 use crate::telemetry::MoneyOutcome;
-use crate::trace::CallTrace;
 
 /// Where the outcome of a checked call is reported.
 pub(super) const OUTCOME: &str = "/__pay/outcome";
@@ -60,15 +59,8 @@ pub(super) fn not_normal() -> Problem {
 
 impl Front {
     /// Says whether a call is paid for, and charges for it if it is.
-    pub(super) async fn check(
-        &self,
-        plan: &Plan,
-        request: Request<Incoming>,
-        beneath: String,
-        from: IpAddr,
-        trace: &CallTrace,
-    ) -> Response<Body> {
-        let bad = |problem: Problem| full(Story::of(MoneyOutcome::BadRequest).with(problem.into_response()));
+    pub(super) async fn check(&self, arrived: &Arrived, request: Request<Incoming>, beneath: String) -> Told<Body> {
+        let bad = |problem: Problem| Story::of(MoneyOutcome::BadRequest).with(full(problem.into_response()));
         // Envoy asks with the method that it was asked with, so each is as good as another.
         let (parts, _) = request.into_parts();
         let first = |names: &[HeaderName]| {
@@ -88,16 +80,17 @@ impl Front {
             Ok(_) => return bad(not_normal()),
             Err(refusal) => return bad(Problem::bad_path(refusal)),
         };
-        let position = plan.snapshot.position(&method, path.path());
-        let arriving = Arriving::of(plan, position, &parts, &path, &method, from, trace);
+        let position = arrived.plan.snapshot.position(&method, path.path());
+        let seen = Seen::of(&arrived.plan, &parts, &path);
+        let arriving = Arriving { method: &method, ..Arriving::of(arrived, position, &path, seen) };
         let asked = method.parse().unwrap_or(Method::GET);
-        if let Some(response) = self.before_the_flow(&arriving, &asked, &parts.headers) {
-            return full(response);
+        if let Some(told) = self.before_the_flow(&arriving, &asked, &parts.headers) {
+            return told.full();
         }
         if let Err(refused) = arriving.query_fits() {
-            return full(refused);
+            return refused.full();
         }
-        let mut response = match self.open(&arriving).await {
+        let mut told = match self.open(&arriving).await {
             Opened::Permit(permit) => self.charge_unseen(&arriving, forwarded, permit).await,
             Opened::Free(pass) => {
                 let word = match pass.why() {
@@ -114,17 +107,12 @@ impl Front {
             }
             other => self.refused(&arriving, other).await,
         };
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        full(response)
+        told.response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        told.full()
     }
 
     /// The upstream's answer will not be seen: the price is due now.
-    async fn charge_unseen(
-        &self,
-        arriving: &Arriving<'_>,
-        target: &str,
-        permit: Permit<WorkerHost>,
-    ) -> Response<Bytes> {
+    async fn charge_unseen(&self, arriving: &Arriving<'_>, target: &str, permit: Permit<WorkerHost>) -> Told<Bytes> {
         let fault = |problem: Problem| Story::of(MoneyOutcome::Fault).with(problem.into_response());
         let Some(hold) = permit.hold().cloned() else { return fault(Problem::replay(gate::Replay::Burnt)) };
         let authorization = &hold.authorization;

@@ -50,7 +50,7 @@ pub(crate) fn preflight_answer(origins: &[String], request: &HeaderMap) -> Respo
     let headers = response.headers_mut();
     let asked = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
     headers.insert(VARY, HeaderValue::from_static(asked));
-    if let Some(origin) = allowed_origin(origins, request) {
+    if let Some(origin) = allowed_origin(origins, request.get(ORIGIN)) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods(request));
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
@@ -60,15 +60,12 @@ pub(crate) fn preflight_answer(origins: &[String], request: &HeaderMap) -> Respo
 }
 
 /// What [`decorate`] will need of a request, which is on its way by then.
-pub(crate) fn asks(origins: &[String], request: &HeaderMap) -> HeaderMap {
-    if origins.is_empty() {
-        return HeaderMap::new();
-    }
-    request.get(ORIGIN).map(|origin| (ORIGIN, origin.clone())).into_iter().collect()
+pub(crate) fn asks(origins: &[String], request: &HeaderMap) -> Option<HeaderValue> {
+    if origins.is_empty() { None } else { request.get(ORIGIN).cloned() }
 }
 
 /// Adds what an answer needs for the page that asked. It never allows credentials: a payment is no cookie.
-pub(crate) fn decorate(origins: &[String], request: &HeaderMap, whose: Whose, answer: &mut HeaderMap) {
+pub(crate) fn decorate(origins: &[String], asked: Option<&HeaderValue>, whose: Whose, answer: &mut HeaderMap) {
     if origins.is_empty() || whose == Whose::Passed {
         return;
     }
@@ -76,7 +73,7 @@ pub(crate) fn decorate(origins: &[String], request: &HeaderMap, whose: Whose, an
     if !origins.iter().any(|origin| origin == "*") {
         vary_on_origin(answer);
     }
-    let Some(origin) = allowed_origin(origins, request) else { return };
+    let Some(origin) = allowed_origin(origins, asked) else { return };
     if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
         if origin == "*" {
             // The two together are refused by every browser.
@@ -88,8 +85,8 @@ pub(crate) fn decorate(origins: &[String], request: &HeaderMap, whose: Whose, an
 }
 
 /// What `Access-Control-Allow-Origin` is to say. `None` for an origin that is not configured, and for who names none.
-fn allowed_origin(origins: &[String], request: &HeaderMap) -> Option<HeaderValue> {
-    let asked = request.get(ORIGIN)?;
+fn allowed_origin(origins: &[String], asked: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let asked = asked?;
     if origins.iter().any(|origin| origin == "*") {
         return Some(HeaderValue::from_static("*"));
     }
@@ -200,7 +197,7 @@ mod tests {
             let request = asked.map(|origin| map(&[("origin", origin)])).unwrap_or_default();
             for whose in [Whose::Ours, Whose::Paid, Whose::Passed] {
                 let mut answer = HeaderMap::new();
-                decorate(&origins(configured), &request, whose, &mut answer);
+                decorate(&origins(configured), request.get(ORIGIN), whose, &mut answer);
                 let (allowed, varies) = if whose == Whose::Passed { (None, false) } else { (allowed, varies) };
                 let case = format!("{configured:?} {asked:?} {whose:?}");
                 assert_eq!(text(&answer, "access-control-allow-origin"), allowed, "{case}");
@@ -221,7 +218,7 @@ mod tests {
             ("access-control-expose-headers", "X-Total, payment-response"),
             ("vary", "Accept-Encoding, origin"),
         ]);
-        decorate(&origins(&["https://a.example"]), &request, Whose::Paid, &mut answer);
+        decorate(&origins(&["https://a.example"]), request.get(ORIGIN), Whose::Paid, &mut answer);
         assert_eq!(text(&answer, "access-control-allow-origin"), Some("https://a.example"));
         assert_eq!(text(&answer, "access-control-allow-credentials"), Some("true"));
         assert_eq!(answer.get_all(VARY).iter().count(), 1);
@@ -229,7 +226,7 @@ mod tests {
         assert!(exposed.starts_with("X-Total, payment-response, PAYMENT-REQUIRED"), "{exposed}");
         assert_eq!(exposed.to_lowercase().matches("payment-response").count(), 2, "{exposed}");
         let mut answer = map(&[("access-control-allow-credentials", "true")]);
-        decorate(&origins(&["*"]), &request, Whose::Paid, &mut answer);
+        decorate(&origins(&["*"]), request.get(ORIGIN), Whose::Paid, &mut answer);
         assert_eq!(text(&answer, "access-control-allow-origin"), Some("*"));
         assert_eq!(text(&answer, "access-control-allow-credentials"), None);
     }

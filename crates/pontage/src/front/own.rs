@@ -1,11 +1,10 @@
 //! pontage's own endpoints: what became of a payment, and answers to be picked up. They are never forwarded.
 
-use std::net::IpAddr;
-
 use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Journal, money_of, secret_digest};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ledger::{AnswerState, HoldId, Rail, Record, State};
 use protocol::x402::{PAYMENTS, Receipt};
@@ -14,12 +13,11 @@ use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
 use super::answer::{self, Body, full};
-use super::story::Story;
+use super::arrived::Arrived;
+use super::story::{Story, Told};
 use super::{Front, OWN, Role, check};
-use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
-use crate::trace::CallTrace;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 pub(super) const PICKUP: &str = "/__pay/answers/";
@@ -32,18 +30,11 @@ pub(super) fn is_own(path: &CleanPath) -> bool {
 
 impl Front {
     /// Answers for a path of ours.
-    pub(super) async fn own(
-        &self,
-        plan: &Plan,
-        request: Request<Incoming>,
-        path: &CleanPath,
-        from: IpAddr,
-        trace: &CallTrace,
-    ) -> Response<Body> {
+    pub(super) async fn own(&self, arrived: &Arrived, request: Request<Incoming>, path: &CleanPath) -> Told<Body> {
         let own = Story::of(MoneyOutcome::Own);
         if self.0.shared.role == Role::Sidecar {
             if let Some(beneath) = check::beneath(request.uri()).map(str::to_owned) {
-                return self.check(plan, request, beneath, from, trace).await;
+                return self.check(arrived, request, beneath).await;
             }
             if path.path() == check::OUTCOME {
                 return own.with(self.outcome(request).await);
@@ -53,8 +44,8 @@ impl Front {
     }
 
     /// The documents of the gate and its health. `None` where the path is not one of theirs.
-    pub(super) fn published(&self, request: &Request<Incoming>, path: &CleanPath) -> Option<Response<Bytes>> {
-        self.0.shared.operation.answer(path.path(), request.method(), request.headers())
+    pub(super) fn published(&self, parts: &Parts, path: &CleanPath) -> Option<Response<Bytes>> {
+        self.0.shared.operation.answer(path.path(), &parts.method, &parts.headers)
     }
 
     /// What became of a payment, or an answer that was kept.

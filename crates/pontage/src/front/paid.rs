@@ -18,7 +18,7 @@ use super::answer::{self, Body, Keeper, full};
 use super::cors::Whose;
 use super::own::PICKUP;
 use super::request::Forward;
-use super::story::Story;
+use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::{Digest, Upload};
 use super::{Arriving, Front, Pass, micros, upstream_problem};
@@ -32,10 +32,10 @@ impl Front {
     pub(super) async fn paid(
         &self,
         arriving: &Arriving<'_>,
-        upload: Upload,
+        mut upload: Upload,
         mut forward: Forward,
         mut permit: Permit<WorkerHost>,
-    ) -> Response<Body> {
+    ) -> Told<Body> {
         let Some(hold) = permit.hold() else { return interrupted(Story::of(MoneyOutcome::Fault)) };
         let authorization = &hold.authorization;
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
@@ -82,11 +82,11 @@ impl Front {
         story: Story,
         (forward, upload, digest): (Forward, Upload, Digest),
         permit: Permit<WorkerHost>,
-    ) -> Response<Body> {
+    ) -> Told<Body> {
         let (begun, idempotent) = (Instant::now(), permit.hold().is_some_and(|hold| hold.idempotency.is_some()));
         let prepaid = match self.prepay(permit).await {
             Ok(prepaid) => prepaid,
-            Err(closed) => return full(self.not_prepaid(arriving, closed).await),
+            Err(closed) => return self.not_prepaid(arriving, closed).await.full(),
         };
         let story = Story { outcome: MoneyOutcome::OwedBack, settlement_us: Some(micros(begun)), ..story };
         let receipt = Receipt::Settled(*prepaid.settled());
@@ -104,7 +104,7 @@ impl Front {
             Err(fault) => {
                 warn!(kind = fault.kind.code(), cause = %fault, "the upstream failed after the payment: it is owed back");
                 let problem = upstream_problem(&fault, "The payment moved before and is owed back.");
-                full(story.because(fault.kind.code()).with(problem.moved().with_receipt(receipt).into_response()))
+                story.because(fault.kind.code()).with(full(problem.moved().with_receipt(receipt).into_response()))
             }
         }
     }
@@ -117,7 +117,7 @@ impl Front {
     }
 
     /// What the caller reads when his money did not move, or nobody knows whether it did. The upstream was not run.
-    pub(super) async fn not_prepaid(&self, arriving: &Arriving<'_>, closed: Closed) -> Response<Bytes> {
+    pub(super) async fn not_prepaid(&self, arriving: &Arriving<'_>, closed: Closed) -> Told<Bytes> {
         let (outcome, problem) = match closed {
             Closed::Refused { refusal, receipt } => {
                 let challenge = arriving.challenge(self).await;
@@ -132,7 +132,7 @@ impl Front {
         Story { taken: arriving.taken.get(), ..Story::of(outcome) }.with(problem.into_response())
     }
 
-    async fn not_answered(&self, story: Story, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Response<Body> {
+    async fn not_answered(&self, story: Story, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Told<Body> {
         warn!(kind = fault.kind.code(), sent = fault.sent, cause = %fault, "the upstream failed");
         let (outcome, money) = if fault.sent {
             (Outcome::Unanswered, "Nothing was charged. This payment is not accepted again: sign a new one.")
@@ -141,7 +141,7 @@ impl Front {
         };
         match self.close_detached(permit, outcome).await {
             Err(fault) => faulted(story, fault),
-            Ok(()) => full(story.because(fault.kind.code()).with(upstream_problem(fault, money).into_response())),
+            Ok(()) => story.because(fault.kind.code()).with(full(upstream_problem(fault, money).into_response())),
         }
     }
 
@@ -182,7 +182,7 @@ impl End {
         self,
         permit: Permit<WorkerHost>,
         response: Response<UpstreamBody>,
-        tell: oneshot::Sender<Response<Body>>,
+        tell: oneshot::Sender<Told<Body>>,
     ) {
         let Some(hold) = permit.hold() else { return };
         let ended = match hold.rail {
@@ -194,7 +194,7 @@ impl End {
                         warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
                         let url = format!("{PICKUP}{}", hex::encode(pickup));
                         let story = Story { outcome: MoneyOutcome::Pending, ..self.story };
-                        tell.send(full(story.with(Problem::pending(receipt, Some(url)).into_response()))).ok();
+                        tell.send(story.with(full(Problem::pending(receipt, Some(url)).into_response()))).ok();
                         return answer::keep_whole(&self.front, hold, response, &self.digest).await;
                     }
                     closed => {
@@ -208,7 +208,7 @@ impl End {
     }
 
     /// The body follows once the journal has it that the call is answered.
-    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Response<Body> {
+    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Told<Body> {
         let Self { front, digest, idempotent, story, step: _step, .. } = self;
         match front.0.flow.answer(&mut permit).await {
             Ok(receipt) => {
@@ -224,15 +224,9 @@ impl End {
     }
 
     /// What a `direct` settlement means for the answer.
-    async fn settled(
-        self,
-        hold: HoldId,
-        route: &str,
-        closed: Closed,
-        response: Response<UpstreamBody>,
-    ) -> Response<Body> {
+    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<UpstreamBody>) -> Told<Body> {
         let story = self.story;
-        let problem = |outcome, problem: Problem| full(Story { outcome, ..story }.with(problem.into_response()));
+        let problem = |outcome, problem: Problem| Story { outcome, ..story }.with(full(problem.into_response()));
         match closed {
             Closed::Settled(settled) => {
                 info!(%hold, route, payer = %settled.payer, amount_atomic = settled.amount.atomic,
@@ -255,14 +249,14 @@ impl End {
 }
 
 /// Ours or a dependency's.
-fn faulted(story: Story, fault: gate::Fault) -> Response<Body> {
+fn faulted(story: Story, fault: gate::Fault) -> Told<Body> {
     let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
-    full(story.with(Problem::fault(fault).into_response()))
+    story.with(full(Problem::fault(fault).into_response()))
 }
 
 /// What the caller reads when the task that moves his money has gone.
-fn interrupted(story: Story) -> Response<Body> {
+fn interrupted(story: Story) -> Told<Body> {
     let message = "It is not known yet whether the payment moved. Do not pay again.";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message, MoneyState::Unknown);
-    full(Story { outcome: MoneyOutcome::Pending, ..story }.with(problem.retry_after(2).into_response()))
+    Story { outcome: MoneyOutcome::Pending, ..story }.with(full(problem.retry_after(2).into_response()))
 }

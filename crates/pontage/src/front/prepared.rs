@@ -3,8 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use gate::Taken;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use super::rate_headers::{RATE_HEADERS, values};
 use crate::problem::PAYMENT_REQUIRED;
 
 /// A 402 with a gap where its URL belongs, in the header and as often as it is in the body. What comes out is byte for byte what the
@@ -12,8 +14,10 @@ use crate::problem::PAYMENT_REQUIRED;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     status: StatusCode,
-    /// All but the challenge itself.
+    /// With a place for the challenge, and for what the call's bucket says.
     headers: HeaderMap,
+    /// The places, in the order of the headers: the challenge's, then those of [`RATE_HEADERS`].
+    places: [usize; 4],
     /// The header up to the gap, in base64, as far as whole groups of three bytes go.
     before: Vec<u8>,
     /// What is left of it: at most two bytes.
@@ -45,10 +49,17 @@ impl Prepared {
             Some(Tail { first: first.to_vec(), encoded: STANDARD.encode(after).into_bytes() })
         };
         let mut headers = parts.headers;
-        headers.remove(PAYMENT_REQUIRED);
+        let [limit, remaining, reset] = RATE_HEADERS;
+        let filled = [PAYMENT_REQUIRED, limit, remaining, reset];
+        for name in &filled {
+            headers.insert(name, HeaderValue::from_static(""));
+        }
+        let place = |name: &HeaderName| headers.keys().position(|known| known == name).unwrap_or(usize::MAX);
+        let places = filled.each_ref().map(place);
         Some(Self {
             status: parts.status,
             headers,
+            places,
             before: STANDARD.encode(whole).into_bytes(),
             rest: rest.to_vec(),
             after: [tail(0)?, tail(1)?, tail(2)?],
@@ -56,14 +67,25 @@ impl Prepared {
         })
     }
 
-    /// The 402 for a call.
-    pub(crate) fn response(&self, url: &str) -> Response<Bytes> {
+    /// The 402 for a call, with what its bucket said.
+    pub(crate) fn response(&self, url: &str, taken: Option<Taken>) -> Response<Bytes> {
         let escaped = escape(url);
         let url = escaped.as_deref().unwrap_or(url);
         let mut response = Response::new(Bytes::from(self.body.join(url)));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
-        response.headers_mut().insert(PAYMENT_REQUIRED, self.header(url));
+        let [limit, remaining, reset] =
+            taken.map(values).unwrap_or_else(|| [const { HeaderValue::from_static("") }; 3]);
+        let filled = [self.header(url), limit, remaining, reset];
+        let mut filled = self.places.into_iter().zip(filled).peekable();
+        for (at, value) in response.headers_mut().values_mut().enumerate() {
+            if let Some((_, filling)) = filled.next_if(|(place, _)| *place == at) {
+                *value = filling;
+            }
+        }
+        if taken.is_none() {
+            RATE_HEADERS.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+        }
         response
     }
 
@@ -115,6 +137,7 @@ fn escape(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate_headers::rate_headers;
     use super::*;
     use crate::problem::Problem;
     use proptest::prelude::*;
@@ -144,7 +167,11 @@ mod tests {
 
     fn assert_same(offers: &[Offer], url: &str) {
         let slow = print(offers)(url);
-        let fast = Prepared::new(print(offers)).unwrap().response(url);
+        let prepared = Prepared::new(print(offers)).unwrap();
+        let taken = gate::Bucket::default().take(gate::Rate::new(7, 1_000), 1_700_000_000_000);
+        let (fast, mut limited) = (prepared.response(url, None), slow.headers().clone());
+        rate_headers(&mut limited, taken);
+        assert_eq!(prepared.response(url, Some(taken)).headers(), &limited, "{url}");
         assert_eq!(fast.status(), slow.status(), "{url}");
         assert_eq!(fast.headers(), slow.headers(), "{url}");
         assert_eq!(fast.body(), slow.body(), "{url}");

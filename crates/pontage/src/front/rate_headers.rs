@@ -1,22 +1,34 @@
 //! What an answer says about how often its caller may ask.
 
 use gate::Taken;
-use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// How many calls at once, how many are left, and when (in seconds since 1970) all are back.
+pub(super) const RATE_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
 
-/// Adds what the bucket said: how many calls at once, how many are left, and when (in seconds since 1970) all are back. Where none
-/// was left, also after how many seconds one is, which is never 0. An upstream's own words of these names are replaced: its
+/// Adds what the bucket said, and where none was left, also after how many seconds one is, which is never 0. An upstream's own words of these names are replaced: its
 /// limits are not what this caller meets first.
 pub(crate) fn rate_headers(headers: &mut HeaderMap, taken: Taken) {
-    headers.insert(LIMIT, taken.limit.into());
-    headers.insert(REMAINING, taken.remaining.into());
-    headers.insert(RESET, taken.reset_at_s.into());
-    if !taken.allowed {
-        headers.insert(RETRY_AFTER, taken.retry_after_s.max(1).into());
+    for (name, value) in RATE_HEADERS.into_iter().zip(values(taken)) {
+        headers.insert(name, value);
     }
+    if !taken.allowed {
+        headers.insert(RETRY_AFTER, number(taken.retry_after_s.max(1).into()));
+    }
+}
+
+/// What [`RATE_HEADERS`] say.
+pub(super) fn values(taken: Taken) -> [HeaderValue; 3] {
+    [number(taken.limit.into()), number(taken.remaining.into()), number(taken.reset_at_s)]
+}
+
+/// As `HeaderValue::from` has it, which takes two pieces of memory for each number; these are in most answers.
+fn number(number: u64) -> HeaderValue {
+    HeaderValue::try_from(number.to_string()).expect("digits are plain text")
 }
 
 #[cfg(test)]
@@ -31,9 +43,9 @@ mod tests {
         let mut bucket = Bucket::default();
         for (want, retry) in [(["1", "0", "1700000060"], None), (["1", "0", "1700000060"], Some("60"))] {
             let mut headers = HeaderMap::new();
-            headers.insert(REMAINING, 99.into());
+            headers.insert(&RATE_HEADERS[1], 99.into());
             rate_headers(&mut headers, bucket.take(rate, NOW_MS));
-            assert_eq!([&LIMIT, &REMAINING, &RESET].map(|name| headers[name].to_str().unwrap()), want);
+            assert_eq!(RATE_HEADERS.each_ref().map(|name| headers[name].to_str().unwrap()), want);
             assert_eq!(headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap()), retry);
         }
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use alloy_primitives::B256;
 use gate::{Presented, secret_digest};
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use protocol::Refusal;
@@ -16,15 +16,8 @@ use super::upload::Upload;
 use crate::plan::{Plan, RoutePlan};
 use crate::source;
 
-const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
-const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
-const SIGN_IN_WITH_X: HeaderName = HeaderName::from_static("sign-in-with-x");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// A shorter key could be guessed, and whoever knows it can fetch the answer: the payment itself is public on the chain.
 const IDEMPOTENCY_KEY_MIN_BYTES: usize = 16;
-/// MicroAI's headers: they name no authorization and move no money.
-const FOREIGN: [HeaderName; 2] = [HeaderName::from_static("x-402-signature"), HeaderName::from_static("x-402-nonce")];
-
 /// What a caller shows.
 pub(super) struct Shown {
     payment: Payment,
@@ -51,22 +44,26 @@ enum Payment {
 }
 
 impl Shown {
-    /// Reads what a request's headers show. An empty header is an absent one: some proxies send it so.
+    /// Reads what a request's headers show, in one walk over them. An empty header is an absent one: some proxies send it so.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        // One look at each name tells most calls, which show nothing, from the others.
-        let may_show = |name: &HeaderName| matches!(name.as_str().as_bytes().first(), Some(b'i' | b'p' | b's' | b'x'));
-        if !headers.keys().any(may_show) {
-            return Self {
-                payment: Payment::Nothing,
-                sign_in: None,
-                sign_in_refused: Cell::new(None),
-                idempotency: None,
-            };
+        let (mut payment, mut is_foreign, mut sign_in, mut key) = (Payment::Nothing, false, None, None);
+        for (name, value) in headers {
+            match name.as_str() {
+                "payment-signature" | "x-payment" if !value.is_empty() => payment = payment.and(value),
+                // MicroAI's: they name no authorization and move no money.
+                "x-402-signature" | "x-402-nonce" => is_foreign = true,
+                "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
+                "idempotency-key" => key = key.or(Some(value)),
+                _ => {}
+            }
         }
-        let key = headers.get(IDEMPOTENCY_KEY).filter(|key| key.len() >= IDEMPOTENCY_KEY_MIN_BYTES);
+        if is_foreign && matches!(payment, Payment::Nothing) {
+            payment = Payment::Refused(Refusal::ForeignFormat("X-402-Signature"));
+        }
+        let key = key.filter(|key| key.len() >= IDEMPOTENCY_KEY_MIN_BYTES);
         Self {
-            payment: Payment::of(headers),
-            sign_in: headers.get(SIGN_IN_WITH_X).filter(|value| !value.is_empty()).cloned(),
+            payment,
+            sign_in: sign_in.filter(|value| !value.is_empty()).cloned(),
             sign_in_refused: Cell::new(None),
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
         }
@@ -143,16 +140,11 @@ fn encode(text: &str) -> String {
 }
 
 impl Payment {
-    fn of(headers: &HeaderMap) -> Self {
-        let ours = headers.get_all(PAYMENT_SIGNATURE).iter().chain(headers.get_all(X_PAYMENT));
-        let mut values = ours.filter(|value| !value.is_empty());
-        match (values.next(), values.next()) {
-            (Some(_), Some(_)) => Self::Refused(Refusal::SeveralCredentials),
-            (Some(value), None) => Self::Header(value.clone()),
-            (None, _) if FOREIGN.iter().any(|name| headers.contains_key(name)) => {
-                Self::Refused(Refusal::ForeignFormat("X-402-Signature"))
-            }
-            (None, _) => Self::Nothing,
+    /// With one more header.
+    fn and(self, value: &HeaderValue) -> Self {
+        match self {
+            Self::Nothing => Self::Header(value.clone()),
+            Self::Header(_) | Self::Refused(_) => Self::Refused(Refusal::SeveralCredentials),
         }
     }
 }
@@ -166,7 +158,7 @@ pub(super) fn resource_url(plan: &Plan, parts: &Parts, path: &CleanPath) -> Stri
     let scheme = if source::is_https(&parts.headers, proxies) == Some(true) { "https" } else { "http" };
     let forwarded = source::host(&parts.headers, proxies);
     let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = parts.headers.get(HOST).and_then(|host| std::str::from_utf8(host.as_bytes()).ok());
     let plain = |host: &&str| {
         host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
     };

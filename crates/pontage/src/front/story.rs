@@ -1,10 +1,12 @@
-//! What is told of a call once its answer's head is made. It travels with the response and is taken off before that is sent.
+//! What is told of a call once its answer's head is made.
 
+use bytes::Bytes;
 use gate::{Opened, Replay, Taken, Unpaid};
 use http::Response;
 use ledger::{Hold, HoldId};
 use protocol::{Amount, Payer};
 
+use super::answer::{Body, full};
 use super::cors::Whose;
 use crate::host::WorkerHost;
 use crate::telemetry::{Limit, MoneyOutcome};
@@ -22,6 +24,20 @@ pub(super) struct Story {
     pub(super) upstream_us: Option<u64>,
     pub(super) upstream_status: Option<u16>,
     pub(super) settlement_us: Option<u64>,
+}
+
+/// An answer with its story.
+#[must_use]
+pub(super) struct Told<B> {
+    pub(super) response: Response<B>,
+    pub(super) story: Story,
+}
+
+impl Told<Bytes> {
+    /// An answer of ours.
+    pub(super) fn full(self) -> Told<Body> {
+        self.story.with(full(self.response))
+    }
 }
 
 impl Story {
@@ -54,10 +70,8 @@ impl Story {
         Self { whose, ..self }
     }
 
-    /// Sends it along with a response.
-    pub(super) fn with<B>(self, mut response: Response<B>) -> Response<B> {
-        response.extensions_mut().insert(self);
-        response
+    pub(super) const fn with<B>(self, response: Response<B>) -> Told<B> {
+        Told { response, story: self }
     }
 
     /// A call that is not charged for.
@@ -72,14 +86,13 @@ impl Story {
         }
     }
 
-    /// A call that the flow does not run.
-    pub(super) fn refused(opened: &Opened<WorkerHost>) -> Self {
+    /// A call that the flow does not run. `asked` is what it would cost.
+    pub(super) fn refused(opened: &Opened<WorkerHost>, asked: Option<Amount>) -> Self {
         match opened {
             Opened::Blocked => Self::of(MoneyOutcome::Blocked),
-            Opened::Challenge { challenge, refusal } => {
+            Opened::Challenge { refusal } => {
                 let outcome = if refusal.is_some() { MoneyOutcome::Refused } else { MoneyOutcome::Offered };
-                let amount = challenge.offers.first().map(protocol::Offer::amount);
-                Self { amount, reason: refusal.map(protocol::Refusal::code), ..Self::of(outcome) }
+                Self { amount: asked, reason: refusal.map(protocol::Refusal::code), ..Self::of(outcome) }
             }
             Opened::SignIn => Self::of(MoneyOutcome::Offered).because("sign_in_required"),
             Opened::TooMany => Self { limited: Some(Limit::Payer), ..Self::of(MoneyOutcome::RateLimited) },

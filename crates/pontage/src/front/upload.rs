@@ -16,41 +16,34 @@ use sha2::{Digest as _, Sha256};
 /// The most that is read of a body before it is forwarded, where its shape is judged.
 pub(super) const WHOLE_MAX_BYTES: usize = 1024 * 1024;
 
-/// The digest of a body that is still streaming.
-#[derive(Clone, Debug)]
-pub(super) struct Digest(Rc<RefCell<State>>);
+/// The digest of a body that is still streaming. `None` where nobody will ask for it: it costs more than all the rest of a large
+/// body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Digest(Option<Rc<RefCell<State>>>);
 
 #[derive(Debug)]
 struct State {
-    /// `None` where nobody will ask for the digest: it costs more than all the rest of a large body.
-    hasher: Option<Sha256>,
+    hasher: Sha256,
     ended: bool,
 }
 
 impl Digest {
-    fn new() -> Self {
-        Self(Rc::new(RefCell::new(State { hasher: None, ended: false })))
-    }
-
-    fn begin(&self) {
-        self.0.borrow_mut().hasher.get_or_insert_with(Sha256::new);
-    }
-
     /// The digest, once the body was read to its end.
     pub(super) fn value(&self) -> Option<B256> {
-        let state = self.0.borrow();
-        let hasher = state.hasher.as_ref().filter(|_| state.ended)?;
-        Some(B256::from_slice(&hasher.clone().finalize()))
+        let state = self.0.as_ref()?.borrow();
+        state.ended.then(|| B256::from_slice(&state.hasher.clone().finalize()))
     }
 
     fn feed(&self, data: &[u8]) {
-        if let Some(hasher) = &mut self.0.borrow_mut().hasher {
-            hasher.update(data);
+        if let Some(state) = &self.0 {
+            state.borrow_mut().hasher.update(data);
         }
     }
 
     fn end(&self) {
-        self.0.borrow_mut().ended = true;
+        if let Some(state) = &self.0 {
+            state.borrow_mut().ended = true;
+        }
     }
 }
 
@@ -79,11 +72,7 @@ pub(super) enum Unread {
 impl Upload {
     /// The body as it comes.
     pub(super) fn new(body: Incoming) -> Self {
-        let digest = Digest::new();
-        if body.is_end_stream() {
-            digest.end();
-        }
-        Self { source: Source::Streams(body), digest }
+        Self { source: Source::Streams(body), digest: Digest::default() }
     }
 
     /// The body after it was read to its end, and what it holds.
@@ -92,28 +81,27 @@ impl Upload {
         let read = tokio::time::timeout(wait, read).await.map_err(|_| Unread::TooSlow)?;
         let bytes =
             read.map_err(|error| if error.is::<IncomingFault>() { Unread::Broken } else { Unread::TooLarge })?;
-        let (bytes, digest) = (bytes.to_bytes(), Digest::new());
-        if bytes.is_empty() {
-            digest.end();
-        }
-        Ok((Self { source: Source::Read(Some(bytes.clone()).filter(|bytes| !bytes.is_empty())), digest }, bytes))
+        let bytes = bytes.to_bytes();
+        let source = Source::Read(Some(bytes.clone()).filter(|bytes| !bytes.is_empty()));
+        Ok((Self { source, digest: Digest::default() }, bytes))
     }
 
     /// The digest that the body will have, where somebody will ask for it. Nothing of the body may have been given out before.
-    pub(super) fn digest(&self, asked_for: bool) -> Digest {
+    pub(super) fn digest(&mut self, asked_for: bool) -> Digest {
         if asked_for {
-            self.digest.begin();
+            let state = State { hasher: Sha256::new(), ended: self.is_end_stream() };
+            self.digest = Digest(Some(Rc::new(RefCell::new(state))));
         }
         self.digest.clone()
     }
 
     /// Reads a body to its end without keeping it, for its digest. `None` when it broke off.
     pub(super) async fn drain(mut self) -> Option<B256> {
-        self.digest.begin();
+        let digest = self.digest(true);
         while let Some(frame) = self.frame().await {
             frame.ok()?;
         }
-        self.digest.value()
+        digest.value()
     }
 }
 

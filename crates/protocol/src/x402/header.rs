@@ -21,14 +21,17 @@ const URL_SAFE_IN: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LEN
 /// # Errors
 /// [`Refusal::HeaderTooLarge`], [`Refusal::InvalidBase64`] or [`Refusal::InvalidJson`], in this order.
 pub fn decode_header(header: &[u8]) -> Result<Value, Refusal> {
+    let value: Value = serde_json::from_slice(&decode(header)?).map_err(|_| Refusal::InvalidJson)?;
+    if value.is_object() { Ok(value) } else { Err(Refusal::InvalidJson) }
+}
+
+/// A header's bytes, whatever they are.
+pub(super) fn decode(header: &[u8]) -> Result<Vec<u8>, Refusal> {
     if header.len() > HEADER_MAX_BYTES {
         return Err(Refusal::HeaderTooLarge);
     }
-    let url_safe = header.iter().any(|b| matches!(b, b'-' | b'_'));
-    let engine = if url_safe { URL_SAFE_IN } else { STANDARD_IN };
-    let bytes = engine.decode(header).map_err(|_| Refusal::InvalidBase64)?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|_| Refusal::InvalidJson)?;
-    if value.is_object() { Ok(value) } else { Err(Refusal::InvalidJson) }
+    // What is good in both alphabets is the same in both.
+    STANDARD_IN.decode(header).or_else(|_| URL_SAFE_IN.decode(header)).map_err(|_| Refusal::InvalidBase64)
 }
 
 /// Writes a JSON object as a header: standard alphabet with padding, the only form that every client reads.

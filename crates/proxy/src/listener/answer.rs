@@ -1,8 +1,8 @@
 //! The head of an answer.
 
+use http::StatusCode;
 use http::header;
 use http::response::Parts;
-use http::StatusCode;
 
 use super::wire::Asked;
 use crate::h1::{Coding, Out, is_close, with_date, write_field, write_length};

@@ -69,8 +69,10 @@ fn only_the_new_price_is_asked_for() {
     let (world, snapshot) = (World::new(), gate(UNTIL_MS));
     for header in [None, Some(payment().with(|p| p.key = STRANGER).header())] {
         let presented = header.as_ref().map_or(Presented::Nothing, |header| Presented::Header(header.as_bytes()));
-        let opened = now(rig(&world).open(&snapshot, &found(&snapshot, &call(URL, presented)), |_, _| true));
-        let Opened::Challenge { challenge, .. } = opened else { panic!("{opened:?}") };
+        let call = call(URL, presented);
+        let opened = now(rig(&world).open(&snapshot, &found(&snapshot, &call), |_, _| true));
+        let Opened::Challenge { refusal } = opened else { panic!("{opened:?}") };
+        let challenge = rig(&world).challenge(&snapshot, &found(&snapshot, &call), refusal).unwrap();
         assert_eq!(challenge.offers, [dearer()]);
     }
 }

@@ -16,7 +16,7 @@ fn word(world: &Rc<World>, snapshot: &Snapshot, url: &str, signed_in: Option<Pay
     let call = Call { signed_in, ..found(snapshot, &call(url, Presented::Nothing)) };
     match now(rig(world).open(snapshot, &call, |_, _| true)) {
         Opened::Free(pass) => pass_word(&pass).to_owned(),
-        Opened::Challenge { refusal, .. } => refusal.map_or("asked to pay", Refusal::code).to_owned(),
+        Opened::Challenge { refusal } => refusal.map_or("asked to pay", Refusal::code).to_owned(),
         Opened::SignIn => "asked to sign in".to_owned(),
         Opened::Blocked => "blocked".to_owned(),
         Opened::Fault(fault) => fault.to_string(),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exact::tests::{KEY_0, fixture};
-use crate::x402::HEADER_MAX_BYTES;
+use crate::x402::{HEADER_MAX_BYTES, decode_header};
 use crate::{Asset, AssetInfo, Key};
 
 fn offer() -> Offer {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::json::get;
+use super::super::json::Json;
 use super::schema;
 use crate::{Field, Refusal};
 
@@ -48,10 +48,9 @@ impl PaymentId {
     ///
     /// # Errors
     /// [`Refusal::InvalidPayload`] where there is an id of another shape: to ignore it would run the call twice.
-    pub(crate) fn of_payment(payment: &Value) -> Result<Option<Self>, Refusal> {
-        let member = |parent: Option<_>, name| parent.and_then(|parent| get(parent, name));
-        let extension = member(get(payment, "extensions"), PAYMENT_IDENTIFIER);
-        let Some(id) = member(member(extension, "info"), "id") else { return Ok(None) };
+    pub(in crate::x402) fn of_payment(payment: Json<'_>) -> Result<Option<Self>, Refusal> {
+        let path = ["extensions", PAYMENT_IDENTIFIER, "info", "id"];
+        let Some(id) = path.into_iter().try_fold(payment, Json::get) else { return Ok(None) };
         let id = id.as_str().and_then(Self::parse).ok_or(Refusal::InvalidPayload(FIELD))?;
         Ok(Some(id))
     }
@@ -59,6 +58,7 @@ impl PaymentId {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::json::Document;
     use super::*;
 
     #[test]
@@ -83,7 +83,10 @@ mod tests {
     #[test]
     fn where_it_is_read() {
         let id = "pay_0123456789abcdef";
-        let at = |extensions: Value| PaymentId::of_payment(&json!({ "extensions": extensions }));
+        let at = |extensions: Value| {
+            let payment = json!({ "extensions": extensions }).to_string();
+            PaymentId::of_payment(Document::read(&payment).unwrap().object().unwrap())
+        };
         let echo = json!({ PAYMENT_IDENTIFIER: PaymentId::extension(true) });
         let mut given = echo.clone();
         given[PAYMENT_IDENTIFIER]["info"]["id"] = id.into();

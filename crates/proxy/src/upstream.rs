@@ -140,17 +140,17 @@ impl Upstream {
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (method, mut upload) = Upload::new(&self.inner.target, request)?;
+        let (method, upload) = Upload::new(&self.inner.target, request)?;
         let mut link = match self.inner.pool.take() {
             Some(link) => link,
             // Rare, and with TLS large: on the heap, so that calls on a pooled connection do not carry its state.
             None => Box::new(Box::pin(self.connect()).await?),
         };
         on_sent();
-        let head = link.exchange(&mut upload, &method, &self.inner.limits).await?;
+        let head = link.exchange(upload, &method, &self.inner.limits).await?;
         let idle_time = Duration::from_millis(self.inner.limits.body_idle_timeout_ms);
         let ends = (head.length, head.keeps_alive);
-        let mut answer = Response::new(UpstreamBody::new(ends, link, upload, Rc::clone(&self.inner.pool), idle_time));
+        let mut answer = Response::new(UpstreamBody::new(ends, link, Rc::clone(&self.inner.pool), idle_time));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = head.headers;
         if let Some(reason) = head.reason {

@@ -11,7 +11,6 @@ use http_body::{Body, Frame, SizeHint};
 use super::fault::UpstreamFault;
 use super::link::Link;
 use super::pool::Pool;
-use super::request::Upload;
 use crate::h1::{Decoded, Decoder, Length};
 
 /// An answer's body, streamed. Polling it is what reads from the upstream; while nobody polls, nothing is buffered beyond
@@ -23,7 +22,6 @@ pub struct UpstreamBody {
     decoder: Decoder,
     /// `None` once the answer has ended.
     link: Option<Box<Link>>,
-    upload: Upload,
     keeps_alive: bool,
     pool: Rc<Pool>,
     idle_time: Duration,
@@ -33,12 +31,11 @@ impl UpstreamBody {
     pub(super) fn new(
         (length, keeps_alive): (Length, bool),
         link: Box<Link>,
-        upload: Upload,
         pool: Rc<Pool>,
         idle_time: Duration,
     ) -> UpstreamBody {
         let decoder = Decoder::new(length);
-        let mut body = UpstreamBody { decoder, link: Some(link), upload, keeps_alive, pool, idle_time };
+        let mut body = UpstreamBody { decoder, link: Some(link), keeps_alive, pool, idle_time };
         // An answer without a body is complete now; its connection need not wait for somebody to poll nothing.
         body.release_if_over();
         body
@@ -51,7 +48,6 @@ impl UpstreamBody {
         }
         if let Some(link) = self.link.take()
             && self.keeps_alive
-            && self.upload.is_over()
         {
             self.pool.put(link);
         }
@@ -59,7 +55,7 @@ impl UpstreamBody {
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFault>>> {
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        if let Err(fault) = link.poll_upload(cx, &mut self.upload) {
+        if let Err(fault) = link.poll_upload(cx) {
             return Poll::Ready(Some(Err(fault)));
         }
         link.poll_body(cx, &mut self.decoder, self.idle_time).map(|decoded| match decoded {

@@ -21,41 +21,44 @@ pub(super) struct Link {
     stream: Stream,
     inbox: Inbox,
     patience: Patience,
+    /// The present request, as long as not all of it was sent.
+    upload: Option<Upload>,
 }
 
 impl Link {
     pub(super) fn new(stream: Stream) -> Link {
-        Link { stream, inbox: Inbox::that_keeps(), patience: Patience::default() }
+        Link { stream, inbox: Inbox::that_keeps(), patience: Patience::default(), upload: None }
     }
 
     /// Sends one request, of which a byte may have left from now on, and waits for the head of its answer. The body may go on
     /// being sent after that.
     pub(super) async fn exchange(
         &mut self,
-        upload: &mut Upload,
+        request: Upload,
         method: &Method,
         limits: &UpstreamLimits,
     ) -> Result<AnswerHead, UpstreamFault> {
+        self.upload = Some(request);
         self.patience.set(Duration::from_millis(limits.head_timeout_ms));
-        let head = poll_fn(|cx| self.poll_exchange(cx, upload, method, limits.head_max_bytes)).await?;
-        self.patience.clear();
-        Ok(head)
+        poll_fn(|cx| self.poll_exchange(cx, method, limits.head_max_bytes)).await
     }
 
     fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
-        upload: &mut Upload,
         method: &Method,
         head_max_bytes: usize,
     ) -> Poll<Result<AnswerHead, UpstreamFault>> {
-        self.poll_upload(cx, upload)?;
+        self.poll_upload(cx)?;
         loop {
             match answer_head(&mut self.inbox, method, head_max_bytes) {
                 // Nobody asked for an upgrade: `Upgrade` is stripped from every request.
                 Ok(Some(head)) if head.status == StatusCode::SWITCHING_PROTOCOLS => return protocol(),
                 Ok(Some(head)) if head.status.is_informational() => continue,
-                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(Some(head)) => {
+                    self.patience.clear();
+                    return Poll::Ready(Ok(head));
+                }
                 Ok(None) => {}
                 Err(_fault) => return protocol(),
             }
@@ -72,12 +75,14 @@ impl Link {
         self.patience.poll(cx).map(|()| late())
     }
 
-    /// Sends what can be sent of a request.
-    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, upload: &mut Upload) -> Result<(), UpstreamFault> {
-        match upload.is_over() {
-            true => Ok(()),
-            false => upload.poll(cx, &mut self.stream),
+    /// Sends what can be sent of the request.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
+        if let Some(upload) = &mut self.upload
+            && upload.poll(cx, &mut self.stream)?
+        {
+            self.upload = None;
         }
+        Ok(())
     }
 
     /// The next piece of an answer's body; `idle_time` is how long it may take.
@@ -117,9 +122,9 @@ impl Link {
         self.is_clean() && self.stream.is_open()
     }
 
-    /// Whether everything that came belonged to an answer.
+    /// Whether the request was sent to its end, and everything that came belonged to its answer.
     pub(super) fn is_clean(&self) -> bool {
-        self.inbox.is_empty()
+        self.upload.is_none() && self.inbox.is_empty()
     }
 }
 

@@ -18,13 +18,10 @@ use crate::target::Target;
 
 /// A request on its way.
 pub(super) struct Upload {
-    /// `None` once it is over, or cannot go on.
+    /// `None` once it cannot go on: the upstream has closed its reading side. Its answer may be there to be read all the same.
     message: Option<Transmit>,
     /// Of whatever type the caller has; none where nothing is to be asked.
     body: Option<Pin<Box<dyn Body<Data = Bytes, Error = Cause>>>>,
-    /// Writing failed: the upstream has closed its reading side. Its answer may be there to be read all the same, and the
-    /// write's error would hide it.
-    is_broken: bool,
 }
 
 impl Upload {
@@ -64,17 +61,12 @@ impl Upload {
         out.extend_from_slice(b"\r\n");
         let body = (!body.is_end_stream())
             .then(|| Box::pin(body.map_err(Into::into)) as Pin<Box<dyn Body<Data = _, Error = _>>>);
-        Ok((parts.method, Upload { message: Some(Transmit::new(head, coding)), body, is_broken: false }))
+        Ok((parts.method, Upload { message: Some(Transmit::new(head, coding)), body }))
     }
 
-    /// Whether all of it was sent.
-    pub(super) fn is_over(&self) -> bool {
-        self.message.is_none() && !self.is_broken
-    }
-
-    /// Sends what can be sent. A write that fails is no fault: the reading side decides.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Result<(), UpstreamFault> {
-        let Some(message) = &mut self.message else { return Ok(()) };
+    /// Sends what can be sent, and says whether that was all. A write that fails is no fault: the reading side decides.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Result<bool, UpstreamFault> {
+        let Some(message) = &mut self.message else { return Ok(false) };
         let write = |cx: &mut Context<'_>, pieces: &[IoSlice<'_>]| poll_write(stream, cx, pieces);
         let progress = match &mut self.body {
             Some(body) => message.poll(cx, body.as_mut(), write),
@@ -82,16 +74,15 @@ impl Upload {
         };
         let fault = |cause| UpstreamFault::caused(true, UpstreamFaultKind::RequestBody, cause);
         match progress {
-            Ok(Progress::Over) => self.message = None,
-            Ok(_) => {}
+            Ok(progress) => Ok(progress == Progress::Over),
             Err(TransmitFault::Write(error)) => {
                 tracing::debug!(%error, "upstream write failed, reading on");
-                (self.message, self.body, self.is_broken) = (None, None, true);
+                (self.message, self.body) = (None, None);
+                Ok(false)
             }
-            Err(TransmitFault::Body(cause)) => return Err(fault(cause)),
-            Err(TransmitFault::Length) => return Err(fault("the body has not the declared length".into())),
+            Err(TransmitFault::Body(cause)) => Err(fault(cause)),
+            Err(TransmitFault::Length) => Err(fault("the body has not the declared length".into())),
         }
-        Ok(())
     }
 }
 

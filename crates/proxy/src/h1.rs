@@ -6,6 +6,9 @@ mod inbox;
 mod out;
 mod transmit;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use body::{Decoded, Decoder, Length};
 pub(crate) use head::{AnswerHead, HeadFault, HeadReader, answer_head};
 pub(crate) use inbox::Inbox;

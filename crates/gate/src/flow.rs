@@ -355,7 +355,6 @@ fn presented(snapshot: &Snapshot, call: &Call<'_>) -> Result<(Credential, Option
 }
 
 /// What is due for a call, or else what becomes of it.
-#[expect(clippy::result_large_err, reason = "it goes on to the caller as it is")]
 fn due<'a, H: Host>(snapshot: &Snapshot, call: &Call<'a>) -> Result<(&'a Route, &'a Terms), Opened<H>> {
     match snapshot.quote(call) {
         Quote::Free => Err(Opened::Free(FreePass::new(call.route.map_or(Unpaid::Passthrough, |_| Unpaid::Free)))),

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gate::Taken;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::rate_headers::{RATE_HEADERS, values};
 use crate::problem::PAYMENT_REQUIRED;
@@ -16,8 +16,8 @@ pub(crate) struct Prepared {
     status: StatusCode,
     /// With a place for the challenge, and for what the call's bucket says.
     headers: HeaderMap,
-    /// The places, in the order of the headers: the challenge's, then those of [`RATE_HEADERS`].
-    places: [usize; 4],
+    /// How many headers are before the challenge's place, and between it and those of [`RATE_HEADERS`].
+    between: [usize; 4],
     /// The header up to the gap, in base64, as far as whole groups of three bytes go.
     before: Vec<u8>,
     /// What is left of it: at most two bytes.
@@ -54,12 +54,15 @@ impl Prepared {
         for name in &filled {
             headers.insert(name, HeaderValue::from_static(""));
         }
-        let place = |name: &HeaderName| headers.keys().position(|known| known == name).unwrap_or(usize::MAX);
-        let places = filled.each_ref().map(place);
+        let mut next = 0;
+        let between = filled.each_ref().map(|name| {
+            let place = headers.keys().position(|known| known == name).unwrap_or(usize::MAX);
+            place.saturating_sub(std::mem::replace(&mut next, place.saturating_add(1)))
+        });
         Some(Self {
             status: parts.status,
             headers,
-            places,
+            between,
             before: STANDARD.encode(whole).into_bytes(),
             rest: rest.to_vec(),
             after: [tail(0)?, tail(1)?, tail(2)?],
@@ -76,11 +79,10 @@ impl Prepared {
         *response.headers_mut() = self.headers.clone();
         let [limit, remaining, reset] =
             taken.map(values).unwrap_or_else(|| [const { HeaderValue::from_static("") }; 3]);
-        let filled = [self.header(url), limit, remaining, reset];
-        let mut filled = self.places.into_iter().zip(filled).peekable();
-        for (at, value) in response.headers_mut().values_mut().enumerate() {
-            if let Some((_, filling)) = filled.next_if(|(place, _)| *place == at) {
-                *value = filling;
+        let mut places = response.headers_mut().values_mut();
+        for (before, filling) in self.between.into_iter().zip([self.header(url), limit, remaining, reset]) {
+            if let Some(place) = places.nth(before) {
+                *place = filling;
             }
         }
         if taken.is_none() {

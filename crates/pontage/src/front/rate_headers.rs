@@ -1,5 +1,7 @@
 //! What an answer says about how often its caller may ask.
 
+use std::cell::RefCell;
+
 use gate::Taken;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
@@ -23,7 +25,22 @@ pub(crate) fn rate_headers(headers: &mut HeaderMap, taken: Taken) {
 
 /// What [`RATE_HEADERS`] say.
 pub(super) fn values(taken: Taken) -> [HeaderValue; 3] {
-    [number(taken.limit.into()), number(taken.remaining.into()), number(taken.reset_at_s)]
+    SHARED.with_borrow_mut(|[limit, reset]| {
+        [shared(limit, taken.limit.into()), number(taken.remaining.into()), shared(reset, taken.reset_at_s)]
+    })
+}
+
+thread_local! {
+    /// The last limit and the last reset that were said: most answers of a second share them.
+    static SHARED: RefCell<[(u64, HeaderValue); 2]> =
+        const { RefCell::new([(u64::MAX, HeaderValue::from_static("")), (u64::MAX, HeaderValue::from_static(""))]) };
+}
+
+fn shared(last: &mut (u64, HeaderValue), number_now: u64) -> HeaderValue {
+    if last.0 != number_now || last.1.is_empty() {
+        *last = (number_now, number(number_now));
+    }
+    last.1.clone()
 }
 
 /// As `HeaderValue::from` has it, which takes two pieces of memory for each number; these are in most answers.

@@ -50,7 +50,8 @@ pub(super) struct Json<'d> {
 impl<'a> Document<'a> {
     /// Reads a text of one value. What is refused is what `serde_json` refuses to read into a [`Value`].
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        let mut reader = Reader { text, at: 0, nodes: Vec::with_capacity(USUAL_NODES) };
+        let has_control = has_control(text.as_bytes());
+        let mut reader = Reader { text, at: 0, has_control, nodes: Vec::with_capacity(USUAL_NODES) };
         reader.value(Cow::Borrowed(""), DEPTH_MAX)?;
         reader.space();
         (reader.at == text.len()).then_some(Self(reader.nodes))
@@ -132,6 +133,8 @@ impl<'d> Json<'d> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Somewhere in the text.
+    has_control: bool,
     nodes: Vec<Node<'a>>,
 }
 
@@ -213,21 +216,22 @@ impl<'a> Reader<'a> {
         if !self.take(b'"') {
             return None;
         }
-        let start = self.at;
-        self.skip(plain(self.rest()));
-        let read = self.text.get(start..self.at)?;
-        if self.take(b'"') {
-            return Some(Cow::Borrowed(read));
-        }
-        while !self.take(b'"') {
-            // What is escaped is no end, whatever it is.
-            let escaped = if self.take(b'\\') { 1 } else { 0 };
-            self.rest().first()?;
-            self.skip(escaped);
-            self.skip(plain(self.rest()));
-            if self.rest().first().is_some_and(u8::is_ascii_control) {
-                return None;
+        let (start, mut escapes) = (self.at, false);
+        loop {
+            self.skip(memchr::memchr2(b'"', b'\\', self.rest())?);
+            if self.take(b'"') {
+                break;
             }
+            // What is escaped is no end, whatever it is.
+            self.skip(2);
+            escapes = true;
+        }
+        let read = self.text.get(start..self.at.checked_sub(1)?)?;
+        if self.has_control && has_control(read.as_bytes()) {
+            return None;
+        }
+        if !escapes {
+            return Some(Cow::Borrowed(read));
         }
         let quoted = self.text.get(start.checked_sub(1)?..self.at)?;
         serde_json::from_str(quoted).ok().map(Cow::Owned)
@@ -241,22 +245,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many bytes of a string come before a quote, a backslash or a control character. Eight are looked at together.
-fn plain(text: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let is_plain = |word: u64| {
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(u64::from_ne_bytes([b' '; 8])) & !word;
-        let quote = zero(word ^ u64::from_ne_bytes([b'"'; 8]));
-        let backslash = zero(word ^ u64::from_ne_bytes([b'\\'; 8]));
-        (control | quote | backslash) & TOPS == 0
-    };
-    let (words, _) = text.as_chunks::<8>();
-    let whole = words.iter().take_while(|word| is_plain(u64::from_ne_bytes(**word))).count().saturating_mul(8);
-    let rest = text.get(whole..).unwrap_or_default();
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '));
-    whole.saturating_add(end.unwrap_or(rest.len()))
+/// Whether a control character is in a text, which no string may hold.
+fn has_control(text: &[u8]) -> bool {
+    // Without a way out: so it is looked at in wide words.
+    text.iter().fold(false, |found, byte| found | (*byte < b' '))
 }
 
 #[cfg(test)]

@@ -30,10 +30,6 @@ mod turns;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// A call makes and frees some two dozen pieces of memory, of all sizes.
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     cli::run()
 }

@@ -247,7 +247,7 @@ impl Metrics {
         text.family("pontage_upstream_answers_total", "counter", "The upstream's answers by class of status.");
         classes(text, &inner.upstream_answers);
         text.histogram("pontage_upstream_seconds", "From sending a call to the upstream's head.", &inner.upstream_us);
-        text.family("pontage_calls_in_flight", "gauge", "Calls that are with the upstream.");
+        text.family("pontage_calls_in_flight", "gauge", "Calls that are being answered.");
         text.sample("", &[], inner.in_flight.load(Ordering::Relaxed).max(0));
         text.family("pontage_calls_queued", "gauge", "Calls that wait for their turn.");
         text.sample("", &[], inner.queued.load(Ordering::Relaxed).max(0));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::InFlightConfig;
+use crate::metrics::Metrics;
 
 /// The turns of all workers. First come, first served.
 #[derive(Clone)]
@@ -15,6 +16,7 @@ pub(crate) struct Turns {
     waiting: Arc<AtomicUsize>,
     queue_max: usize,
     wait: Duration,
+    metrics: Metrics,
 }
 
 /// One call's turn, until it is dropped.
@@ -31,12 +33,13 @@ pub(crate) enum Busy {
 }
 
 impl Turns {
-    pub(crate) fn new(limits: InFlightConfig) -> Self {
+    pub(crate) fn new(limits: InFlightConfig, metrics: Metrics) -> Self {
         Self {
             free: Arc::new(Semaphore::new(limits.max.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::default(),
             queue_max: limits.queue_max,
             wait: Duration::from_millis(limits.queue_wait_ms),
+            metrics,
         }
     }
 
@@ -46,6 +49,7 @@ impl Turns {
             return Ok(Turn(turn));
         }
         let _waiting = Waiting::enter(&self.waiting, self.queue_max).ok_or(Busy::Full)?;
+        let _shown = self.metrics.queued();
         // Apart, for few wait and every call would be as large.
         let turn = Box::pin(tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_owned()));
         match turn.await {
@@ -74,9 +78,10 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Now;
 
     fn turns(max: usize, queue_max: usize, queue_wait_ms: u64) -> Turns {
-        Turns::new(InFlightConfig { max, queue_max, queue_wait_ms })
+        Turns::new(InFlightConfig { max, queue_max, queue_wait_ms }, Metrics::new([], Arc::default()))
     }
 
     fn run<T>(test: impl Future<Output = T>) -> T {
@@ -92,6 +97,7 @@ mod tests {
             let (second, third, ()) = tokio::join!(turns.take(), turns.take(), async {
                 tokio::task::yield_now().await;
                 assert_eq!(turns.waiting.load(Ordering::Relaxed), 1);
+                assert!(turns.metrics.print(&Now::default()).contains("\npontage_calls_queued 1\n"));
                 drop(first);
             });
             assert_eq!((second.is_ok(), third.err()), (true, Some(Busy::Full)));

@@ -70,9 +70,9 @@ impl Shared {
         Ok(Self {
             plan: plans,
             role,
+            turns: Turns::new(config.in_flight, operation.telemetry.metrics.clone()),
             operation,
             limits: Arc::new(limits),
-            turns: Turns::new(config.in_flight),
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             sign_ins: Arc::new(SignIns::new(origin)),
             answer_max_bytes: config.replay.answer_max_bytes,

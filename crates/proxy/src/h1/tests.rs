@@ -139,7 +139,11 @@ fn answers() {
         ("GET", "HTTP/1.1 200\nContent-Length: 2\n\n", Ok((200, Length::Known(2), true))),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n", Ok((200, Length::Known(2), true))),
         ("GET", "HTTP/1.1 200 OK\r\n\r\n", Ok((200, Length::UntilEnd, false))),
-        ("GET", "HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n", Ok((200, Length::Known(2), false))),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n",
+            Ok((200, Length::Known(2), false)),
+        ),
         ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", Ok((200, Length::Known(2), false))),
         (
             "GET",
@@ -163,7 +167,8 @@ fn answers() {
     for (method, text, expected) in rows {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let got = answer_head(&mut inbox(text.as_bytes()), &method, 64 * 1024);
-        let got = got.map(|head| head.expect("whole")).map(|head| (head.status.as_u16(), head.length, head.keeps_alive));
+        let got =
+            got.map(|head| head.expect("whole")).map(|head| (head.status.as_u16(), head.length, head.keeps_alive));
         assert_eq!(got, *expected, "{method} {text:?}");
     }
     let text = b"HTTP/1.1 200 Fine\r\nConnection: x-a, close\r\nx-a: 1\r\nte: x\r\nx-b: 2\r\n\r\n";
@@ -176,9 +181,13 @@ fn answers() {
 #[test]
 fn heads_have_limits() {
     let fields = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
-    let heads = |text: &str, max| HeadReader::default().read(&mut inbox(text.as_bytes()), max).map(|head| head.is_some());
+    let heads =
+        |text: &str, max| HeadReader::default().read(&mut inbox(text.as_bytes()), max).map(|head| head.is_some());
     assert_eq!(heads(&format!("GET / HTTP/1.1\r\n{}\r\n", fields(HEADERS_MAX)), 64 * 1024), Ok(true));
-    assert_eq!(heads(&format!("GET / HTTP/1.1\r\n{}\r\n", fields(HEADERS_MAX + 1)), 64 * 1024), Err(HeadFault::TooLarge));
+    assert_eq!(
+        heads(&format!("GET / HTTP/1.1\r\n{}\r\n", fields(HEADERS_MAX + 1)), 64 * 1024),
+        Err(HeadFault::TooLarge)
+    );
     assert_eq!(heads("GET / HTTP/1.1\r\n\r\n", 18), Ok(true));
     assert_eq!(heads("GET / HTTP/1.1\r\n\r\n", 17), Err(HeadFault::TooLarge));
     assert_eq!(heads("GET / HTTP/1.1\r\n", 17), Ok(false));

@@ -84,9 +84,20 @@ impl OfferExtra {
     /// Reads `extra`, which may be anything.
     pub(crate) fn read(extra: Option<&Value>) -> Self {
         let members = extra.and_then(Value::as_object).into_iter().flatten();
+        Self::others(members.map(|(name, value)| (name.as_str(), value)), Value::clone)
+    }
+
+    /// Those members of an `extra` that are kept here.
+    pub(crate) fn others<'a, T>(
+        members: impl Iterator<Item = (&'a str, &'a T)>,
+        value: impl Fn(&'a T) -> Value,
+    ) -> Self
+    where
+        T: 'a,
+    {
         let others: Map<_, _> = members
-            .filter(|(name, _)| !matches!(name.as_str(), "name" | "version"))
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .filter(|(name, _)| !matches!(*name, "name" | "version"))
+            .map(|(name, member)| (name.to_owned(), value(member)))
             .collect();
         Self((!others.is_empty()).then(|| Arc::new(others)))
     }

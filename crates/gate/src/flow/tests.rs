@@ -167,7 +167,7 @@ impl World {
         let hold = Hold {
             id: HoldId([0xee; 16]),
             authorization: payment.authorization(),
-            route: "paid".to_owned(),
+            route: "paid".into(),
             fingerprint: call(URL, Presented::Nothing).fingerprint(),
             idempotency: None,
             seen: BlockRef { number: 3, hash: B256::repeat_byte(3) },

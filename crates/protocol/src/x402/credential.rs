@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256, U256, hex};
 use serde_json::{Value, json};
 
 use super::ext::PaymentId;
-use super::header::{decode_header, encode_header};
-use super::json::{get, object, string};
+use super::header::{decode_base64, encode_header};
+use super::json::{Json, get};
 use crate::exact::Fields;
 use crate::role::parse_address;
 use crate::{AssetAddress, Field, Network, Offer, OfferExtra, Payee, Refusal, Signature, parse_atomic};
@@ -84,15 +84,15 @@ impl Credential {
         if header.first() == Some(&b'{') {
             return Err(raw_json(header));
         }
-        Self::from_json(&decode_header(header)?)
+        Self::from_json(&Json::parse(&decode_base64(header)?)?)
     }
 
-    fn from_json(value: &Value) -> Result<Self, Refusal> {
-        let accepted = match get(value, "x402Version").and_then(Value::as_u64) {
+    fn from_json(value: &Json<'_>) -> Result<Self, Refusal> {
+        let accepted = match value.get("x402Version").and_then(Json::as_u64) {
             Some(1) => accepted_v1(value)?,
             Some(2) => accepted_v2(value)?,
             // The edge gateway's flat object names no version, no signature and no authorization: it pays nothing.
-            None if get(value, "payload").is_none() && get(value, "amount").is_some() => {
+            None if value.get("payload").is_none() && value.get("amount").is_some() => {
                 return Err(Refusal::ForeignFormat("x402Version"));
             }
             None | Some(_) => return Err(Refusal::InvalidVersion),
@@ -104,9 +104,9 @@ impl Credential {
         if accepted.network.is_none() {
             return Err(Refusal::NetworkMismatch(accepted.version.field("network")));
         }
-        let payload = object(value, "payload", "payload")?;
-        let authorization = object(payload, "authorization", "payload.authorization")?;
-        let signature = string(payload, "signature", "payload.signature")?;
+        let payload = value.object("payload", "payload")?;
+        let authorization = payload.object("authorization", "payload.authorization")?;
+        let signature = payload.string("signature", "payload.signature")?;
         let fields = Fields {
             from: address(authorization, "from", "payload.authorization.from")?,
             to: address(authorization, "to", "payload.authorization.to")?,
@@ -182,21 +182,22 @@ fn raw_json(header: &[u8]) -> Refusal {
     if flat { Refusal::ForeignFormat("x402Version") } else { Refusal::InvalidBase64 }
 }
 
-fn accepted_v1(value: &Value) -> Result<Accepted, Refusal> {
-    let scheme = string(value, "scheme", "scheme")?.to_owned();
-    let network = Network::from_v1_name(string(value, "network", "network")?);
+fn accepted_v1(value: &Json<'_>) -> Result<Accepted, Refusal> {
+    let scheme = value.string("scheme", "scheme")?.to_owned();
+    let network = Network::from_v1_name(value.string("network", "network")?);
     Ok(Accepted { version: Version::V1, scheme, network, terms: None })
 }
 
-fn accepted_v2(value: &Value) -> Result<Accepted, Refusal> {
-    let accepted = object(value, "accepted", "accepted")?;
-    let scheme = string(accepted, "scheme", "accepted.scheme")?.to_owned();
-    let network = string(accepted, "network", "accepted.network")?.parse().ok();
+fn accepted_v2(value: &Json<'_>) -> Result<Accepted, Refusal> {
+    let accepted = value.object("accepted", "accepted")?;
+    let scheme = accepted.string("scheme", "accepted.scheme")?.to_owned();
+    let network = accepted.string("network", "accepted.network")?.parse().ok();
     if scheme != "exact" || network.is_none() {
         return Ok(Accepted { version: Version::V2, scheme, network, terms: None });
     }
-    let extra = get(accepted, "extra");
-    let text = |name| extra.and_then(|extra| get(extra, name)).and_then(Value::as_str).map(str::to_owned);
+    let extra = accepted.get("extra");
+    let members = extra.map(Json::members).unwrap_or_default();
+    let text = |name| extra.and_then(|extra| extra.get(name)).and_then(Json::as_str).map(str::to_owned);
     Ok(Accepted {
         version: Version::V2,
         scheme,
@@ -204,25 +205,26 @@ fn accepted_v2(value: &Value) -> Result<Accepted, Refusal> {
         terms: Some(Terms {
             asset: AssetAddress(address(accepted, "asset", "accepted.asset")?),
             pay_to: Payee(address(accepted, "payTo", "accepted.payTo")?),
-            amount_atomic: parse_atomic(string(accepted, "amount", "accepted.amount")?)
+            amount_atomic: parse_atomic(accepted.string("amount", "accepted.amount")?)
                 .map_err(|_| Refusal::InvalidPayload("accepted.amount"))?,
-            max_timeout_s: get(accepted, "maxTimeoutSeconds")
-                .and_then(Value::as_u64)
+            max_timeout_s: accepted
+                .get("maxTimeoutSeconds")
+                .and_then(Json::as_u64)
                 .ok_or(Refusal::InvalidPayload("accepted.maxTimeoutSeconds"))?,
             name: text("name"),
             version: text("version"),
-            extra: OfferExtra::read(extra),
+            extra: OfferExtra::others(members.iter().map(|(name, value)| (&**name, value)), Json::to_value),
         }),
     })
 }
 
-fn address(parent: &Value, name: &str, field: Field) -> Result<Address, Refusal> {
-    parse_address(string(parent, name, field)?, false).map_err(|_| Refusal::InvalidPayload(field))
+fn address(parent: &Json<'_>, name: &str, field: Field) -> Result<Address, Refusal> {
+    parse_address(parent.string(name, field)?, false).map_err(|_| Refusal::InvalidPayload(field))
 }
 
 /// A uint256 as a decimal string of at most 78 digits, no sign, no leading zero.
-fn number(parent: &Value, name: &str, field: Field) -> Result<U256, Refusal> {
-    let text = string(parent, name, field)?;
+fn number(parent: &Json<'_>, name: &str, field: Field) -> Result<U256, Refusal> {
+    let text = parent.string(name, field)?;
     let plain = !text.is_empty() && text.len() <= 78 && text.bytes().all(|b| b.is_ascii_digit());
     if !plain || (text.len() > 1 && text.starts_with('0')) {
         return Err(Refusal::InvalidPayload(field));
@@ -230,9 +232,9 @@ fn number(parent: &Value, name: &str, field: Field) -> Result<U256, Refusal> {
     U256::from_str_radix(text, 10).map_err(|_| Refusal::InvalidPayload(field))
 }
 
-fn nonce(parent: &Value) -> Result<B256, Refusal> {
+fn nonce(parent: &Json<'_>) -> Result<B256, Refusal> {
     const FIELD: Field = "payload.authorization.nonce";
-    let text = string(parent, "nonce", FIELD)?;
+    let text = parent.string("nonce", FIELD)?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 64);
     let bytes = digits.and_then(|digits| hex::decode_to_array::<_, 32>(digits).ok());
     bytes.map(B256::new).ok_or(Refusal::InvalidPayload(FIELD))

@@ -16,19 +16,31 @@ const LENIENT: GeneralPurposeConfig =
 const STANDARD_IN: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE_IN: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Reads a header's base64 (standard or URL-safe alphabet, padding optional) into one JSON object.
+/// Reads a header's base64 (standard or URL-safe alphabet, padding optional).
+///
+/// # Errors
+/// [`Refusal::HeaderTooLarge`] or [`Refusal::InvalidBase64`], in this order.
+pub(crate) fn decode_base64(header: &[u8]) -> Result<Vec<u8>, Refusal> {
+    if header.len() > HEADER_MAX_BYTES {
+        return Err(Refusal::HeaderTooLarge);
+    }
+    // What is written in one alphabet is an error in the other.
+    STANDARD_IN.decode(header).or_else(|_| URL_SAFE_IN.decode(header)).map_err(|_| Refusal::InvalidBase64)
+}
+
+/// Reads a header's base64 into one JSON object.
 ///
 /// # Errors
 /// [`Refusal::HeaderTooLarge`], [`Refusal::InvalidBase64`] or [`Refusal::InvalidJson`], in this order.
 pub fn decode_header(header: &[u8]) -> Result<Value, Refusal> {
-    if header.len() > HEADER_MAX_BYTES {
-        return Err(Refusal::HeaderTooLarge);
-    }
-    let url_safe = header.iter().any(|b| matches!(b, b'-' | b'_'));
-    let engine = if url_safe { URL_SAFE_IN } else { STANDARD_IN };
-    let bytes = engine.decode(header).map_err(|_| Refusal::InvalidBase64)?;
+    let bytes = decode_base64(header)?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| Refusal::InvalidJson)?;
     if value.is_object() { Ok(value) } else { Err(Refusal::InvalidJson) }
+}
+
+/// Writes JSON as a header.
+pub(super) fn encode_text(json: &str) -> String {
+    STANDARD.encode(json)
 }
 
 /// Writes a JSON object as a header: standard alphabet with padding, the only form that every client reads.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::json::get;
+use super::super::json::Json;
 use super::schema;
 use crate::{Field, Refusal};
 
@@ -48,10 +48,10 @@ impl PaymentId {
     ///
     /// # Errors
     /// [`Refusal::InvalidPayload`] where there is an id of another shape: to ignore it would run the call twice.
-    pub(crate) fn of_payment(payment: &Value) -> Result<Option<Self>, Refusal> {
-        let member = |parent: Option<_>, name| parent.and_then(|parent| get(parent, name));
-        let extension = member(get(payment, "extensions"), PAYMENT_IDENTIFIER);
-        let Some(id) = member(member(extension, "info"), "id") else { return Ok(None) };
+    pub(in super::super) fn of_payment(payment: &Json<'_>) -> Result<Option<Self>, Refusal> {
+        let extension = payment.get("extensions").and_then(|extensions| extensions.get(PAYMENT_IDENTIFIER));
+        let info = extension.and_then(|extension| extension.get("info"));
+        let Some(id) = info.and_then(|info| info.get("id")) else { return Ok(None) };
         let id = id.as_str().and_then(Self::parse).ok_or(Refusal::InvalidPayload(FIELD))?;
         Ok(Some(id))
     }
@@ -83,7 +83,10 @@ mod tests {
     #[test]
     fn where_it_is_read() {
         let id = "pay_0123456789abcdef";
-        let at = |extensions: Value| PaymentId::of_payment(&json!({ "extensions": extensions }));
+        let at = |extensions: Value| {
+            let text = json!({ "extensions": extensions }).to_string();
+            PaymentId::of_payment(&Json::parse(text.as_bytes()).unwrap())
+        };
         let echo = json!({ PAYMENT_IDENTIFIER: PaymentId::extension(true) });
         let mut given = echo.clone();
         given[PAYMENT_IDENTIFIER]["info"]["id"] = id.into();

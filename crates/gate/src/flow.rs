@@ -109,7 +109,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         let hold = Hold {
             id: HoldId::new(opened_at_ms, self.host.entropy()),
             authorization: *admitted.proven.authorization(),
-            route: admitted.route.id.as_str().into(),
+            route: admitted.route.id.clone(),
             fingerprint: call.fingerprint(),
             idempotency: call.idempotency,
             seen: seen.block,

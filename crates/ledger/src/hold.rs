@@ -1,7 +1,6 @@
 //! A hold: the durable, exclusive claim on one authorization.
 
 use std::fmt;
-use std::sync::Arc;
 
 use alloy_primitives::{B256, hex};
 use protocol::{Authorization, Settled};
@@ -63,7 +62,7 @@ pub struct Hold {
     /// The permission that is claimed.
     pub authorization: Authorization,
     /// The stable id of the route that is paid for.
-    pub route: Arc<str>,
+    pub route: String,
     /// Digest of method and URL: the same authorization with another request is a conflict.
     pub fingerprint: B256,
     /// Digest of the caller's `Idempotency-Key`, by which he may fetch the stored answer.

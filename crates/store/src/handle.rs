@@ -53,7 +53,7 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
             batch.write(&record, &change)?;
             if let (State::Lost(reason), false) = (change.record.state, record.state.ended()) {
                 let authorization = &record.hold.authorization;
-                warn!(%hold, route = &*record.hold.route, payer = %authorization.key.payer, ?reason,
+                warn!(%hold, route = record.hold.route, payer = %authorization.key.payer, ?reason,
                     amount_atomic = authorization.amount_atomic, "a call was served and cannot be collected: it is a loss");
             }
             Ok(Ok(Some(change.record)))

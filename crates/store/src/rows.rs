@@ -31,7 +31,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let hold = Hold {
         id: HoldId(fixed(row, 0)?),
         authorization,
-        route: row.get_ref(10)?.as_str()?.into(),
+        route: row.get(10)?,
         fingerprint: B256::new(fixed(row, 11)?),
         idempotency: optional(row, 12)?,
         seen: BlockRef { number: unsigned(row, 13)?, hash: B256::new(fixed(row, 14)?) },
@@ -127,7 +127,7 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(authorization.valid_after_s)?,
         signed(authorization.valid_before_s)?,
         authorization.signature.as_bytes(),
-        &*hold.route,
+        hold.route,
         hold.fingerprint.0,
         hold.idempotency.map(|digest| digest.0),
         signed(hold.seen.number)?,

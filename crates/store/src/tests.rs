@@ -35,7 +35,7 @@ fn hold(id: u8, nonce: u8) -> Hold {
             valid_before_s: 1_000,
             signature: Signature::from_bytes(&signature).unwrap(),
         },
-        route: "GET /paid".into(),
+        route: "GET /paid".to_owned(),
         fingerprint: B256::repeat_byte(4),
         idempotency: Some(B256::repeat_byte(nonce)),
         seen: BlockRef { number: 5, hash: B256::repeat_byte(5) },

@@ -26,9 +26,9 @@ const BATCH_MAX: usize = 256;
 
 /// How long a commit waits for more jobs, for each job that the one before it carried: a commit costs as much as some jobs, and the
 /// more callers there are, the less each of them feels the wait.
-const GATHER_PER_JOB: Duration = Duration::from_micros(25);
+const GATHER_PER_JOB: Duration = Duration::from_micros(50);
 /// It never waits longer.
-const GATHER_MAX: Duration = Duration::from_millis(2);
+const GATHER_MAX: Duration = Duration::from_millis(3);
 /// With so many jobs waiting it does not wait.
 const GATHERED: usize = 128;
 

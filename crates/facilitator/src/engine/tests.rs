@@ -406,7 +406,7 @@ fn hold_by(key: &str, number: u8) -> Hold {
     Hold {
         id: HoldId([number; 16]),
         authorization,
-        route: "paid".into(),
+        route: "paid".to_owned(),
         fingerprint: B256::ZERO,
         idempotency: None,
         seen: BlockRef { number: SEEN, hash: B256::ZERO },

@@ -9,6 +9,7 @@ mod open;
 mod replay;
 mod runs;
 mod tab;
+mod whole;
 mod unpaid;
 
 use std::cell::{Cell, RefCell};
@@ -167,7 +168,7 @@ impl World {
         let hold = Hold {
             id: HoldId([0xee; 16]),
             authorization: payment.authorization(),
-            route: "paid".into(),
+            route: "paid".to_owned(),
             fingerprint: call(URL, Presented::Nothing).fingerprint(),
             idempotency: None,
             seen: BlockRef { number: 3, hash: B256::repeat_byte(3) },

@@ -28,7 +28,7 @@ fn hold(rail: Rail) -> Hold {
             valid_before_s: 2_000_000_000,
             signature: Signature::from_bytes(&signature).unwrap(),
         },
-        route: "GET /paid".into(),
+        route: "GET /paid".to_owned(),
         fingerprint: B256::repeat_byte(4),
         idempotency: None,
         seen: BlockRef { number: 5, hash: B256::repeat_byte(5) },

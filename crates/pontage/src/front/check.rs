@@ -140,7 +140,7 @@ impl Front {
                 other => return self.not_prepaid(arriving, other).await,
             },
         };
-        info!(hold = %hold.id, route = &*hold.route, payer = %authorization.key.payer,
+        info!(hold = %hold.id, route = hold.route, payer = %authorization.key.payer,
             amount_atomic = authorization.amount_atomic, "checked and charged");
         let word = Word::paid(authorization.key.payer, authorization.amount_atomic, hold.rail, hold.id);
         let mut response = self.allow(arriving, target, Some(&word));

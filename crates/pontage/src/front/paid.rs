@@ -229,7 +229,7 @@ impl End {
                 let (id, route, begun) = (hold.id, hold.route.clone(), Instant::now());
                 match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
                     Closed::Pending { hold, pickup, receipt } => {
-                        warn!(%hold, route = &*route, "the settlement is not confirmed; the answer is kept for pick-up");
+                        warn!(%hold, route, "the settlement is not confirmed; the answer is kept for pick-up");
                         let url = format!("{PICKUP}{}", hex::encode(pickup));
                         let story = Story { outcome: MoneyOutcome::Pending, ..self.story };
                         tell.send(full(story.with(Problem::pending(receipt, Some(url)).into_response()))).ok();

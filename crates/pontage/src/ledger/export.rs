@@ -155,7 +155,7 @@ fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
         atomic.to_string().into(),
         assets.plain(atomic, asset).into(),
         assets.name(asset).into(),
-        (*hold.route).into(),
+        hold.route.clone().into(),
         rail_word(hold.rail).into(),
         state_word(record.state).into(),
         reason.replace(' ', "_").into(),

@@ -38,7 +38,7 @@ fn payment(state: State) -> Payment {
             valid_before_s: 1_000,
             signature: Signature::from_bytes(&signature).unwrap(),
         },
-        route: "GET /paid".into(),
+        route: "GET /paid".to_owned(),
         fingerprint: B256::ZERO,
         idempotency: None,
         seen: BlockRef { number: 5, hash: B256::ZERO },

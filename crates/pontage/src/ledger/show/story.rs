@@ -249,7 +249,7 @@ fn story_json(story: &Story, assets: &Assets) -> Value {
         "amount_atomic": authorization.amount_atomic.to_string(),
         "amount": assets.plain(authorization.amount_atomic, authorization.key.asset),
         "valid_before_s": authorization.valid_before_s,
-        "route": &*hold.route,
+        "route": hold.route,
         "settlement": rail_word(hold.rail),
         "opened_at_ms": hold.opened_at_ms,
         "state": state_word(record.state),

@@ -26,9 +26,9 @@ const BATCH_MAX: usize = 256;
 
 /// How long a commit waits for more jobs, for each job that the one before it carried: a commit costs as much as some jobs, and the
 /// more callers there are, the less each of them feels the wait.
-const GATHER_PER_JOB: Duration = Duration::from_micros(50);
+const GATHER_PER_JOB: Duration = Duration::from_micros(30);
 /// It never waits longer.
-const GATHER_MAX: Duration = Duration::from_millis(3);
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// With so many jobs waiting it does not wait.
 const GATHERED: usize = 128;
 
@@ -45,7 +45,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) limits: Limits,
     pub(crate) now_ms: u64,
     pub(crate) known: &'a Known,
-    pub(crate) tabs: Tabs,
+    /// As they will be in the file.
+    pub(crate) tabs: &'a mut Tabs,
     /// Holds whose run goes on, as they are in the file: their next step need not read them. Not every one is here.
     pub(crate) running: &'a mut BTreeMap<HoldId, Record>,
     touched: Vec<ClaimKey>,
@@ -206,7 +207,7 @@ fn run(
     known: &Known,
 ) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
-    let mut running = BTreeMap::new();
+    let (mut tabs, mut running) = (Tabs::default(), BTreeMap::new());
     let mut carried = 0;
     while let Some(first) = queue.blocking_recv() {
         if carried > 1 && queue.len() < GATHERED {
@@ -230,7 +231,7 @@ fn run(
                 limits,
                 now_ms: now_ms(),
                 known,
-                tabs: Tabs::default(),
+                tabs: &mut tabs,
                 running: &mut running,
                 touched: Vec::new(),
                 judged: Vec::new(),
@@ -246,7 +247,7 @@ fn run(
                 }
                 // The jobs' replies are dropped: every caller reads a fault.
                 Err(error) => {
-                    running.clear();
+                    (tabs, running) = Default::default();
                     error!(%error, "the journal did not take a batch");
                 }
             }
@@ -287,7 +288,7 @@ fn commit(batch: &mut Batch<'_>, mut jobs: Vec<Box<dyn Job>>) -> rusqlite::Resul
     // One has failed, which none does as long as the disk and this program are whole. All is undone and tried again, each alone: to
     // be ready for that in every batch would cost a copy of each page that a job writes.
     db_tx.rollback()?;
-    batch.tabs = Tabs::default();
+    *batch.tabs = Tabs::default();
     batch.running.clear();
     batch.touched.clear();
     batch.judged.clear();
@@ -309,7 +310,7 @@ fn commit_each(batch: &mut Batch<'_>, jobs: Vec<Box<dyn Job>>) -> rusqlite::Resu
             Err(error) => {
                 error!(%error, "the journal did not take a step");
                 batch.touched.truncate(touched);
-                batch.tabs = tabs;
+                *batch.tabs = tabs;
                 batch.running.clear();
                 drop(savepoint);
                 // On a full disk SQLite gives up the whole db_tx by itself; what came after it would be committed alone.

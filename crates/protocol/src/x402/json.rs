@@ -143,7 +143,8 @@ impl<'a> Visitor<'a> for Reader {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<Json<'a>, A::Error> {
-        let mut members = Vec::new();
+        // As many as an authorization or an offer has.
+        let mut members = Vec::with_capacity(8);
         while let Some((Name(name), value)) = object.next_entry()? {
             members.push((name, value));
         }

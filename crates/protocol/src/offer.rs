@@ -88,10 +88,7 @@ impl OfferExtra {
     }
 
     /// Those members of an `extra` that are kept here.
-    pub(crate) fn others<'a, T>(
-        members: impl Iterator<Item = (&'a str, &'a T)>,
-        value: impl Fn(&'a T) -> Value,
-    ) -> Self
+    pub(crate) fn others<'a, T>(members: impl Iterator<Item = (&'a str, &'a T)>, value: impl Fn(&'a T) -> Value) -> Self
     where
         T: 'a,
     {

@@ -177,9 +177,8 @@ impl Store {
     pub fn unfinished_networks(&self) -> Result<Vec<Network>, OpenFault> {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         configure(&connection)?;
-        let mut statement = connection.prepare(
-            "SELECT DISTINCT network FROM holds WHERE reason IS NULL AND settled_block IS NULL",
-        )?;
+        let mut statement =
+            connection.prepare("SELECT DISTINCT network FROM holds WHERE reason IS NULL AND settled_block IS NULL")?;
         let networks = statement.query_map([], |row| rows::unsigned(row, 0).map(|chain_id| Network { chain_id }))?;
         Ok(networks.collect::<rusqlite::Result<_>>()?)
     }

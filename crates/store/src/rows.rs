@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256};
 use ledger::{
-    About, AnswerState, BlockRef, BurnReason, Entry, HANDED, Hold, HoldId, LossReason, Rail, Record,
-    ReleaseReason, Side, Source, State,
+    About, AnswerState, BlockRef, BurnReason, Entry, HANDED, Hold, HoldId, LossReason, Rail, Record, ReleaseReason,
+    Side, Source, State,
 };
 use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Payee, Payer, Settled, Signature};
 use rusqlite::types::Type;

@@ -24,13 +24,12 @@ const QUEUE_MAX: usize = 4_096;
 /// How many jobs one commit may carry.
 const BATCH_MAX: usize = 256;
 
-/// How long a commit waits for more jobs, for each job that the one before it carried: a commit costs as much as some jobs, and the
-/// more callers there are, the less each of them feels the wait.
-const GATHER_PER_JOB: Duration = Duration::from_micros(30);
-/// It never waits longer.
-const GATHER_MAX: Duration = Duration::from_millis(2);
+/// While there are several jobs at a time, a commit waits for more as long as more come, so much at a time and so often at most: an
+/// fsync costs as much as some jobs.
+const GATHER: Duration = Duration::from_micros(150);
+const GATHERS_MAX: usize = 10;
 /// With so many jobs waiting it does not wait.
-const GATHERED: usize = 128;
+const GATHERED: usize = 40;
 
 /// How long a caller waits for a place in the queue and the commit together.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -208,10 +207,10 @@ fn run(
 ) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
     let (mut tabs, mut running) = (Tabs::default(), BTreeMap::new());
-    let mut carried = 0;
+    let mut several = false;
     while let Some(first) = queue.blocking_recv() {
-        if carried > 1 && queue.len() < GATHERED {
-            thread::sleep(GATHER_MAX.min(GATHER_PER_JOB.saturating_mul(carried)));
+        if several {
+            gather(&queue);
         }
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         let mut next = Some(first);
@@ -222,7 +221,7 @@ fn run(
             }
             next = if jobs.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
-        carried = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        several = jobs.len() > 1;
         if !home.stands() {
             error!(path = %home.path.display(), "the journal's file is gone or another one");
         } else if !jobs.is_empty() {
@@ -252,27 +251,46 @@ fn run(
                 }
             }
         }
-        waiting.retain(|_, replies| {
-            replies.retain(|waiter| !waiter.reply.is_closed());
-            !replies.is_empty()
-        });
-        let mut asked: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
-        waits.into_iter().for_each(|(key, waiter)| asked.entry(key).or_default().push(waiter));
-        for (key, waiters) in asked {
-            let latest = match rows::latest(db, &key) {
-                Ok(latest) => latest,
-                Err(error) => {
-                    error!(%error, "the journal cannot be read");
-                    continue;
-                }
-            };
-            let met = |waiter: &Waiter| latest.as_ref().is_none_or(|record| waiter.until.met(record));
-            let (over, left): (Vec<_>, Vec<_>) = waiters.into_iter().partition(met);
-            let line = waiting.entry(key).or_default();
-            line.extend(left);
-            let beyond = line.split_off(line.len().min(WAITERS_MAX));
-            // A waiter who has left needs no answer.
-            over.into_iter().chain(beyond).for_each(|waiter| waiter.reply.send(()).unwrap_or_default());
+        answer_waiters(db, &mut waiting, waits);
+    }
+}
+
+/// Answers who has waited long enough, and keeps the others.
+fn answer_waiters(db: &Connection, waiting: &mut BTreeMap<ClaimKey, Vec<Waiter>>, waits: Vec<(ClaimKey, Waiter)>) {
+    waiting.retain(|_, replies| {
+        replies.retain(|waiter| !waiter.reply.is_closed());
+        !replies.is_empty()
+    });
+    let mut asked: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
+    waits.into_iter().for_each(|(key, waiter)| asked.entry(key).or_default().push(waiter));
+    for (key, waiters) in asked {
+        let latest = match rows::latest(db, &key) {
+            Ok(latest) => latest,
+            Err(error) => {
+                error!(%error, "the journal cannot be read");
+                continue;
+            }
+        };
+        let met = |waiter: &Waiter| latest.as_ref().is_none_or(|record| waiter.until.met(record));
+        let (over, left): (Vec<_>, Vec<_>) = waiters.into_iter().partition(met);
+        let line = waiting.entry(key).or_default();
+        line.extend(left);
+        let beyond = line.split_off(line.len().min(WAITERS_MAX));
+        // A waiter who has left needs no answer.
+        over.into_iter().chain(beyond).for_each(|waiter| waiter.reply.send(()).unwrap_or_default());
+    }
+}
+
+/// Waits while more jobs come.
+fn gather(queue: &mpsc::Receiver<Message>) {
+    for _ in 0..GATHERS_MAX {
+        let waiting = queue.len();
+        if waiting >= GATHERED {
+            return;
+        }
+        thread::sleep(GATHER);
+        if queue.len() == waiting {
+            return;
         }
     }
 }

@@ -9,8 +9,8 @@ mod open;
 mod replay;
 mod runs;
 mod tab;
-mod whole;
 mod unpaid;
+mod whole;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -246,13 +246,7 @@ impl End {
     }
 
     /// What a `direct` settlement means for the answer.
-    async fn settled(
-        self,
-        hold: HoldId,
-        route: &str,
-        closed: Closed,
-        response: Response<Late>,
-    ) -> Response<Body> {
+    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<Late>) -> Response<Body> {
         let story = self.story;
         let problem = |outcome, problem: Problem| full(Story { outcome, ..story }.with(problem.into_response()));
         match closed {

@@ -3,10 +3,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 
-use super::super::header::decode_header;
 use super::*;
 use crate::exact::tests::{KEY_0, fixture};
-use crate::x402::HEADER_MAX_BYTES;
+use crate::x402::{HEADER_MAX_BYTES, decode_header};
 use crate::{Asset, AssetInfo, Key};
 
 fn offer() -> Offer {

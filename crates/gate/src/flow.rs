@@ -110,14 +110,15 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
 
     /// Reserve: the one journal step.
     async fn claim(&self, snapshot: &Snapshot, call: &Call<'_>, admitted: &Admitted<'_>, seen: Seen) -> Claimed<H> {
+        let opened_at_ms = self.host.now_ms();
         let hold = Hold {
-            id: HoldId(self.host.entropy()),
+            id: HoldId::new(opened_at_ms, self.host.entropy()),
             authorization: *admitted.proven.authorization(),
             route: admitted.route.id.clone(),
             fingerprint: call.fingerprint(),
             idempotency: call.idempotency,
             seen: seen.block,
-            opened_at_ms: self.host.now_ms(),
+            opened_at_ms,
             rail: admitted.rail,
             source: call.source,
             exposure_micros: admitted.exposure_micros,
@@ -185,7 +186,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             self.host.later(hold.id, Step::Release(ledger::ReleaseReason::NotSent));
             return Err(Closed::Fault(Fault { money: MoneyState::Held, ..fault }));
         }
-        match self.charge(&hold).await {
+        match Box::pin(self.charge(&hold)).await {
             Closed::Settled(settled) => Ok(Prepaid::new(hold.id, settled, host)),
             closed @ (Closed::Held(_)
             | Closed::Refused { .. }
@@ -223,6 +224,27 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         Ok(receipt)
     }
 
+    /// The same for an answer that is at hand to its last byte: the upstream cannot break it off any more, so one step says that it
+    /// is answered and due, and the permit has ended. After a fault nothing may be released; what may have been written is taken back.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub async fn answer_whole(&self, mut permit: Permit<H>) -> Result<Receipt, Fault> {
+        let lost = Fault { kind: FaultKind::Invariant, money: MoneyState::Held };
+        let hold = permit.hold().ok_or(lost)?;
+        let (id, receipt) = (hold.id, held(hold));
+        let written = self.journal.advance(id, Step::Deliver).await;
+        permit.take();
+        match written {
+            Ok(Some(_)) => Ok(receipt),
+            Ok(None) => Err(lost),
+            Err(fault) => {
+                self.host.later(id, Step::TakeBack);
+                Err(Fault { money: MoneyState::Held, ..fault })
+            }
+        }
+    }
+
     /// Ends a permit. Must run in a task that no connection owns: settlement goes on when the caller hangs up.
     pub async fn close(&self, mut permit: Permit<H>, outcome: Outcome) -> Closed {
         match permit.take() {
@@ -247,7 +269,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                 };
             }
             (Due::Charge { refund, .. }, Rail::Direct) => {
-                let closed = self.charge(&hold).await;
+                // Its state is large, and most holds are on the tab.
+                let closed = Box::pin(self.charge(&hold)).await;
                 if !refund || matches!(closed, Closed::Refused { .. }) {
                     return closed;
                 }

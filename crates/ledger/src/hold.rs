@@ -5,9 +5,20 @@ use std::fmt;
 use alloy_primitives::{B256, hex};
 use protocol::{Authorization, Settled};
 
-/// A hold's name, 128 random bits.
+/// A hold's name: 40 bits of the time at which it was won, and 88 random ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(pub [u8; 16]);
+
+impl HoldId {
+    /// A name that begins with the time: those of one moment lie together in the journal's index.
+    #[must_use]
+    pub fn new(now_ms: u64, random: [u8; 16]) -> Self {
+        let mut name = random;
+        let [_, _, _, time @ ..] = now_ms.to_be_bytes();
+        name.iter_mut().zip(time).for_each(|(byte, of_time)| *byte = of_time);
+        Self(name)
+    }
+}
 
 impl fmt::Display for HoldId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

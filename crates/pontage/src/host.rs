@@ -1,6 +1,6 @@
 //! Time, chance, and work that outlives a connection, for one worker thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -142,9 +142,20 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Random bytes of the operating system.
+/// Random bytes of the operating system, which is asked for many at once. What was given out is not kept.
 pub(crate) fn entropy<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
+    thread_local! {
+        static DRAWN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    DRAWN.with_borrow_mut(|drawn| {
+        if drawn.len() < N {
+            drawn.resize(N.max(512), 0);
+            getrandom::fill(drawn).expect("the operating system gives random bytes");
+        }
+        let mut bytes = [0; N];
+        let rest = drawn.len() - N;
+        bytes.iter_mut().zip(drawn.iter_mut().skip(rest)).for_each(|(byte, drawn)| *byte = std::mem::take(drawn));
+        drawn.truncate(rest);
+        bytes
+    })
 }

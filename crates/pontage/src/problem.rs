@@ -292,8 +292,9 @@ pub(crate) const fn money_of(receipt: &Receipt) -> MoneyState {
 
 /// Puts the receipt into both headers: v1 clients read the one, v2 clients the other.
 pub(crate) fn receipts(headers: &mut http::HeaderMap, receipt: &Receipt, extensions: Extensions) {
-    insert(headers, PAYMENT_RESPONSE, receipt.to_v2_header_with(extensions));
-    if let Some(v1) = receipt.to_v1_header() {
+    let (v2, v1) = receipt.to_headers(extensions);
+    insert(headers, PAYMENT_RESPONSE, v2);
+    if let Some(v1) = v1 {
         insert(headers, X_PAYMENT_RESPONSE, v1);
     }
 }

@@ -2,6 +2,8 @@
 
 mod verify;
 
+use std::cell::RefCell;
+
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 
 use crate::{Amount, Asset, AssetInfo, Payee, Payer, Signature};
@@ -62,7 +64,7 @@ impl Fields {
             self.valid_before.into(),
             self.nonce,
         ]);
-        typed_digest(domain_separator(token), hash)
+        typed_digest(domain(token), hash)
     }
 }
 
@@ -114,6 +116,17 @@ pub fn domain_separator(token: &AssetInfo) -> B256 {
         U256::from(token.asset.network.chain_id).into(),
         token.asset.address.0.into_word(),
     ])
+}
+
+/// The same, remembered for the token that was asked for last on this thread: one payment after the other is in the same.
+fn domain(token: &AssetInfo) -> B256 {
+    thread_local! {
+        static LAST: RefCell<Option<(AssetInfo, B256)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, domain)) if known == token => *domain,
+        _ => last.insert((token.clone(), domain_separator(token))).1,
+    })
 }
 
 /// keccak256 of these words one after the other, as EIP-712 hashes a struct.

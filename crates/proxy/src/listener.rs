@@ -195,11 +195,11 @@ impl Drop for Conversation {
     }
 }
 
-/// The answer to a call, unless its caller leaves before.
+/// The answer to a call, unless its caller leaves before, or sends what cannot be read.
 async fn until_gone<F: Future>(wire: &Wire, call: F) -> Option<F::Output> {
     let mut call = pin!(call);
     poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Ready(answer) => Poll::Ready((!wire.is_malformed()).then_some(answer)),
         Poll::Pending => wire.poll_gone(cx).map(|_gone| None),
     })
     .await

@@ -215,6 +215,20 @@ impl Ending {
         let (flow, key) = (Rc::clone(&self.gate.flow), self.key);
         let turned = rail == Rail::Direct && self.request.url.contains("/t/");
         self.gate.world.count(|figures| figures.turned_direct += u64::from(turned));
+        if rail == Rail::Tab && self.request.secret.is_none() && body.is_whole() {
+            match flow.answer_whole(permit).await {
+                Ok(receipt) => {
+                    self.gate.tell(key, Some(hold), words::of_receipt(&receipt));
+                    tell.send(Ended::Released(self.paid(hold, body, None)));
+                }
+                Err(fault) => {
+                    drop(body);
+                    self.gate.tell(key, Some(hold), words::of_money(fault.money));
+                    tell.send(Ended::Words(Words::Other(fault.code())));
+                }
+            }
+            return;
+        }
         if rail == Rail::Tab {
             match flow.answer(&mut permit).await {
                 Ok(receipt) => {

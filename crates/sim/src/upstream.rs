@@ -48,6 +48,11 @@ impl UpstreamBody {
         self.running.run
     }
 
+    /// Whether all of it is at hand with its head.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.pieces == 0 && !self.breaks
+    }
+
     /// The next piece; `None` at the end, `Err` when it breaks off.
     pub(crate) async fn next(&mut self) -> Option<Result<(), ()>> {
         self.running.world.delay(self.piece_ms_max).await;

@@ -43,7 +43,10 @@ pub(crate) type Advanced = Result<Option<Record>, Violation>;
 
 /// Takes a step on a hold within a batch. A violation writes nothing.
 pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqlite::Result<Advanced> {
-    let Some(record) = rows::by_id(batch.db, hold)? else { return Ok(Ok(None)) };
+    let running = batch.running.get(&hold).cloned();
+    let Some(record) = running.map_or_else(|| rows::by_id(batch.db, hold), |record| Ok(Some(record)))? else {
+        return Ok(Ok(None));
+    };
     match ledger::advance(&record, step) {
         Ok(None) => Ok(Ok(Some(record))),
         Ok(Some(change)) => {
@@ -84,14 +87,14 @@ impl Journal for Handle {
             let funds = Funds {
                 balance_atomic,
                 unsettled_atomic: balance_atomic.map_or(Ok(0), unsettled)?,
-                exposed: rows::exposed(batch.db, &hold)?,
+                exposed: batch.tabs.exposed(batch.db, &hold)?,
                 caps,
             };
             let namesake = rows::namesake(batch.db, &hold)?;
             let reservation = ledger::reserve(latest, namesake, hold.clone(), &funds);
             if let Reservation::Won(Change { record, .. }) = &reservation {
                 batch.known.claimed(&key);
-                rows::insert(batch.db, record)?;
+                batch.open(record)?;
             }
             Ok(reservation)
         };
@@ -152,7 +155,7 @@ impl Journal for Handle {
                     WHERE payer = ?1 AND state = 'posted' ORDER BY settled_block DESC LIMIT 10000)
                 WHERE fingerprint = ?2 AND opened_at_ms >= ?3 AND refund_due = 0
             ) OR EXISTS (
-                SELECT 1 FROM holds WHERE payer = ?1 AND (state = 'open' OR state = 'answered' OR state = 'submitted')
+                SELECT 1 FROM holds WHERE payer = ?1 AND reason IS NULL AND settled_block IS NULL
                     AND rail = 'tab' AND answer IN ('delivered', 'kept') AND fingerprint = ?2 AND opened_at_ms >= ?3
             )";
         let since_ms = i64::try_from(since_ms).unwrap_or(i64::MAX);

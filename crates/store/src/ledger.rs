@@ -394,7 +394,7 @@ impl Ledger {
     /// [`ReadFault`].
     pub fn tab_sums(&self) -> Read<Vec<TabSum>> {
         let sql = "WITH open AS (SELECT payer, source, exposure FROM holds
-                       WHERE rail = 'tab' AND (state = 'open' OR state = 'answered' OR state = 'submitted')),
+                       WHERE rail = 'tab' AND reason IS NULL AND settled_block IS NULL),
                    parts AS (
                        SELECT scope, who, micros AS kept, 0 AS held FROM tabs
                        UNION ALL SELECT 'payer', payer, 0, exposure FROM open
@@ -419,7 +419,7 @@ impl Ledger {
     /// [`ReadFault`].
     pub fn tab_by_payer(&self, most: u32) -> Read<Vec<(Payer, u64, u64)>> {
         let sql = "SELECT payer, sum(exposed), count(*) FROM holds
-                   WHERE exposed <> 0 AND (state = 'open' OR state = 'answered' OR state = 'submitted')
+                   WHERE exposed <> 0 AND reason IS NULL AND settled_block IS NULL
                    GROUP BY payer ORDER BY sum(exposed) DESC, payer LIMIT ?1";
         let mut statement = self.db.prepare(sql)?;
         let payer = |row: &Row<'_>| {
@@ -434,7 +434,7 @@ impl Ledger {
     /// [`ReadFault`].
     pub fn unsettled(&self) -> Read<Unsettled> {
         let sql = "SELECT count(*), min(opened_at_ms), (SELECT coalesce(sum(micros), 0) FROM tabs WHERE scope = 'gate')
-                   FROM holds WHERE state = 'open' OR state = 'answered' OR state = 'submitted'";
+                   FROM holds WHERE reason IS NULL AND settled_block IS NULL";
         Ok(self.db.query_row(sql, [], |row| {
             let oldest_at_ms = row.get::<_, Option<i64>>(1)?.map(|_| rows::unsigned(row, 1)).transpose()?;
             Ok(Unsettled { payments: rows::unsigned(row, 0)?, oldest_at_ms, exposed_micros: rows::unsigned(row, 2)? })

@@ -8,6 +8,7 @@ mod known;
 mod ledger;
 mod rows;
 mod seal;
+mod tabs;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -70,7 +71,7 @@ pub enum OpenFault {
 /// The write-ahead log is folded into the file at 32 MiB.
 const WAL_MAX_PAGES: i64 = 8_192;
 const WRITER_CACHE_KIB: i64 = 16_384;
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// `pont` in ASCII: what SQLite files of this program carry.
 const APPLICATION: i64 = 0x706f_6e74;
 
@@ -176,9 +177,8 @@ impl Store {
     pub fn unfinished_networks(&self) -> Result<Vec<Network>, OpenFault> {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         configure(&connection)?;
-        let mut statement = connection.prepare(
-            "SELECT DISTINCT network FROM holds WHERE state = 'open' OR state = 'answered' OR state = 'submitted'",
-        )?;
+        let mut statement =
+            connection.prepare("SELECT DISTINCT network FROM holds WHERE reason IS NULL AND settled_block IS NULL")?;
         let networks = statement.query_map([], |row| rows::unsigned(row, 0).map(|chain_id| Network { chain_id }))?;
         Ok(networks.collect::<rusqlite::Result<_>>()?)
     }

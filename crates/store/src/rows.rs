@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256};
 use ledger::{
-    About, AnswerState, BlockRef, BurnReason, Entry, Exposure, HANDED, Hold, HoldId, LossReason, Rail, Record,
-    ReleaseReason, Side, Source, State,
+    About, AnswerState, BlockRef, BurnReason, Entry, HANDED, Hold, HoldId, LossReason, Rail, Record, ReleaseReason,
+    Side, Source, State,
 };
 use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Payee, Payer, Settled, Signature};
 use rusqlite::types::Type;
@@ -36,12 +36,12 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         idempotency: optional(row, 12)?,
         seen: BlockRef { number: unsigned(row, 13)?, hash: B256::new(fixed(row, 14)?) },
         opened_at_ms: unsigned(row, 15)?,
-        rail: if row.get::<_, String>(23)? == "tab" { Rail::Tab } else { Rail::Direct },
+        rail: if row.get_ref(23)?.as_str()? == "tab" { Rail::Tab } else { Rail::Direct },
         source: Source(fixed(row, 24)?),
         exposure_micros: unsigned(row, 25)?,
     };
-    let reason: Option<String> = row.get(17)?;
-    let state = match row.get::<_, String>(16)?.as_str() {
+    let reason = row.get_ref(17)?.as_str_or_null()?;
+    let state = match row.get_ref(16)?.as_str()? {
         "open" => State::Open,
         "answered" => State::Answered,
         "submitted" => State::Submitted(optional(row, 18)?.unwrap_or(HANDED)),
@@ -56,7 +56,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         "lost" => State::Lost(known(&LOSSES, reason)?),
         _ => return Err(corrupt(16)),
     };
-    let answer = match row.get::<_, String>(20)?.as_str() {
+    let answer = match row.get_ref(20)?.as_str()? {
         "live" => AnswerState::Live,
         "pending" => AnswerState::Pending,
         "kept" => AnswerState::Kept,
@@ -95,7 +95,7 @@ pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<Reco
 pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite::Result<u128> {
     let who = params![key.payer.0.0.0, key.asset.address.0.0.0, signed(key.asset.network.chain_id)?, signed(seen)?];
     let mut held = db.prepare_cached(
-        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND (state = 'open' OR state = 'answered' OR state = 'submitted') AND ?4 >= 0
+        "SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND reason IS NULL AND settled_block IS NULL AND ?4 >= 0
          UNION ALL
          SELECT amount FROM holds WHERE payer = ?1 AND asset = ?2 AND network = ?3 AND state = 'posted' AND settled_block > ?4",
     )?;
@@ -104,25 +104,6 @@ pub(crate) fn unsettled(db: &Connection, key: &ClaimKey, seen: u64) -> rusqlite:
         sum = sum.saturating_add(u128::from_be_bytes(amount?));
     }
     Ok(sum)
-}
-
-/// What counts against the caps: what is on the tab of a hold's payer, of its source and of everyone, and for the latter two what
-/// was lost on the day of its claim and the day before.
-pub(crate) fn exposed(db: &Connection, hold: &Hold) -> rusqlite::Result<Exposure> {
-    let mut statement = db.prepare_cached("SELECT micros FROM tabs WHERE scope = ?1 AND who = ?2")?;
-    let mut micros = |scope: &str, who: &[u8]| -> rusqlite::Result<u64> {
-        let found = statement.query_row(params![scope, who], |row| unsigned(row, 0)).optional()?;
-        Ok(found.unwrap_or_default())
-    };
-    let mut losses =
-        db.prepare_cached("SELECT coalesce(sum(micros), 0) FROM losses WHERE who = ?1 AND day BETWEEN ?2 - 1 AND ?2")?;
-    let day = signed(hold.opened_at_ms / 86_400_000)?;
-    let mut lost = |who: &[u8]| losses.query_row(params![who, day], |row| unsigned(row, 0));
-    Ok(Exposure {
-        payer_micros: micros("payer", hold.authorization.key.payer.0.as_slice())?,
-        source_micros: micros("source", &hold.source.0)?.saturating_add(lost(&hold.source.0)?),
-        gate_micros: micros("gate", &[])?.saturating_add(lost(&[])?),
-    })
 }
 
 /// Writes a new hold. `OR FAIL`, here and below: what a statement that fails has done is undone by the writer with all of its job, so
@@ -157,15 +138,6 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         signed(hold.exposure_micros)?,
         signed(record.exposed_micros())?,
     ])?;
-    let exposed = signed(record.exposed_micros())?;
-    if exposed != 0 {
-        let mut more = db.prepare_cached(
-            "INSERT INTO tabs VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET micros = micros + excluded.micros",
-        )?;
-        more.execute(params!["payer", authorization.key.payer.0.as_slice(), exposed])?;
-        more.execute(params!["source", hold.source.0, exposed])?;
-        more.execute(params!["gate", [0u8; 0], exposed])?;
-    }
     Ok(())
 }
 
@@ -202,24 +174,31 @@ pub(crate) fn update(db: &Connection, before: &Record, record: &Record) -> rusql
     Ok(())
 }
 
-/// Writes the two steps that every call on the tab takes, each of which changes one column: SQLite then leaves the indexes and triggers
-/// of the others alone. `false` when it is neither.
+/// Writes the steps that every call on the tab takes, which end nothing: SQLite then leaves the indexes of the other columns alone.
+/// `false` when it is none of them.
 fn update_plain(db: &Connection, before: &Record, record: &Record) -> rusqlite::Result<bool> {
     let rest = |record: &Record| (record.refund_due, record.late, record.exposed_micros());
-    if rest(before) != rest(record) {
-        return Ok(false);
+    let state = match (before.state, record.state) {
+        _ if rest(before) != rest(record) => return Ok(false),
+        (State::Open, State::Answered) => Some("answered"),
+        (before, after) if before == after => None,
+        _ => return Ok(false),
+    };
+    let (id, answer) = (record.hold.id.0, (before.answer != record.answer).then(|| answer_word(record.answer)));
+    match (state, answer) {
+        (Some(state), Some(answer)) => {
+            let sql = "UPDATE OR FAIL holds SET state = ?2, answer = ?3 WHERE id = ?1";
+            db.prepare_cached(sql)?.execute(params![id, state, answer])?;
+        }
+        (Some(state), None) => {
+            db.prepare_cached("UPDATE OR FAIL holds SET state = ?2 WHERE id = ?1")?.execute(params![id, state])?;
+        }
+        (None, Some(answer)) => {
+            db.prepare_cached("UPDATE OR FAIL holds SET answer = ?2 WHERE id = ?1")?.execute(params![id, answer])?;
+        }
+        (None, None) => {}
     }
-    let id = record.hold.id.0;
-    if before.state == record.state {
-        let sql = "UPDATE OR FAIL holds SET answer = ?2 WHERE id = ?1";
-        db.prepare_cached(sql)?.execute(params![id, answer_word(record.answer)])?;
-        return Ok(true);
-    }
-    if before.state == State::Open && record.state == State::Answered && before.answer == record.answer {
-        db.prepare_cached("UPDATE OR FAIL holds SET state = 'answered' WHERE id = ?1")?.execute(params![id])?;
-        return Ok(true);
-    }
-    Ok(false)
+    Ok(true)
 }
 
 const fn answer_word(answer: AnswerState) -> &'static str {
@@ -284,8 +263,8 @@ fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], reason: T) -> &'static
     words.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
 }
 
-fn known<T: Copy>(words: &[(&'static str, T)], word: Option<String>) -> rusqlite::Result<T> {
-    let found = words.iter().find(|(known, _)| Some(*known) == word.as_deref());
+fn known<T: Copy>(words: &[(&'static str, T)], word: Option<&str>) -> rusqlite::Result<T> {
+    let found = words.iter().find(|(known, _)| Some(*known) == word);
     found.map(|(_, reason)| *reason).ok_or_else(|| corrupt(17))
 }
 

@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS about (
 -- One row for each claim of an authorization. A released claim keeps its row; the next claim is a new one.
 CREATE TABLE IF NOT EXISTS holds (
     turn          INTEGER PRIMARY KEY,        -- order of the claims
-    id            BLOB NOT NULL UNIQUE,       -- 16 random bytes
+    id            BLOB NOT NULL UNIQUE,       -- 5 bytes of the time, so that what is written together lies together, and 11 random ones
     network       INTEGER NOT NULL,           -- chain id
     asset         BLOB NOT NULL,              -- token contract
     payer         BLOB NOT NULL,              -- authorization: from
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS holds (
     chain_tx      BLOB,                       -- submitted: the newest, nothing while a facilitator has named none; posted: the one that moved the money
     settled_block INTEGER,                    -- posted: its block; 0 where a facilitator's word is all there is
     answer        TEXT NOT NULL CHECK (answer = 'live' OR answer = 'pending' OR answer = 'kept' OR answer = 'delivered' OR answer = 'lost'),
-    pickup        BLOB UNIQUE,                -- digest of the pick-up code
+    pickup        BLOB,                       -- digest of the pick-up code
     refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written
     late          INTEGER NOT NULL,           -- 1: money came after the end and is in suspense
     watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
@@ -48,33 +48,23 @@ CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE
 CREATE INDEX IF NOT EXISTS holds_unfinished ON holds (network, turn)
     WHERE state IN ('open', 'submitted') OR answer = 'pending' OR (state = 'answered' AND answer = 'live');
 CREATE INDEX IF NOT EXISTS holds_due ON holds (network, turn) WHERE state = 'answered' AND answer IN ('delivered', 'kept');
-DROP INDEX IF EXISTS holds_unsettled;
-CREATE INDEX IF NOT EXISTS holds_held ON holds (payer) WHERE state = 'open' OR state = 'answered' OR state = 'submitted';
+CREATE UNIQUE INDEX IF NOT EXISTS holds_picked ON holds (pickup) WHERE pickup IS NOT NULL;
+-- What has not ended. In words that the steps of a call leave as they are: an index is written for each change of what it names.
+CREATE INDEX IF NOT EXISTS holds_held ON holds (payer) WHERE reason IS NULL AND settled_block IS NULL;
 CREATE INDEX IF NOT EXISTS holds_settled ON holds (payer, settled_block) WHERE state = 'posted';
 CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer)
     WHERE state = 'lost' OR reason = 'settlement_refused' OR reason = 'foreign_transfer';
-DROP INDEX IF EXISTS holds_to_watch;
 CREATE INDEX IF NOT EXISTS holds_unwatched ON holds (network, valid_before_s)
     WHERE watched = 0 AND (state = 'released' OR state = 'burnt' OR state = 'lost');
 
--- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed. Whoever writes a new
--- hold adds to them (a trigger on it would have SQLite search for what cannot refer to it yet); the trigger below keeps them after that.
+-- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, written with them. The writer keeps both: a
+-- trigger would write three rows for each hold instead of for each commit.
 CREATE TABLE IF NOT EXISTS tabs (
     scope  TEXT NOT NULL CHECK (scope = 'payer' OR scope = 'source' OR scope = 'gate'),
     who    BLOB NOT NULL,        -- the payer, the source, or nothing
     micros INTEGER NOT NULL,
     PRIMARY KEY (scope, who)
 ) STRICT, WITHOUT ROWID;
--- One row in each statement, for the same reason.
-DROP TRIGGER IF EXISTS tabs_open;
-DROP TRIGGER IF EXISTS tabs_end;
-CREATE TRIGGER IF NOT EXISTS tabs_less AFTER UPDATE OF exposed ON holds WHEN new.exposed <> old.exposed BEGIN
-    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'payer' AND who = new.payer;
-    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'source' AND who = new.source;
-    UPDATE tabs SET micros = micros + new.exposed - old.exposed WHERE scope = 'gate' AND who = x'';
-    DELETE FROM tabs WHERE micros = 0 AND scope = 'payer' AND who = new.payer;
-    DELETE FROM tabs WHERE micros = 0 AND scope = 'source' AND who = new.source;
-END;
 
 -- What was lost, by the day on which its call was claimed: it goes on counting against the caps of its source and of the gate for that
 -- day and the next, so that caps bound what is lost and not only what is lent.
@@ -84,11 +74,6 @@ CREATE TABLE IF NOT EXISTS losses (
     micros INTEGER NOT NULL,
     PRIMARY KEY (who, day)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS losses_come AFTER UPDATE OF state ON holds WHEN new.state = 'lost' AND old.state <> 'lost' BEGIN
-    INSERT INTO losses VALUES (new.source, new.opened_at_ms / 86400000, new.exposure), (x'', new.opened_at_ms / 86400000, new.exposure)
-        ON CONFLICT DO UPDATE SET micros = micros + excluded.micros;
-    DELETE FROM losses WHERE day < new.opened_at_ms / 86400000 - 7;
-END;
 
 -- Every chain_tx that was signed, before it was sent. Several with one sequence are bids for the same holds; the newest counts.
 CREATE TABLE IF NOT EXISTS chain_txs (

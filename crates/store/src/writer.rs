@@ -9,13 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use gate::{Fault, FaultKind, Until};
-use ledger::{Change, Record, State};
+use ledger::{AnswerState, Change, HoldId, Record, State};
 use protocol::{ClaimKey, Payer};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::known::Known;
+use crate::tabs::Tabs;
 use crate::{Limits, rows};
 
 /// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
@@ -23,15 +24,19 @@ const QUEUE_MAX: usize = 4_096;
 /// How many jobs one commit may carry.
 const BATCH_MAX: usize = 256;
 
-/// How long a commit waits for more jobs, while there are several at a time: an fsync costs as much as some jobs.
-const GATHER: Duration = Duration::from_micros(300);
+/// While there are several jobs at a time, a commit waits for more as long as more come, so much at a time and so often at most: an
+/// fsync costs as much as some jobs.
+const GATHER: Duration = Duration::from_micros(150);
+const GATHERS_MAX: usize = 10;
 /// With so many jobs waiting it does not wait.
-const GATHERED: usize = 64;
+const GATHERED: usize = 40;
 
 /// How long a caller waits for a place in the queue and the commit together.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// How many may wait for one claim; further ones do not wait.
 const WAITERS_MAX: usize = 1_000;
+/// How many holds are known without reading them.
+const RUNNING_MAX: usize = 4_096;
 
 /// What a job sees: the open db_tx and what the batch must tell afterwards.
 pub(crate) struct Batch<'a> {
@@ -39,6 +44,10 @@ pub(crate) struct Batch<'a> {
     pub(crate) limits: Limits,
     pub(crate) now_ms: u64,
     pub(crate) known: &'a Known,
+    /// As they will be in the file.
+    pub(crate) tabs: &'a mut Tabs,
+    /// Holds whose run goes on, as they are in the file: their next step need not read them. Not every one is here.
+    pub(crate) running: &'a mut BTreeMap<HoldId, Record>,
     touched: Vec<ClaimKey>,
     /// Whose standing may have changed.
     judged: Vec<Payer>,
@@ -111,9 +120,29 @@ pub(crate) struct Writer {
 }
 
 impl Batch<'_> {
+    /// Writes a hold that was won.
+    pub(crate) fn open(&mut self, record: &Record) -> rusqlite::Result<()> {
+        rows::insert(self.db, record)?;
+        self.tabs.change(self.db, &record.hold, 0, record.exposed_micros())?;
+        if self.running.len() < RUNNING_MAX {
+            self.running.insert(record.hold.id, record.clone());
+        }
+        Ok(())
+    }
+
     /// Writes what the ledger decided.
     pub(crate) fn write(&mut self, before: &Record, change: &Change) -> rusqlite::Result<()> {
-        rows::update(self.db, before, &change.record)?;
+        let (record, hold) = (&change.record, &change.record.hold);
+        rows::update(self.db, before, record)?;
+        self.tabs.change(self.db, hold, before.exposed_micros(), record.exposed_micros())?;
+        if matches!(record.state, State::Lost(_)) && before.state != record.state {
+            self.tabs.lose(self.db, hold)?;
+        }
+        if matches!(record.state, State::Open | State::Answered) && record.answer == AnswerState::Live {
+            self.running.entry(hold.id).and_modify(|running| running.clone_from(record));
+        } else {
+            self.running.remove(&hold.id);
+        }
         if matches!(change.record.state, State::Posted(_) | State::Lost(_) | State::Burnt(_)) {
             self.judged.push(change.record.hold.authorization.key.payer);
         }
@@ -177,10 +206,11 @@ fn run(
     known: &Known,
 ) {
     let mut waiting: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
+    let (mut tabs, mut running) = (Tabs::default(), BTreeMap::new());
     let mut several = false;
     while let Some(first) = queue.blocking_recv() {
-        if several && queue.len() < GATHERED {
-            thread::sleep(GATHER);
+        if several {
+            gather(&queue);
         }
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         let mut next = Some(first);
@@ -195,7 +225,16 @@ fn run(
         if !home.stands() {
             error!(path = %home.path.display(), "the journal's file is gone or another one");
         } else if !jobs.is_empty() {
-            let mut batch = Batch { db, limits, now_ms: now_ms(), known, touched: Vec::new(), judged: Vec::new() };
+            let mut batch = Batch {
+                db,
+                limits,
+                now_ms: now_ms(),
+                known,
+                tabs: &mut tabs,
+                running: &mut running,
+                touched: Vec::new(),
+                judged: Vec::new(),
+            };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
                     known.forget_standings(&batch.judged);
@@ -206,30 +245,52 @@ fn run(
                     );
                 }
                 // The jobs' replies are dropped: every caller reads a fault.
-                Err(error) => error!(%error, "the journal did not take a batch"),
+                Err(error) => {
+                    (tabs, running) = Default::default();
+                    error!(%error, "the journal did not take a batch");
+                }
             }
         }
-        waiting.retain(|_, replies| {
-            replies.retain(|waiter| !waiter.reply.is_closed());
-            !replies.is_empty()
-        });
-        let mut asked: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
-        waits.into_iter().for_each(|(key, waiter)| asked.entry(key).or_default().push(waiter));
-        for (key, waiters) in asked {
-            let latest = match rows::latest(db, &key) {
-                Ok(latest) => latest,
-                Err(error) => {
-                    error!(%error, "the journal cannot be read");
-                    continue;
-                }
-            };
-            let met = |waiter: &Waiter| latest.as_ref().is_none_or(|record| waiter.until.met(record));
-            let (over, left): (Vec<_>, Vec<_>) = waiters.into_iter().partition(met);
-            let line = waiting.entry(key).or_default();
-            line.extend(left);
-            let beyond = line.split_off(line.len().min(WAITERS_MAX));
-            // A waiter who has left needs no answer.
-            over.into_iter().chain(beyond).for_each(|waiter| waiter.reply.send(()).unwrap_or_default());
+        answer_waiters(db, &mut waiting, waits);
+    }
+}
+
+/// Answers who has waited long enough, and keeps the others.
+fn answer_waiters(db: &Connection, waiting: &mut BTreeMap<ClaimKey, Vec<Waiter>>, waits: Vec<(ClaimKey, Waiter)>) {
+    waiting.retain(|_, replies| {
+        replies.retain(|waiter| !waiter.reply.is_closed());
+        !replies.is_empty()
+    });
+    let mut asked: BTreeMap<ClaimKey, Vec<Waiter>> = BTreeMap::new();
+    waits.into_iter().for_each(|(key, waiter)| asked.entry(key).or_default().push(waiter));
+    for (key, waiters) in asked {
+        let latest = match rows::latest(db, &key) {
+            Ok(latest) => latest,
+            Err(error) => {
+                error!(%error, "the journal cannot be read");
+                continue;
+            }
+        };
+        let met = |waiter: &Waiter| latest.as_ref().is_none_or(|record| waiter.until.met(record));
+        let (over, left): (Vec<_>, Vec<_>) = waiters.into_iter().partition(met);
+        let line = waiting.entry(key).or_default();
+        line.extend(left);
+        let beyond = line.split_off(line.len().min(WAITERS_MAX));
+        // A waiter who has left needs no answer.
+        over.into_iter().chain(beyond).for_each(|waiter| waiter.reply.send(()).unwrap_or_default());
+    }
+}
+
+/// Waits while more jobs come.
+fn gather(queue: &mpsc::Receiver<Message>) {
+    for _ in 0..GATHERS_MAX {
+        let waiting = queue.len();
+        if waiting >= GATHERED {
+            return;
+        }
+        thread::sleep(GATHER);
+        if queue.len() == waiting {
+            return;
         }
     }
 }
@@ -238,13 +299,15 @@ fn run(
 /// success.
 fn commit(batch: &mut Batch<'_>, mut jobs: Vec<Box<dyn Job>>) -> rusqlite::Result<Vec<Box<dyn Job>>> {
     let db_tx = Transaction::new_unchecked(batch.db, TransactionBehavior::Immediate)?;
-    if jobs.iter_mut().all(|job| job.attempt(batch).is_ok()) {
+    if jobs.iter_mut().all(|job| job.attempt(batch).is_ok()) && batch.tabs.write(batch.db).is_ok() {
         db_tx.commit()?;
         return Ok(jobs);
     }
     // One has failed, which none does as long as the disk and this program are whole. All is undone and tried again, each alone: to
     // be ready for that in every batch would cost a copy of each page that a job writes.
     db_tx.rollback()?;
+    *batch.tabs = Tabs::default();
+    batch.running.clear();
     batch.touched.clear();
     batch.judged.clear();
     commit_each(batch, jobs)
@@ -255,7 +318,7 @@ fn commit_each(batch: &mut Batch<'_>, jobs: Vec<Box<dyn Job>>) -> rusqlite::Resu
     let mut db_tx = Transaction::new_unchecked(batch.db, TransactionBehavior::Immediate)?;
     let mut done = Vec::new();
     for mut job in jobs {
-        let touched = batch.touched.len();
+        let (touched, tabs) = (batch.touched.len(), batch.tabs.clone());
         let savepoint = db_tx.savepoint()?;
         match job.attempt(batch) {
             Ok(()) => {
@@ -265,6 +328,8 @@ fn commit_each(batch: &mut Batch<'_>, jobs: Vec<Box<dyn Job>>) -> rusqlite::Resu
             Err(error) => {
                 error!(%error, "the journal did not take a step");
                 batch.touched.truncate(touched);
+                *batch.tabs = tabs;
+                batch.running.clear();
                 drop(savepoint);
                 // On a full disk SQLite gives up the whole db_tx by itself; what came after it would be committed alone.
                 if batch.db.is_autocommit() {
@@ -273,6 +338,7 @@ fn commit_each(batch: &mut Batch<'_>, jobs: Vec<Box<dyn Job>>) -> rusqlite::Resu
             }
         }
     }
+    batch.tabs.write(batch.db)?;
     db_tx.commit()?;
     Ok(done)
 }

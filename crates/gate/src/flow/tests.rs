@@ -10,6 +10,7 @@ mod replay;
 mod runs;
 mod tab;
 mod unpaid;
+mod whole;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! The upstream's answer on its way to the caller, or into the store.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +11,7 @@ use gate::{Answer, Journal, Outcome, Permit, Prepaid};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use ledger::HoldId;
 use protocol::x402::{Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
@@ -42,21 +43,53 @@ pub(crate) enum Body {
 /// An upstream's body whose fault comes one turn late: what was sent before it, the head at least, is flushed to the caller first.
 pub(crate) struct Late {
     body: UpstreamBody,
+    /// What was read of it before it is given out.
+    first: Option<Result<Frame<Bytes>, UpstreamFault>>,
     fault: Option<UpstreamFault>,
     /// The call is with the upstream as long as its body comes.
     turn: Option<Turn>,
 }
 
 impl Late {
-    fn new(body: UpstreamBody) -> Self {
-        Self { body, fault: None, turn: None }
+    pub(super) fn new(body: UpstreamBody) -> Self {
+        Self { body, first: None, fault: None, turn: None }
+    }
+
+    /// Reads what is at hand, and waits for nothing. Says whether that is all there is.
+    pub(super) async fn is_whole(&mut self) -> bool {
+        if self.body.is_end_stream() {
+            return true;
+        }
+        if let Poll::Ready(first) = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await {
+            self.first = first;
+        }
+        matches!(self.first, None | Some(Ok(_))) && self.body.is_end_stream()
+    }
+
+    fn is_end(&self) -> bool {
+        self.first.is_none() && self.fault.is_none() && self.body.is_end_stream()
+    }
+
+    fn size(&self) -> SizeHint {
+        let Some(Ok(first)) = &self.first else { return self.body.size_hint() };
+        let first = first.data_ref().and_then(|data| u64::try_from(data.len()).ok()).unwrap_or_default();
+        let (rest, mut size) = (self.body.size_hint(), SizeHint::new());
+        if let Some(upper) = rest.upper() {
+            size.set_upper(upper.saturating_add(first));
+        }
+        size.set_lower(rest.lower().saturating_add(first));
+        size
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         if let Some(fault) = self.fault.take() {
             return Poll::Ready(Some(Err(fault)));
         }
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        let frame = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+        };
+        match frame {
             Some(Err(fault)) => {
                 self.fault = Some(fault);
                 cx.waker().wake_by_ref();
@@ -99,10 +132,15 @@ impl Keeper {
         Self { front, hold, digest, kept, permit: None, prepaid: None }
     }
 
-    /// For an answer that goes on the tab when it has been given out.
-    pub(super) fn on_tab(front: Front, permit: Permit<WorkerHost>, idempotent: bool, digest: Digest) -> Self {
-        let hold = permit.hold().map_or(HoldId([0; 16]), |hold| hold.id);
-        Self { permit: Some(permit), ..Self::settled(front, hold, idempotent, digest) }
+    /// For an answer that is due when it has been given out, if it has a permit, or is on the tab already.
+    pub(super) fn on_tab(
+        front: Front,
+        hold: HoldId,
+        permit: Option<Permit<WorkerHost>>,
+        idempotent: bool,
+        digest: Digest,
+    ) -> Self {
+        Self { permit, ..Self::settled(front, hold, idempotent, digest) }
     }
 
     /// For an answer whose money moved before its run.
@@ -139,7 +177,7 @@ impl Keeper {
         tasks.spawn(async move {
             // The caller had it: if it cannot be stored, nothing is owed.
             if let Some(answer) = answer {
-                store(&front, hold, answer).await;
+                Box::pin(store(&front, hold, answer)).await;
             }
             if let Some(permit) = permit {
                 front.0.flow.close(permit, outcome).await;
@@ -211,7 +249,7 @@ pub(super) fn mocked(response: Response<UpstreamBody>) -> Response<Body> {
 
 /// Releases a paid answer with its receipt.
 pub(super) fn release(
-    mut response: Response<UpstreamBody>,
+    mut response: Response<Late>,
     receipt: &Receipt,
     extensions: Extensions,
     mut keeper: Keeper,
@@ -223,7 +261,7 @@ pub(super) fn release(
     }
     decorate(response.headers_mut(), receipt, extensions);
     response.map(|body| {
-        let mut paid = Paid { body: Some(Late::new(body)), keeper };
+        let mut paid = Paid { body: Some(body), keeper };
         paid.end_if_done();
         Body::Paid(Box::new(paid))
     })
@@ -243,7 +281,7 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
 }
 
 /// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
-pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<UpstreamBody>, digest: &Digest) {
+pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<Late>, digest: &Digest) {
     let (mut parts, body) = response.into_parts();
     strip_payment_words(&mut parts.headers);
     let mut keeper = Keeper::settled(front.clone(), hold, true, digest.clone());
@@ -303,7 +341,7 @@ fn decorate(headers: &mut HeaderMap, receipt: &Receipt, extensions: Extensions) 
 
 impl Paid {
     fn end_if_done(&mut self) {
-        if self.body.as_ref().is_some_and(|late| late.body.is_end_stream()) {
+        if self.body.as_ref().is_some_and(Late::is_end) {
             self.body = None;
             self.keeper.finish(SERVED);
         }
@@ -326,21 +364,21 @@ impl Drop for Paid {
                 prepaid: None,
             };
             let tasks = keeper.front.0.tasks.clone();
-            tasks.spawn(keep_rest(keeper, body.body));
+            tasks.spawn(keep_rest(keeper, body));
         }
     }
 }
 
-async fn keep_rest(mut keeper: Keeper, body: UpstreamBody) {
+async fn keep_rest(mut keeper: Keeper, body: Late) {
     drain(&mut keeper, body).await;
     keeper.finish(Outcome::Cut { reading: None });
 }
 
 /// Reads what is left of an answer for its keeper. One that is too large, breaks off or takes too long is not kept: the caller
 /// left before, so the price is due whatever the upstream does after that.
-async fn drain(keeper: &mut Keeper, mut body: UpstreamBody) {
+async fn drain(keeper: &mut Keeper, mut body: Late) {
     let read = async {
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| body.poll(cx)).await {
             match frame {
                 Ok(frame) => keeper.note(frame.data_ref().map_or(&[][..], |data| data)),
                 Err(_) => keeper.kept = None,
@@ -370,16 +408,16 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(body) => body.is_end_stream(),
-            Self::Pass(late) => late.body.is_end_stream(),
-            Self::Paid(paid) => paid.body.as_ref().is_none_or(|late| late.body.is_end_stream()),
+            Self::Pass(late) => late.is_end(),
+            Self::Paid(paid) => paid.body.as_ref().is_none_or(Late::is_end),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(body) => body.size_hint(),
-            Self::Pass(late) => late.body.size_hint(),
-            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), |late| late.body.size_hint()),
+            Self::Pass(late) => late.size(),
+            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), Late::size),
         }
     }
 }

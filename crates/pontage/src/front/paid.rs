@@ -10,11 +10,11 @@ use http::{Response, StatusCode};
 use ledger::{HoldId, Rail};
 use protocol::MoneyState;
 use protocol::x402::{Challenge, Extensions, Receipt};
-use proxy::{UpstreamBody, UpstreamFault};
+use proxy::UpstreamFault;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::answer::{self, Body, Keeper, full};
+use super::answer::{self, Body, Keeper, Late, full};
 use super::cors::Whose;
 use super::own::PICKUP;
 use super::request::Forward;
@@ -25,7 +25,6 @@ use super::{Arriving, Front, Pass, micros, upstream_problem};
 use crate::host::WorkerHost;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
-use crate::trace::Step;
 
 impl Front {
     /// Runs the upstream for a permit. Whatever happens to this future, the permit closes its hold.
@@ -45,7 +44,7 @@ impl Front {
         self.tell_origin(&word, &mut forward);
         let digest = upload.digest(idempotent);
         if permit.is_first() {
-            return self.paid_first(arriving, story, (forward, upload, digest), permit).await;
+            return Box::pin(self.paid_first(arriving, story, (forward, upload, digest), permit)).await;
         }
         let ran = match self.run(arriving, Pass::Paid(&mut permit), forward, upload).await {
             Ok(ran) => ran,
@@ -59,6 +58,11 @@ impl Front {
             };
         }
         permit.reached(Progress::Head);
+        let response = response.map(Late::new);
+        if on_tab && !idempotent {
+            let _step = arriving.trace.step("close");
+            return self.on_tab(story, permit, response, digest, idempotent).await;
+        }
         // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
         let (tell, told) = oneshot::channel();
         let end = End {
@@ -69,9 +73,12 @@ impl Front {
             challenge: if on_tab { None } else { arriving.challenge(self).await },
             url: arriving.url.clone(),
             story,
-            step: arriving.trace.step("close"),
         };
-        self.0.tasks.spawn(end.of_call(permit, response, tell));
+        let step = arriving.trace.step("close");
+        self.0.tasks.spawn(async move {
+            let _step = step;
+            end.of_call(permit, response, tell).await;
+        });
         told.await.unwrap_or_else(|_| interrupted(story))
     }
 
@@ -99,7 +106,7 @@ impl Front {
                 }
                 let story = Story { outcome: MoneyOutcome::ServedSettled, ..story };
                 let keeper = Keeper::prepaid(self.clone(), prepaid, idempotent, digest);
-                story.with(answer::release(response, &receipt, extensions, keeper))
+                story.with(answer::release(response.map(Late::new), &receipt, extensions, keeper))
             }
             Err(fault) => {
                 warn!(kind = fault.kind.code(), cause = %fault, "the upstream failed after the payment: it is owed back");
@@ -130,6 +137,38 @@ impl Front {
             }
         };
         Story { taken: arriving.taken.get(), ..Story::of(outcome) }.with(problem.into_response())
+    }
+
+    /// Puts a call on the tab. Its answer is released once the journal has it that the call is answered. A caller who leaves meanwhile
+    /// has bought it: the permit that is dropped with this says so.
+    async fn on_tab(
+        &self,
+        story: Story,
+        mut permit: Permit<WorkerHost>,
+        mut response: Response<Late>,
+        digest: Digest,
+        idempotent: bool,
+    ) -> Told<Body> {
+        let Some(hold) = permit.hold().map(|hold| hold.id) else { return interrupted(story) };
+        let flow = &self.0.flow;
+        // What is kept for a repetition is due when it is kept.
+        let whole = !idempotent && response.body_mut().is_whole().await;
+        let answered = if whole {
+            flow.answer_whole(permit).await.map(|receipt| (receipt, None))
+        } else {
+            match flow.answer(&mut permit).await {
+                Ok(receipt) => Ok((receipt, Some(permit))),
+                Err(fault) => self.close_detached(permit, Outcome::Broken { reading: None }).await.and(Err(fault)),
+            }
+        };
+        match answered {
+            Ok((receipt, permit)) => {
+                let story = Story { outcome: MoneyOutcome::ServedTab, ..story }.whose(Whose::Paid);
+                let keeper = Keeper::on_tab(self.clone(), hold, permit, idempotent, digest);
+                story.with(answer::release(response, &receipt, Extensions::new(), keeper))
+            }
+            Err(fault) => faulted(story, fault),
+        }
     }
 
     async fn not_answered(&self, story: Story, permit: Permit<WorkerHost>, fault: &UpstreamFault) -> Told<Body> {
@@ -172,21 +211,15 @@ struct End {
     challenge: Option<Challenge>,
     url: String,
     story: Story,
-    step: Step,
 }
 
 impl End {
     /// Settles, or puts it on the tab, and then releases the answer, keeps it, or discards it. Whether anybody is still there to
     /// be told makes no difference to the money; an answer that is released to nobody ends as one whose caller left.
-    async fn of_call(
-        self,
-        permit: Permit<WorkerHost>,
-        response: Response<UpstreamBody>,
-        tell: oneshot::Sender<Told<Body>>,
-    ) {
+    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<Late>, tell: oneshot::Sender<Told<Body>>) {
         let Some(hold) = permit.hold() else { return };
         let ended = match hold.rail {
-            Rail::Tab => self.on_tab(permit, response).await,
+            Rail::Tab => self.front.on_tab(self.story, permit, response, self.digest, self.idempotent).await,
             Rail::Direct => {
                 let (id, route, begun) = (hold.id, hold.route.clone(), Instant::now());
                 match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
@@ -207,24 +240,8 @@ impl End {
         tell.send(ended).ok();
     }
 
-    /// The body follows once the journal has it that the call is answered.
-    async fn on_tab(self, mut permit: Permit<WorkerHost>, response: Response<UpstreamBody>) -> Told<Body> {
-        let Self { front, digest, idempotent, story, step: _step, .. } = self;
-        match front.0.flow.answer(&mut permit).await {
-            Ok(receipt) => {
-                let story = Story { outcome: MoneyOutcome::ServedTab, ..story }.whose(Whose::Paid);
-                let keeper = Keeper::on_tab(front, permit, idempotent, digest);
-                story.with(answer::release(response, &receipt, Extensions::new(), keeper))
-            }
-            Err(fault) => {
-                front.0.flow.close(permit, Outcome::Broken { reading: None }).await;
-                faulted(story, fault)
-            }
-        }
-    }
-
     /// What a `direct` settlement means for the answer.
-    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<UpstreamBody>) -> Told<Body> {
+    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<Late>) -> Told<Body> {
         let story = self.story;
         let problem = |outcome, problem: Problem| Story { outcome, ..story }.with(full(problem.into_response()));
         match closed {

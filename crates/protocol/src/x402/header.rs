@@ -34,6 +34,11 @@ pub(super) fn decode(header: &[u8]) -> Result<Vec<u8>, Refusal> {
     STANDARD_IN.decode(header).or_else(|_| URL_SAFE_IN.decode(header)).map_err(|_| Refusal::InvalidBase64)
 }
 
+/// Writes JSON as a header.
+pub(super) fn encode_text(json: &str) -> String {
+    STANDARD.encode(json)
+}
+
 /// Writes a JSON object as a header: standard alphabet with padding, the only form that every client reads.
 #[must_use]
 pub fn encode_header(value: &Value) -> String {

@@ -4,7 +4,7 @@ use alloy_primitives::{B256, hex};
 use serde_json::{Value, json};
 
 use super::ext::Extensions;
-use super::header::encode_header;
+use super::header::{encode_header, encode_text};
 use crate::{Amount, Network, Payer, Refusal, Settled};
 
 /// Beneath this path of the gate, the state of a payment on the tab can be asked for by its name.
@@ -49,6 +49,25 @@ impl Receipt {
     #[must_use]
     pub fn to_v2_header(&self) -> String {
         encode_header(&self.to_json(|network| Some(network.to_string())))
+    }
+
+    /// The headers' texts in v2 form and, where it has a name for the network, in v1 form. A payment on the tab is most calls', so it
+    /// is written at once.
+    #[must_use]
+    pub fn to_headers(&self, extensions: Extensions) -> (String, Option<String>) {
+        let Self::Held { amount, payer, payment } = self else {
+            return (self.to_v2_header_with(extensions), self.to_v1_header());
+        };
+        if !extensions.is_empty() {
+            return (self.to_v2_header_with(extensions), self.to_v1_header());
+        }
+        let (network, amount, name) = (amount.asset.network, amount.atomic, hex::encode(payment));
+        let before = format!(
+            r#"{{"amount":"{amount}","extra":{{"payment":"{name}","state":"held","status_url":"{PAYMENTS}{name}"}},"network":""#
+        );
+        let after = format!(r#"","payer":"{payer}","success":true,"transaction":""}}"#);
+        let print = |network: &str| encode_text(&[&before, network, &after].concat());
+        (print(&network.to_string()), network.v1_name().map(print))
     }
 
     /// The same with extensions of x402: the signed receipt lies there.

@@ -43,6 +43,8 @@ struct Inner {
     heads: HeadReader,
     /// Of the present call's body.
     decoder: Decoder,
+    /// It is not what RFC 9112 has: nothing behind it can be read, and the connection ends.
+    is_malformed: bool,
     /// The number of the present call.
     call: u64,
     /// The caller waits for leave to send the body.
@@ -88,6 +90,7 @@ impl Wire {
             inbox: Inbox::default(),
             heads: HeadReader::default(),
             decoder: Decoder::new(Length::Known(0)),
+            is_malformed: false,
             call: 0,
             owes_continue: false,
             watcher: None,
@@ -148,10 +151,14 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Ready when the caller has gone. It is seen only when his body has been read and nothing unread is behind it.
+    /// Ready when the caller has gone, or sends what cannot be read. He is seen to go only when his body has been read and
+    /// nothing unread is behind it.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut guard = self.0.borrow_mut();
         let inner = &mut *guard;
+        if inner.is_malformed {
+            return Poll::Ready(io::ErrorKind::InvalidData.into());
+        }
         if !inner.decoder.is_over() {
             inner.watcher = Some(cx.waker().clone());
             return Poll::Pending;
@@ -163,6 +170,11 @@ impl Wire {
             // The next call: it waits, and no end can be seen before it.
             Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether the body of a call broke the rules of its framing.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.0.borrow().is_malformed
     }
 
     /// The next piece of the body of a call.
@@ -183,7 +195,11 @@ impl Wire {
                     return Poll::Ready(None);
                 }
                 Ok(Decoded::More) => {}
-                Err(_malformed) => return Poll::Ready(Some(Err(IncomingFault::Malformed))),
+                Err(_malformed) => {
+                    inner.is_malformed = true;
+                    inner.wake_watcher();
+                    return Poll::Ready(Some(Err(IncomingFault::Malformed)));
+                }
             }
             if std::mem::take(&mut inner.owes_continue) {
                 // Nothing else is being written before an answer, so that the kernel has room for it.
@@ -344,9 +360,13 @@ impl Wire {
 
 impl Inner {
     fn wake_watcher_at_end(&mut self) {
-        if self.decoder.is_over()
-            && let Some(watcher) = self.watcher.take()
-        {
+        if self.decoder.is_over() {
+            self.wake_watcher();
+        }
+    }
+
+    fn wake_watcher(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
             watcher.wake();
         }
     }

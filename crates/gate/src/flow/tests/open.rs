@@ -149,7 +149,7 @@ fn a_permit_holds_what_was_verified() {
         let Opened::Permit(permit) = opened else { panic!("{opened:?}") };
         let hold = permit.hold().unwrap();
         assert_eq!(hold.authorization, payment.authorization());
-        assert_eq!((hold.id, hold.route.as_str()), (HoldId([1; 16]), "paid"));
+        assert_eq!((hold.id, hold.route.as_str()), (HoldId::new(NOW_S * 1_000, [1; 16]), "paid"));
         assert_eq!((hold.fingerprint, hold.idempotency), (call.fingerprint(), call.idempotency));
         assert_eq!((hold.seen.number, hold.opened_at_ms), (5, NOW_S * 1_000));
         assert_eq!((hold.rail, hold.source, hold.exposure_micros), (Rail::Direct, SOURCE, MICROS));

@@ -6,16 +6,16 @@ use crate::{FreeReason, Until};
 const SERVED: Outcome = Outcome::Served { reading: None };
 const CUT: Outcome = Outcome::Cut { reading: None };
 const BROKEN: Outcome = Outcome::Broken { reading: None };
-const HELD: &str = "journal_unavailable (money: held)";
+pub(super) const HELD: &str = "journal_unavailable (money: held)";
 
 /// A permit with its world and flow.
-type Won = (Rc<World>, Rig, Permit<Rc<World>>);
+pub(super) type Won = (Rc<World>, Rig, Permit<Rc<World>>);
 
 const AT_HEAD: fn() -> Won = at_head;
 const ANSWERED: fn() -> Won = answered;
 
 /// A permit whose upstream has shown its head.
-fn at_head() -> Won {
+pub(super) fn at_head() -> Won {
     let (world, flow, mut permit) = won_by(&tab_snapshot());
     permit.reached(Progress::Sent);
     permit.reached(Progress::Head);

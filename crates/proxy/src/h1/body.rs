@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Inbox;
 
 /// The longest line that a chunk's size, with its extension, may take.
-const SIZE_LINE_MAX_BYTES: usize = 128;
+const SIZE_LINE_MAX_BYTES: usize = 1_024;
 /// All trailers together. They are read and forgotten.
 const TRAILERS_MAX_BYTES: usize = 16 * 1024;
 
@@ -114,7 +114,7 @@ impl Decoder {
             return if inbox.len() > max { Err(Malformed) } else { Ok(None) };
         };
         let line = inbox.bytes().get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Malformed)?;
-        if end > max || line.contains(&b'\r') {
+        if end > max || line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(Malformed);
         }
         let next = match self.0 {

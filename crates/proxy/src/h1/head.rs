@@ -118,6 +118,13 @@ fn call_head(head: &Bytes) -> Result<CallHead, HeadFault> {
         expects_continue |= name == header::EXPECT && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         headers.append(name, value);
     }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, None) if is_old => {}
+        (Some(host), None) if is_host(host) => {}
+        // RFC 9112 section 3.2.
+        _ => return Err(HeadFault::Malformed),
+    }
     let length = match (framing.is_chunked, framing.length) {
         // RFC 9112 section 6.1: HTTP/1.0 has no codings, and a length beside one is how requests are smuggled.
         (true, _) if is_old => return Err(HeadFault::Malformed),
@@ -134,6 +141,11 @@ fn call_head(head: &Bytes) -> Result<CallHead, HeadFault> {
         keeps_alive: framing.keeps_alive(is_old),
         expects_continue: expects_continue && !is_old,
     })
+}
+
+/// A host and a port, or nothing; not what else a target may have.
+fn is_host(value: &HeaderValue) -> bool {
+    value.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\,".contains(byte))
 }
 
 /// Takes an upstream's head from what was read; `None` when it is not whole. `to` is the method that was asked with.
@@ -182,7 +194,9 @@ pub(crate) fn answer_head(inbox: &mut Inbox, to: &Method, max_bytes: usize) -> R
         // RFC 9112 section 6.3: it is overridden, and must not be passed on.
         headers.remove(header::CONTENT_LENGTH);
     }
-    let is_doubtful = framing.is_chunked && framing.length.is_some();
+    // What follows an answer that says two lengths, or that can have no body and says one, may be of that body.
+    let is_doubtful = framing.is_chunked && framing.length.is_some()
+        || code == 204 && (framing.is_chunked || framing.length.is_some_and(|length| length > 0));
     let keeps_alive = framing.keeps_alive(minor == 0) && !is_doubtful && length != Length::UntilEnd;
     Ok(Some(AnswerHead { status, reason, headers, length, keeps_alive }))
 }
@@ -235,7 +249,7 @@ impl Framing {
             }
         } else if *name == header::TRANSFER_ENCODING {
             match value {
-                b"identity" if self.is_answer => {}
+                _ if self.is_answer && value.eq_ignore_ascii_case(b"identity") => {}
                 _ if !self.is_chunked && value.eq_ignore_ascii_case(b"chunked") => self.is_chunked = true,
                 _ => return Err(HeadFault::Malformed),
             }

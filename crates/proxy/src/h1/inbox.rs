@@ -41,7 +41,12 @@ impl Inbox {
     ) -> Poll<io::Result<usize>> {
         if self.is_bulk || self.keeps {
             self.bytes.reserve(if self.is_bulk { BULK_BYTES } else { READ_BYTES });
-            let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
+            let polled = pin!(stream.read_buf(&mut self.bytes)).poll(cx);
+            if polled.is_pending() && self.is_bulk && self.bytes.is_empty() {
+                // Whoever waits needs no such room.
+                (self.bytes, self.is_bulk) = (BytesMut::new(), false);
+            }
+            let read = ready!(polled)?;
             self.is_bulk = read >= READ_BYTES;
             return Poll::Ready(Ok(read));
         }

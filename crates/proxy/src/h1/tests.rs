@@ -1,5 +1,8 @@
 //! Messages cut in every place, and the ambiguous ones.
 
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::Method;
 
 use super::body::number;
@@ -13,7 +16,7 @@ fn inbox(text: &[u8]) -> Inbox {
 }
 
 fn feed(inbox: &mut Inbox, mut text: &[u8]) {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
     while !text.is_empty() {
         assert!(inbox.poll_fill(&mut text, &mut cx).is_ready());
     }
@@ -47,16 +50,19 @@ fn read(text: &str, cut: usize) -> Result<Vec<(String, String)>, HeadFault> {
 fn messages_are_the_same_however_they_are_cut() {
     let rows: &[(&str, &[(&str, &str)])] = &[
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET /", "")]),
-        ("\r\n\r\nGET /?q HTTP/1.1\r\n\r\n", &[("GET /?q", "")]),
+        ("\r\n\r\nGET /?q HTTP/1.1\r\nHost: a\r\n\r\n", &[("GET /?q", "")]),
         (
-            "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na\nbGET /2 HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na\nbGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
             &[("POST /", "a\nb"), ("GET /2", "")],
         ),
         (
-            "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\na\nb\r\n0\r\nT: v\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\na\nb\r\n0\r\nT: v\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
             &[("POST /", "a\nb"), ("GET /2", "")],
         ),
-        ("POST / HTTP/1.1\r\nContent-Length:0\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", &[("POST /", ""), ("GET /2", "")]),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+            &[("POST /", ""), ("GET /2", "")],
+        ),
     ];
     for (text, expected) in rows {
         for cut in 1..text.len() {
@@ -70,6 +76,7 @@ fn messages_are_the_same_however_they_are_cut() {
 #[test]
 fn ambiguous_heads() {
     let rows = [
+        "Host: b\r\n\r\n",
         "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
         "Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
@@ -94,17 +101,21 @@ fn ambiguous_heads() {
         "A: b\r\n\n",
     ];
     for row in rows {
-        let text = format!("POST / HTTP/1.1\r\n{row}");
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{row}");
         for cut in [1, 7, text.len()] {
             assert_eq!(read(&text, cut), Err(HeadFault::Malformed), "{row:?} in {cut}");
         }
     }
+    for host in ["", "Host: a b\r\n", "Host: a/b\r\n", "Host: a@b\r\n", "Host: a, b\r\n"] {
+        assert_eq!(read(&format!("GET / HTTP/1.1\r\n{host}\r\n"), 99), Err(HeadFault::Malformed), "{host:?}");
+    }
+    assert!(read("GET / HTTP/1.0\r\n\r\n", 99).is_ok() && read("GET / HTTP/1.1\r\nHost:\r\n\r\n", 99).is_ok());
     assert_eq!(read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 99), Err(HeadFault::Malformed));
 }
 
 #[test]
 fn ambiguous_bodies() {
-    let long = format!("1;{}\r\na\r\n", "x".repeat(200));
+    let long = format!("1;{}\r\na\r\n", "x".repeat(2_000));
     let trailers = format!("0\r\n{}", "A: b\r\n".repeat(4_000));
     let rows = [
         "x\r\n",
@@ -116,6 +127,8 @@ fn ambiguous_bodies() {
         "ffffffffffffffff1\r\n",
         "0\r\n\n",
         "1;a\rb\r\na\r\n",
+        "1;\0\r\na\r\n",
+        "1\x0c\r\na\r\n",
         &long,
         &trailers,
     ];
@@ -159,6 +172,7 @@ fn answers() {
         ),
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", Ok((200, Length::Known(0), true))),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", Ok((204, Length::Known(0), true))),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", Ok((204, Length::Known(0), false))),
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", Ok((304, Length::Known(0), true))),
         ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Err(HeadFault::Malformed)),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Err(HeadFault::Malformed)),
@@ -181,6 +195,7 @@ fn answers() {
 #[test]
 fn heads_have_limits() {
     let fields = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let fields = |count: usize| format!("Host: a\r\n{}", fields(count - 1));
     let heads =
         |text: &str, max| HeadReader::default().read(&mut inbox(text.as_bytes()), max).map(|head| head.is_some());
     assert_eq!(heads(&format!("GET / HTTP/1.1\r\n{}\r\n", fields(HEADERS_MAX)), 64 * 1024), Ok(true));
@@ -188,8 +203,8 @@ fn heads_have_limits() {
         heads(&format!("GET / HTTP/1.1\r\n{}\r\n", fields(HEADERS_MAX + 1)), 64 * 1024),
         Err(HeadFault::TooLarge)
     );
-    assert_eq!(heads("GET / HTTP/1.1\r\n\r\n", 18), Ok(true));
-    assert_eq!(heads("GET / HTTP/1.1\r\n\r\n", 17), Err(HeadFault::TooLarge));
+    assert_eq!(heads("GET / HTTP/1.0\r\n\r\n", 18), Ok(true));
+    assert_eq!(heads("GET / HTTP/1.0\r\n\r\n", 17), Err(HeadFault::TooLarge));
     assert_eq!(heads("GET / HTTP/1.1\r\n", 17), Ok(false));
     assert_eq!(heads("GET / HTTP/1.1\r\nA", 17), Err(HeadFault::TooLarge));
     let answer = |text: &str| answer_head(&mut inbox(text.as_bytes()), &Method::GET, 20).map(|head| head.is_some());
@@ -227,3 +242,51 @@ proptest::proptest! {
 
 /// What framing is made of.
 const ALPHABET: &[u8] = b"\r\n\r\n\r\n\r\n01afG: ;,\0\t\xff/HTTP/1.1chunkedContent-Length";
+
+/// A stream takes what it likes, and then nothing for a while: nothing may be lost at any seam.
+#[test]
+fn a_message_is_whole_however_it_is_taken() {
+    let pieces = [9_000_usize, 10_000, 5, 8_193, 1];
+    let chunk = |size: &usize| format!("{size:X}\r\n{}\r\n", "x".repeat(*size));
+    let expected = format!("head\r\n\r\n{}0\r\n\r\n", pieces.iter().map(chunk).collect::<String>());
+    for take in (1..40).chain(8_990..9_020).chain([40_000]) {
+        let body = Frames(pieces.iter().map(|size| Bytes::from("x".repeat(*size))).collect());
+        let (mut head, mut taken, mut takes) = (Out::new(), Vec::new(), false);
+        head.0.extend_from_slice(b"head\r\n\r\n");
+        let (mut message, mut body) = (Transmit::new(head, Coding::Chunked), std::pin::pin!(body));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        loop {
+            let write = |_: &mut Context<'_>, pieces: &[std::io::IoSlice<'_>]| {
+                takes = !takes;
+                if !takes {
+                    return Poll::Pending;
+                }
+                let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+                let count = take.min(all.len());
+                taken.extend_from_slice(&all[..count]);
+                Poll::Ready(Ok(count))
+            };
+            match message.poll(&mut cx, body.as_mut(), write).unwrap() {
+                Progress::Over => break,
+                Progress::Blocked => {}
+                Progress::Waits => panic!("all of the body is there"),
+            }
+        }
+        assert!(taken == expected.as_bytes(), "{take} at a time");
+    }
+}
+
+/// A body that is all there, piece by piece.
+struct Frames(std::collections::VecDeque<Bytes>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.pop_front().map(|data| Ok(http_body::Frame::data(data))))
+    }
+}

@@ -55,13 +55,28 @@ pub(crate) struct Transmit {
     coding: Coding,
     is_over: bool,
     failed: Option<TransmitFault>,
+    has_moved: bool,
 }
 
 impl Transmit {
     /// `head` is written first. A body of no bytes is not asked for any.
     pub(crate) fn new(head: Out, coding: Coding) -> Transmit {
         let is_over = coding == Coding::Length(0);
-        Transmit { out: head, written: 0, data: Bytes::new(), tail: b"", coding, is_over, failed: None }
+        Transmit {
+            out: head,
+            written: 0,
+            data: Bytes::new(),
+            tail: b"",
+            coding,
+            is_over,
+            failed: None,
+            has_moved: false,
+        }
+    }
+
+    /// Whether the last `poll` got anything out.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// Sends as much as can be sent now. `write` puts pieces into the stream; it is not called while the body is asked, which
@@ -76,6 +91,7 @@ impl Transmit {
         B: Body<Data = Bytes> + ?Sized,
         B::Error: Into<Cause>,
     {
+        self.has_moved = false;
         loop {
             self.gather(cx, body.as_mut());
             while !self.is_written() {
@@ -108,7 +124,7 @@ impl Transmit {
         B::Error: Into<Cause>,
     {
         let mut has_changed = false;
-        while !self.is_over && self.failed.is_none() && self.data.is_empty() && self.out.0.len() < GATHER_MAX_BYTES {
+        while !self.is_over && self.failed.is_none() && self.has_room() {
             match body.as_mut().poll_frame(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(frame))) => {
@@ -159,11 +175,17 @@ impl Transmit {
         }
     }
 
+    /// Whether another piece can be put behind what waits: not before a large one and its tail are gone.
+    fn has_room(&self) -> bool {
+        self.data.is_empty() && self.tail.is_empty() && self.out.0.len() < GATHER_MAX_BYTES
+    }
+
     fn is_written(&self) -> bool {
         self.written >= self.out.0.len() && self.data.is_empty() && self.tail.is_empty()
     }
 
     fn advance(&mut self, count: usize) {
+        self.has_moved = true;
         let of_out = count.min(self.out.0.len().saturating_sub(self.written));
         self.written = self.written.saturating_add(of_out);
         let rest = count.saturating_sub(of_out);

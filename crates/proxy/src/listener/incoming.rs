@@ -42,6 +42,14 @@ impl Incoming {
     }
 }
 
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some((wire, call)) = &self.wire {
+            wire.abandon_body(*call);
+        }
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = IncomingFault;

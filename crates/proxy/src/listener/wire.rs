@@ -26,11 +26,12 @@ use crate::h1::{
 };
 use crate::patience::Patience;
 
-/// Bytes and time spent on a caller who still sends while he has been answered.
-const LINGER_MAX_BYTES: usize = 256 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(1);
-/// What is read, without waiting, of a body that nobody asked for, so that its connection can be kept.
-const UNREAD_MAX_BYTES: usize = 64 * 1024;
+/// How long a caller may go on sending after the last answer on his connection, and how long he may pause meanwhile.
+const LINGER_TIME: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
+/// What is read of a body that nobody asked for, and how long it may take, so that its connection can be kept.
+const UNREAD_MAX_BYTES: u64 = 64 * 1024;
+const UNREAD_TIME: Duration = Duration::from_secs(1);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// One connection. Nothing is borrowed across a wait.
@@ -47,8 +48,10 @@ struct Inner {
     is_malformed: bool,
     /// The number of the present call.
     call: u64,
-    /// The caller waits for leave to send the body.
-    owes_continue: bool,
+    /// What a caller is still owed who waits for leave to send the body.
+    leave: &'static [u8],
+    /// Nobody will read the rest of the body.
+    is_abandoned: bool,
     /// Whoever waits for the body's end: before it, a hang-up cannot be seen.
     watcher: Option<Waker>,
     /// Whoever waits for more of the body.
@@ -92,7 +95,8 @@ impl Wire {
             decoder: Decoder::new(Length::Known(0)),
             is_malformed: false,
             call: 0,
-            owes_continue: false,
+            leave: b"",
+            is_abandoned: false,
             watcher: None,
             reader: None,
             patience: Patience::default(),
@@ -114,7 +118,8 @@ impl Wire {
                 Ok(Some(head)) => {
                     inner.patience.clear();
                     inner.decoder = Decoder::new(head.length);
-                    inner.owes_continue = head.expects_continue && !inner.decoder.is_over();
+                    inner.leave = if head.expects_continue && !inner.decoder.is_over() { CONTINUE } else { b"" };
+                    inner.is_abandoned = false;
                     inner.call = inner.call.wrapping_add(1);
                     let asked = Asked {
                         is_old: head.is_old,
@@ -201,11 +206,14 @@ impl Wire {
                     return Poll::Ready(Some(Err(IncomingFault::Malformed)));
                 }
             }
-            if std::mem::take(&mut inner.owes_continue) {
-                // Nothing else is being written before an answer, so that the kernel has room for it.
-                match Pin::new(&mut *tcp).poll_write(cx, CONTINUE) {
-                    Poll::Ready(Ok(count)) if count == CONTINUE.len() => {}
-                    _ => return Poll::Ready(Some(Err(IncomingFault::Cut))),
+            while !inner.leave.is_empty() {
+                match Pin::new(&mut *tcp).poll_write(cx, inner.leave) {
+                    Poll::Ready(Ok(count @ 1..)) => inner.leave = inner.leave.get(count..).unwrap_or_default(),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Some(Err(IncomingFault::Cut))),
+                    Poll::Pending => {
+                        inner.reader = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
                 }
             }
             match inner.inbox.poll_fill(tcp, cx) {
@@ -217,6 +225,12 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Nobody will ask for more of the body of a call.
+    pub(super) fn abandon_body(&self, call: u64) {
+        let mut inner = self.0.borrow_mut();
+        inner.is_abandoned |= inner.call == call;
     }
 
     pub(super) fn is_body_over(&self, call: u64) -> bool {
@@ -237,9 +251,13 @@ impl Wire {
         B::Error: Into<Cause>,
     {
         let (parts, body) = response.into_parts();
-        let keeps_alive = asked.keeps_alive && !seat.has_begun();
-        let (head, coding, keeps_alive) = answer::head(&parts, body.size_hint().exact(), asked, keeps_alive);
-        self.0.borrow_mut().owes_continue = false;
+        let keeps_alive = asked.keeps_alive && !seat.has_begun() && self.0.borrow().can_go_on();
+        let (mut head, coding, keeps_alive) = answer::head(&parts, body.size_hint().exact(), asked, keeps_alive);
+        let leave = std::mem::take(&mut self.0.borrow_mut().leave);
+        if leave.len() < CONTINUE.len() {
+            // What was begun must be ended.
+            head.0.splice(..0, leave.iter().copied());
+        }
         let mut message = Transmit::new(head, coding);
         let mut body = pin!(body);
         let patience = Duration::from_millis(limits.write_idle_timeout_ms);
@@ -263,6 +281,9 @@ impl Wire {
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         });
         let blocked = matches!(progress, Ok(Progress::Blocked));
+        if message.has_moved() {
+            self.0.borrow_mut().patience.clear();
+        }
         match progress {
             Ok(Progress::Over) => return Poll::Ready(Ok(())),
             Ok(Progress::Waits | Progress::Blocked) => {}
@@ -286,12 +307,19 @@ impl Wire {
         inner.patience.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
-    /// Reads what is there of a body that nobody asked for. Whether that was all of it.
+    /// Reads the rest of a body that nobody asked for, and forgets it. Whether that was all of it.
     async fn skip_body(&self) -> bool {
-        if self.0.borrow().decoder.is_over() {
-            return true;
+        {
+            let mut inner = self.0.borrow_mut();
+            if inner.decoder.is_over() {
+                return true;
+            }
+            // Whoever has the body still reads no more of it.
+            inner.call = inner.call.wrapping_add(1);
         }
-        poll_fn(|cx| Poll::Ready(self.0.borrow_mut().skip_body(cx))).await
+        let mut left = UNREAD_MAX_BYTES;
+        let skipped = poll_fn(|cx| self.0.borrow_mut().poll_skip(cx, &mut left));
+        timeout(UNREAD_TIME, skipped).await.unwrap_or(false)
     }
 
     /// Answers what was no request.
@@ -300,7 +328,7 @@ impl Wire {
         let tcp = self.0.borrow_mut().tcp.take();
         let Some(mut tcp) = tcp else { return };
         // A caller who reads nothing at all is not waited for.
-        if let Ok(written) = timeout(LINGER_TIME, tcp.write_all(&answer)).await {
+        if let Ok(written) = timeout(LINGER_PAUSE, tcp.write_all(&answer)).await {
             tracing::debug!(?written, ?fault, "malformed request");
         }
         self.0.borrow_mut().tcp = Some(tcp);
@@ -315,17 +343,14 @@ impl Wire {
         }
         let drain = async {
             tcp.shutdown().await?;
-            let mut left = LINGER_MAX_BYTES;
             let mut inbox = Inbox::default();
-            while left > 0 {
-                let read = poll_fn(|cx| inbox.poll_fill(&mut tcp, cx)).await?;
+            loop {
+                let read = timeout(LINGER_PAUSE, poll_fn(|cx| inbox.poll_fill(&mut tcp, cx))).await??;
                 if read == 0 {
-                    break;
+                    return io::Result::Ok(());
                 }
                 inbox.skip(read);
-                left = left.saturating_sub(read);
             }
-            io::Result::Ok(())
         };
         match timeout(LINGER_TIME, drain).await {
             Ok(Ok(())) => {}
@@ -371,21 +396,34 @@ impl Inner {
         }
     }
 
-    fn skip_body(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut read = 0;
-        while read < UNREAD_MAX_BYTES {
+    /// Whether another call can follow, as far as the body of this one tells. Not behind a body that is too large to be
+    /// skipped, nor where the caller may never send it.
+    fn can_go_on(&self) -> bool {
+        let is_small = self.decoder.left().is_none_or(|left| left <= UNREAD_MAX_BYTES);
+        self.decoder.is_over() || self.leave.is_empty() && (is_small || !self.is_abandoned)
+    }
+
+    /// Ready once the body is over, or cannot be skipped.
+    fn poll_skip(&mut self, cx: &mut Context<'_>, left: &mut u64) -> Poll<bool> {
+        loop {
             match self.decoder.decode(&mut self.inbox) {
-                Ok(Decoded::Over) => return true,
-                Ok(Decoded::Data(_)) => continue,
+                Ok(Decoded::Over) => return Poll::Ready(true),
+                Ok(Decoded::Data(data)) => {
+                    *left = left.saturating_sub(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    if *left == 0 && !self.decoder.is_over() {
+                        return Poll::Ready(false);
+                    }
+                    continue;
+                }
                 Ok(Decoded::More) => {}
-                Err(_malformed) => return false,
+                Err(_malformed) => return Poll::Ready(false),
             }
-            let Some(tcp) = &mut self.tcp else { return false };
+            let Some(tcp) = &mut self.tcp else { return Poll::Ready(false) };
             match self.inbox.poll_fill(tcp, cx) {
-                Poll::Ready(Ok(count @ 1..)) => read = read.saturating_add(count),
-                _ => return false,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
             }
         }
-        false
     }
 }

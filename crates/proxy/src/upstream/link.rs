@@ -118,7 +118,7 @@ impl Link {
 
     /// Whether another request can be sent. The kernel is asked, because tokio learns of a hang-up only when its driver runs,
     /// and a request that is written into a closed connection could not be sent again.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&mut self) -> bool {
         self.is_clean() && self.stream.is_open()
     }
 

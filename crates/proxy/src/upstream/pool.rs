@@ -27,7 +27,7 @@ impl Pool {
     /// An idle connection that is alive.
     pub(super) fn take(&self) -> Option<Box<Link>> {
         loop {
-            let (since, link) = self.idle.borrow_mut().pop()?;
+            let (since, mut link) = self.idle.borrow_mut().pop()?;
             if since.elapsed() < self.idle_time && link.is_alive() {
                 return Some(link);
             }
@@ -50,7 +50,7 @@ impl Pool {
     /// Closes what is too old or was closed by the upstream. Returns whether any is left.
     fn close_stale(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|(since, link)| since.elapsed() < self.idle_time && link.is_alive());
+        idle.retain_mut(|(since, link)| since.elapsed() < self.idle_time && link.is_alive());
         !idle.is_empty()
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, Request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
+use tokio::io::AsyncWrite as _;
 
 use super::fault::{UpstreamFault, UpstreamFaultKind};
 use super::stream::Stream;
@@ -18,10 +19,17 @@ use crate::target::Target;
 
 /// A request on its way.
 pub(super) struct Upload {
-    /// `None` once it cannot go on: the upstream has closed its reading side. Its answer may be there to be read all the same.
-    message: Option<Transmit>,
+    stage: Stage,
     /// Of whatever type the caller has; none where nothing is to be asked.
     body: Option<Pin<Box<dyn Body<Data = Bytes, Error = Cause>>>>,
+}
+
+enum Stage {
+    Sending(Transmit),
+    /// All is written; TLS may hold some of it still.
+    Flushing,
+    /// The upstream has closed its reading side. Its answer may be there to be read all the same.
+    Broken,
 }
 
 impl Upload {
@@ -61,28 +69,37 @@ impl Upload {
         out.extend_from_slice(b"\r\n");
         let body = (!body.is_end_stream())
             .then(|| Box::pin(body.map_err(Into::into)) as Pin<Box<dyn Body<Data = _, Error = _>>>);
-        Ok((parts.method, Upload { message: Some(Transmit::new(head, coding)), body }))
+        Ok((parts.method, Upload { stage: Stage::Sending(Transmit::new(head, coding)), body }))
     }
 
     /// Sends what can be sent, and says whether that was all. A write that fails is no fault: the reading side decides.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Result<bool, UpstreamFault> {
-        let Some(message) = &mut self.message else { return Ok(false) };
-        let write = |cx: &mut Context<'_>, pieces: &[IoSlice<'_>]| poll_write(stream, cx, pieces);
-        let progress = match &mut self.body {
-            Some(body) => message.poll(cx, body.as_mut(), write),
-            None => message.poll(cx, pin!(Empty::new()), write),
-        };
-        let fault = |cause| UpstreamFault::caused(true, UpstreamFaultKind::RequestBody, cause);
-        match progress {
-            Ok(progress) => Ok(progress == Progress::Over),
-            Err(TransmitFault::Write(error)) => {
-                tracing::debug!(%error, "upstream write failed, reading on");
-                (self.message, self.body) = (None, None);
-                Ok(false)
+        if let Stage::Sending(message) = &mut self.stage {
+            let write = |cx: &mut Context<'_>, pieces: &[IoSlice<'_>]| poll_write(stream, cx, pieces);
+            let progress = match &mut self.body {
+                Some(body) => message.poll(cx, body.as_mut(), write),
+                None => message.poll(cx, pin!(Empty::new()), write),
+            };
+            let fault = |cause| UpstreamFault::caused(true, UpstreamFaultKind::RequestBody, cause);
+            match progress {
+                Ok(Progress::Over) => self.stage = Stage::Flushing,
+                Ok(Progress::Waits | Progress::Blocked) => {}
+                Err(TransmitFault::Write(error)) => self.break_off(&error),
+                Err(TransmitFault::Body(cause)) => return Err(fault(cause)),
+                Err(TransmitFault::Length) => return Err(fault("the body has not the declared length".into())),
             }
-            Err(TransmitFault::Body(cause)) => Err(fault(cause)),
-            Err(TransmitFault::Length) => Err(fault("the body has not the declared length".into())),
         }
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => self.break_off(&error),
+            Poll::Ready(Ok(())) => return Ok(matches!(self.stage, Stage::Flushing)),
+            Poll::Pending => {}
+        }
+        Ok(false)
+    }
+
+    fn break_off(&mut self, error: &std::io::Error) {
+        tracing::debug!(%error, "upstream write failed, reading on");
+        (self.stage, self.body) = (Stage::Broken, None);
     }
 }
 

@@ -26,7 +26,14 @@ impl Stream {
 
     /// Asks the kernel whether the other side has closed. Bytes on an idle connection belong to no request: they end it,
     /// too (on TLS they are most likely the close notification).
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&mut self) -> bool {
+        if let Stream::Tls(tls) = self {
+            // What was decrypted already, the kernel does not know of.
+            let state = tls.get_mut().1.process_new_packets();
+            if !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()) {
+                return false;
+            }
+        }
         let mut byte = [MaybeUninit::<u8>::uninit(); 1];
         let peeked = SockRef::from(self.tcp()).peek(&mut byte);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -134,8 +134,8 @@ fn a_failing_body_is_seen_as_truncated() {
 fn oversized_heads_get_431() {
     let fields: String = (0..101).map(|n| format!("x-{n}: y\r\n")).collect();
     let rows = [
-        format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(64 * 1024)),
-        format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(200 * 1024)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "b".repeat(64 * 1024)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}", "b".repeat(200 * 1024)),
         format!("GET /{} HTTP/1.1\r\n\r\n", "b".repeat(66 * 1024)),
         format!("GET / HTTP/1.1\r\n{fields}\r\n"),
     ];
@@ -149,7 +149,7 @@ fn oversized_heads_get_431() {
         assert!(heard.starts_with("HTTP/1.1 431 "), "{} bytes: {heard:?}", row.len());
         assert!(orderly, "{} bytes", row.len());
     }
-    let fits = format!("GET / HTTP/1.1\r\nConnection: close\r\nA: {}\r\n\r\n", "b".repeat(60 * 1024));
+    let fits = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nA: {}\r\n\r\n", "b".repeat(60 * 1024));
     let heard = local(async {
         let served = start(limits(), hello);
         let mut raw = Raw::connect(served.address).await;
@@ -178,6 +178,55 @@ fn an_answer_before_the_body_was_read_arrives() {
         let (heard, orderly) = raw.hear_all().await;
         assert!(heard.ends_with("\r\n\r\nhello"), "{heard:?}");
         assert!(orderly, "the answer is not followed by a reset");
+    });
+}
+
+#[test]
+fn a_small_body_that_nobody_reads_costs_no_connection() {
+    local(async {
+        let served = start(limits(), hello);
+        let mut raw = Raw::connect(served.address).await;
+        for (framing, body) in [("Content-Length: 3", "abc"), ("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n")] {
+            raw.say(&format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n")).await;
+            let head = raw.head().await;
+            assert!(!head.contains("connection: close"), "{head:?}");
+            raw.hear_until("hello").await;
+            // The body comes after the answer.
+            raw.say(body).await;
+            raw.say(GET).await;
+            raw.hear_until("hello").await;
+        }
+        // What is too large to be skipped, and what may never come, ends the connection, and the answer says so.
+        for field in ["Content-Length: 99999999\r\n", "Content-Length: 3\r\nExpect: 100-continue\r\n"] {
+            let mut raw = Raw::connect(served.address).await;
+            raw.say(&format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n")).await;
+            let (heard, orderly) = raw.hear_all().await;
+            assert!(heard.contains("connection: close\r\n") && heard.ends_with("hello") && orderly, "{heard:?}");
+        }
+    });
+}
+
+#[test]
+fn a_caller_who_reads_steadily_is_not_cut_off() {
+    local(async {
+        let once = once(Full::<Bytes>::from(vec![7; 24 << 20]));
+        let short = ListenerLimits { write_idle_timeout_ms: 200, ..limits() };
+        let served = start(short, move |_: Request<Incoming>, _| {
+            let body = once.borrow_mut().take().unwrap();
+            async move { Response::new(body) }
+        });
+        let mut raw = Raw::connect(served.address).await;
+        raw.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        // Slower than the limit in all, never for so long at once.
+        let (mut read, mut piece) = (0, vec![0; 1 << 20]);
+        loop {
+            match raw.tcp.read(&mut piece).await.unwrap() {
+                0 => break,
+                count => read += count,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(read > 24 << 20, "{read}");
     });
 }
 

@@ -1,9 +1,10 @@
 //! Addresses by the role they play, so that a payee is never passed where a payer is meant.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
-use alloy_primitives::{Address, hex};
+use alloy_primitives::{Address, AddressChecksumBuffer, hex};
 
 /// Not `0x` and 40 hex digits, or mixed case with a wrong EIP-55 checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +25,7 @@ macro_rules! role {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
+                print(self.0, f)
             }
         }
 
@@ -43,6 +44,23 @@ macro_rules! role {
             }
         }
     };
+}
+
+/// Prints an address with its EIP-55 checksum. That takes a hash, and the addresses of a moment are few: each thread keeps some.
+fn print(address: Address, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const KEPT: usize = 16;
+    thread_local! {
+        static PRINTED: RefCell<[Option<(Address, AddressChecksumBuffer)>; KEPT]> =
+            const { RefCell::new([const { None }; KEPT]) };
+    }
+    PRINTED.with_borrow_mut(|printed| {
+        let place = address.last().map_or(0, |byte| usize::from(*byte) % KEPT);
+        let Some(place) = printed.get_mut(place) else { return Err(fmt::Error) };
+        if place.as_ref().is_none_or(|(known, _)| *known != address) {
+            *place = Some((address, address.to_checksum_buffer(None)));
+        }
+        place.as_ref().map_or(Err(fmt::Error), |(_, text)| f.pad(text.as_str()))
+    })
 }
 
 role! {
@@ -85,6 +103,18 @@ mod tests {
             ("", Some(NotAnAddress::Shape)),
         ] {
             assert_eq!(text.parse::<Payee>().err(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_printed_with_their_checksum_however_many_there_are() {
+        for _ in 0..2 {
+            for byte in 0..=255 {
+                let address = Address::with_last_byte(byte);
+                assert_eq!(Payer(address).to_string(), address.to_checksum(None));
+                let other = Address::repeat_byte(byte);
+                assert_eq!(format!("{:>44}", Payee(other)), format!("  {}", other.to_checksum(None)));
+            }
         }
     }
 }

@@ -8,23 +8,6 @@ use http::header::{self, HeaderName, HeaderValue};
 #[derive(Clone, Debug)]
 pub(crate) struct Reason(pub(crate) Bytes);
 
-/// Fields that are hop-by-hop whether `Connection` names them or not; then credentials and challenges between a caller and this
-/// proxy (`Proxy-Status` is not one of them).
-const HOP_BY_HOP: [&str; 12] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-authentication-info",
-    "proxy-authentication",
-];
-
 /// Fields that `Connection` may not take away: a caller could otherwise strip what the upstream or the gate relies on.
 const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE];
 
@@ -42,8 +25,24 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Fields that are hop-by-hop whether `Connection` names them or not; then credentials and challenges between a caller and this
+/// proxy (`Proxy-Status` is not one of them).
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "proxy-authentication"
+    )
 }
 
 /// The fields that a `Connection` field takes away.

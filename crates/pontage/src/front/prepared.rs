@@ -1,5 +1,8 @@
 //! A challenge that is printed once. Of all that a 402 of a route says, only the URL differs from call to call.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,6 +16,8 @@ use crate::problem::PAYMENT_REQUIRED;
 /// printer gives that it was made with.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    /// Tells it from all others of this process.
+    number: u64,
     status: StatusCode,
     /// With a place for the challenge, and for what the call's bucket says.
     headers: HeaderMap,
@@ -27,6 +32,23 @@ pub(crate) struct Prepared {
     /// The body's parts; the URL goes between them.
     body: Vec<String>,
 }
+
+/// What was printed last. An endpoint without a query has one URL for all of its callers.
+struct Last {
+    number: u64,
+    url: String,
+    header: HeaderValue,
+    body: Bytes,
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = const {
+        RefCell::new(Last { number: 0, url: String::new(), header: HeaderValue::from_static(""), body: Bytes::new() })
+    };
+}
+
+/// The number of the next one.
+static MADE: AtomicU64 = AtomicU64::new(1);
 
 /// What follows the gap: so many bytes as complete its last group, then base64.
 #[derive(Debug)]
@@ -60,6 +82,7 @@ impl Prepared {
             place.saturating_sub(std::mem::replace(&mut next, place.saturating_add(1)))
         });
         Some(Self {
+            number: MADE.fetch_add(1, Ordering::Relaxed),
             status: parts.status,
             headers,
             between,
@@ -72,15 +95,14 @@ impl Prepared {
 
     /// The 402 for a call, with what its bucket said.
     pub(crate) fn response(&self, url: &str, taken: Option<Taken>) -> Response<Bytes> {
-        let escaped = escape(url);
-        let url = escaped.as_deref().unwrap_or(url);
-        let mut response = Response::new(Bytes::from(self.body.join(url)));
+        let (header, body) = self.printed(url);
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
         let [limit, remaining, reset] =
             taken.map(values).unwrap_or_else(|| [const { HeaderValue::from_static("") }; 3]);
         let mut places = response.headers_mut().values_mut();
-        for (before, filling) in self.between.into_iter().zip([self.header(url), limit, remaining, reset]) {
+        for (before, filling) in self.between.into_iter().zip([header, limit, remaining, reset]) {
             if let Some(place) = places.nth(before) {
                 *place = filling;
             }
@@ -89,6 +111,23 @@ impl Prepared {
             RATE_HEADERS.iter().for_each(|name| drop(response.headers_mut().remove(name)));
         }
         response
+    }
+
+    /// The header and the body with a URL in their gaps.
+    fn printed(&self, url: &str) -> (HeaderValue, Bytes) {
+        LAST.with_borrow_mut(|last| {
+            if last.number != self.number || last.url != url {
+                let escaped = escape(url);
+                let filling = escaped.as_deref().unwrap_or(url);
+                *last = Last {
+                    number: self.number,
+                    url: url.to_owned(),
+                    header: self.header(filling),
+                    body: Bytes::from(self.body.join(filling)),
+                };
+            }
+            (last.header.clone(), last.body.clone())
+        })
     }
 
     fn header(&self, url: &str) -> HeaderValue {

@@ -30,6 +30,10 @@ pub(super) fn decode(header: &[u8]) -> Result<Vec<u8>, Refusal> {
     if header.len() > HEADER_MAX_BYTES {
         return Err(Refusal::HeaderTooLarge);
     }
+    // Nearly all are as every encoder writes them, and those are read in a quarter of the time.
+    if let Ok(bytes) = base64_simd::STANDARD.decode_to_vec(header) {
+        return Ok(bytes);
+    }
     // What is good in both alphabets is the same in both.
     STANDARD_IN.decode(header).or_else(|_| URL_SAFE_IN.decode(header)).map_err(|_| Refusal::InvalidBase64)
 }

@@ -1,7 +1,7 @@
 //! A challenge that is printed once. Of all that a 402 of a route says, only the URL differs from call to call.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use crate::problem::PAYMENT_REQUIRED;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// Tells it from all others of this process.
-    number: u64,
+    number: usize,
     status: StatusCode,
     /// With a place for the challenge, and for what the call's bucket says.
     headers: HeaderMap,
@@ -33,22 +33,23 @@ pub(crate) struct Prepared {
     body: Vec<String>,
 }
 
-/// What was printed last. An endpoint without a query has one URL for all of its callers.
+/// What was printed last for a URL. An endpoint without a query has one URL for all of its callers.
 struct Last {
-    number: u64,
+    number: usize,
     url: String,
     header: HeaderValue,
     body: Bytes,
 }
 
+/// How many of them each thread keeps: a route has one for each reason of refusal.
+const KEPT: usize = 16;
+
 thread_local! {
-    static LAST: RefCell<Last> = const {
-        RefCell::new(Last { number: 0, url: String::new(), header: HeaderValue::from_static(""), body: Bytes::new() })
-    };
+    static LAST: RefCell<[Option<Last>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
 }
 
 /// The number of the next one.
-static MADE: AtomicU64 = AtomicU64::new(1);
+static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// What follows the gap: so many bytes as complete its last group, then base64.
 #[derive(Debug)]
@@ -115,19 +116,26 @@ impl Prepared {
 
     /// The header and the body with a URL in their gaps.
     fn printed(&self, url: &str) -> (HeaderValue, Bytes) {
-        LAST.with_borrow_mut(|last| {
-            if last.number != self.number || last.url != url {
-                let escaped = escape(url);
-                let filling = escaped.as_deref().unwrap_or(url);
-                *last = Last {
-                    number: self.number,
-                    url: url.to_owned(),
-                    header: self.header(filling),
-                    body: Bytes::from(self.body.join(filling)),
-                };
-            }
+        LAST.with_borrow_mut(|kept| {
+            let place = &mut kept[self.number % KEPT];
+            let last = match place.take().filter(|last| last.number == self.number && last.url == url) {
+                Some(last) => last,
+                None => self.print(url),
+            };
+            let last = place.insert(last);
             (last.header.clone(), last.body.clone())
         })
+    }
+
+    fn print(&self, url: &str) -> Last {
+        let escaped = escape(url);
+        let filling = escaped.as_deref().unwrap_or(url);
+        Last {
+            number: self.number,
+            url: url.to_owned(),
+            header: self.header(filling),
+            body: Bytes::from(self.body.join(filling)),
+        }
     }
 
     fn header(&self, url: &str) -> HeaderValue {

@@ -111,19 +111,22 @@ fn call_head(head: &Bytes) -> Result<CallHead, HeadFault> {
     let is_old = minor == 0;
     let mut framing = Framing::default();
     let mut headers = HeaderMap::with_capacity(read.headers.len());
-    let mut expects_continue = false;
+    let (mut expects_continue, mut hosts) = (false, 0_u32);
     for field in read.headers.iter() {
         let (name, value) = field_of(head, field)?;
         framing.see(&name, &value)?;
+        if name == header::HOST {
+            hosts += 1;
+            if !is_host(&value) {
+                return Err(HeadFault::Malformed);
+            }
+        }
         expects_continue |= name == header::EXPECT && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         headers.append(name, value);
     }
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, None) if is_old => {}
-        (Some(host), None) if is_host(host) => {}
-        // RFC 9112 section 3.2.
-        _ => return Err(HeadFault::Malformed),
+    // RFC 9112 section 3.2: HTTP/1.1 names one host, whoever else may name one at most.
+    if hosts > 1 || hosts == 0 && !is_old {
+        return Err(HeadFault::Malformed);
     }
     let length = match (framing.is_chunked, framing.length) {
         // RFC 9112 section 6.1: HTTP/1.0 has no codings, and a length beside one is how requests are smuggled.

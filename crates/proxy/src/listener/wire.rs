@@ -316,6 +316,9 @@ impl Wire {
             }
             // Whoever has the body still reads no more of it.
             inner.call = inner.call.wrapping_add(1);
+            if let Some(reader) = inner.reader.take() {
+                reader.wake();
+            }
         }
         let mut left = UNREAD_MAX_BYTES;
         let skipped = poll_fn(|cx| self.0.borrow_mut().poll_skip(cx, &mut left));

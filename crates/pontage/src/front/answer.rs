@@ -36,23 +36,22 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// A response's body: ours, the upstream's as it is, or the upstream's under watch.
 pub(crate) enum Body {
     Full(Full<Bytes>),
-    Pass(Late),
+    Pass(Relay),
     Paid(Box<Paid>),
 }
 
-/// An upstream's body whose fault comes one turn late: what was sent before it, the head at least, is flushed to the caller first.
-pub(crate) struct Late {
+/// An upstream's body that is passed on.
+pub(crate) struct Relay {
     body: UpstreamBody,
     /// What was read of it before it is given out.
     first: Option<Result<Frame<Bytes>, UpstreamFault>>,
-    fault: Option<UpstreamFault>,
     /// The call is with the upstream as long as its body comes.
     turn: Option<Turn>,
 }
 
-impl Late {
+impl Relay {
     pub(super) fn new(body: UpstreamBody) -> Self {
-        Self { body, first: None, fault: None, turn: None }
+        Self { body, first: None, turn: None }
     }
 
     /// Reads what is at hand, and waits for nothing. Says whether that is all there is.
@@ -67,7 +66,7 @@ impl Late {
     }
 
     fn is_end(&self) -> bool {
-        self.first.is_none() && self.fault.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size(&self) -> SizeHint {
@@ -82,20 +81,9 @@ impl Late {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
-        if let Some(fault) = self.fault.take() {
-            return Poll::Ready(Some(Err(fault)));
-        }
-        let frame = match self.first.take() {
-            Some(first) => Some(first),
-            None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
-        };
-        match frame {
-            Some(Err(fault)) => {
-                self.fault = Some(fault);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame),
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut self.body).poll_frame(cx),
         }
     }
 }
@@ -103,7 +91,7 @@ impl Late {
 /// A paid answer that is being released. If the upstream breaks off, the charge is owed back; if the caller has an
 /// `Idempotency-Key`, the answer is stored, even when he leaves half-way.
 pub(crate) struct Paid {
-    body: Option<Late>,
+    body: Option<Relay>,
     keeper: Keeper,
 }
 
@@ -230,7 +218,7 @@ pub(super) fn full(response: Response<Bytes>) -> Response<Body> {
 /// Passes an answer on that nothing is charged for.
 pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
     strip_payment_words(response.headers_mut());
-    response.map(|body| Body::Pass(Late::new(body)))
+    response.map(|body| Body::Pass(Relay::new(body)))
 }
 
 /// Passes an answer on whose price has moved and is owed back.
@@ -249,7 +237,7 @@ pub(super) fn mocked(response: Response<UpstreamBody>) -> Response<Body> {
 
 /// Releases a paid answer with its receipt.
 pub(super) fn release(
-    mut response: Response<Late>,
+    mut response: Response<Relay>,
     receipt: &Receipt,
     extensions: Extensions,
     mut keeper: Keeper,
@@ -281,7 +269,7 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
 }
 
 /// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
-pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<Late>, digest: &Digest) {
+pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<Relay>, digest: &Digest) {
     let (mut parts, body) = response.into_parts();
     strip_payment_words(&mut parts.headers);
     let mut keeper = Keeper::settled(front.clone(), hold, true, digest.clone());
@@ -341,7 +329,7 @@ fn decorate(headers: &mut HeaderMap, receipt: &Receipt, extensions: Extensions) 
 
 impl Paid {
     fn end_if_done(&mut self) {
-        if self.body.as_ref().is_some_and(Late::is_end) {
+        if self.body.as_ref().is_some_and(Relay::is_end) {
             self.body = None;
             self.keeper.finish(SERVED);
         }
@@ -369,14 +357,14 @@ impl Drop for Paid {
     }
 }
 
-async fn keep_rest(mut keeper: Keeper, body: Late) {
+async fn keep_rest(mut keeper: Keeper, body: Relay) {
     drain(&mut keeper, body).await;
     keeper.finish(Outcome::Cut { reading: None });
 }
 
 /// Reads what is left of an answer for its keeper. One that is too large, breaks off or takes too long is not kept: the caller
 /// left before, so the price is due whatever the upstream does after that.
-async fn drain(keeper: &mut Keeper, mut body: Late) {
+async fn drain(keeper: &mut Keeper, mut body: Relay) {
     let read = async {
         while let Some(frame) = poll_fn(|cx| body.poll(cx)).await {
             match frame {
@@ -409,7 +397,7 @@ impl HttpBody for Body {
         match self {
             Self::Full(body) => body.is_end_stream(),
             Self::Pass(late) => late.is_end(),
-            Self::Paid(paid) => paid.body.as_ref().is_none_or(Late::is_end),
+            Self::Paid(paid) => paid.body.as_ref().is_none_or(Relay::is_end),
         }
     }
 
@@ -417,7 +405,7 @@ impl HttpBody for Body {
         match self {
             Self::Full(body) => body.size_hint(),
             Self::Pass(late) => late.size(),
-            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), Late::size),
+            Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), Relay::size),
         }
     }
 }

@@ -14,7 +14,7 @@ use proxy::UpstreamFault;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::answer::{self, Body, Keeper, Late, full};
+use super::answer::{self, Body, Keeper, Relay, full};
 use super::cors::Whose;
 use super::own::PICKUP;
 use super::request::Forward;
@@ -58,7 +58,7 @@ impl Front {
             };
         }
         permit.reached(Progress::Head);
-        let response = response.map(Late::new);
+        let response = response.map(Relay::new);
         if on_tab && !idempotent {
             let _step = arriving.trace.step("close");
             return self.on_tab(story, permit, response, digest, idempotent).await;
@@ -106,7 +106,7 @@ impl Front {
                 }
                 let story = Story { outcome: MoneyOutcome::ServedSettled, ..story };
                 let keeper = Keeper::prepaid(self.clone(), prepaid, idempotent, digest);
-                story.with(answer::release(response.map(Late::new), &receipt, extensions, keeper))
+                story.with(answer::release(response.map(Relay::new), &receipt, extensions, keeper))
             }
             Err(fault) => {
                 warn!(kind = fault.kind.code(), cause = %fault, "the upstream failed after the payment: it is owed back");
@@ -145,7 +145,7 @@ impl Front {
         &self,
         story: Story,
         mut permit: Permit<WorkerHost>,
-        mut response: Response<Late>,
+        mut response: Response<Relay>,
         digest: Digest,
         idempotent: bool,
     ) -> Told<Body> {
@@ -216,7 +216,7 @@ struct End {
 impl End {
     /// Settles, or puts it on the tab, and then releases the answer, keeps it, or discards it. Whether anybody is still there to
     /// be told makes no difference to the money; an answer that is released to nobody ends as one whose caller left.
-    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<Late>, tell: oneshot::Sender<Told<Body>>) {
+    async fn of_call(self, permit: Permit<WorkerHost>, response: Response<Relay>, tell: oneshot::Sender<Told<Body>>) {
         let Some(hold) = permit.hold() else { return };
         let ended = match hold.rail {
             Rail::Tab => self.front.on_tab(self.story, permit, response, self.digest, self.idempotent).await,
@@ -241,7 +241,7 @@ impl End {
     }
 
     /// What a `direct` settlement means for the answer.
-    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<Late>) -> Told<Body> {
+    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<Relay>) -> Told<Body> {
         let story = self.story;
         let problem = |outcome, problem: Problem| Story { outcome, ..story }.with(full(problem.into_response()));
         match closed {

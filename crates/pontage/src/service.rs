@@ -134,6 +134,7 @@ fn start_workers(
             store: store.clone(),
             links: links.to_vec(),
             tokens: Arc::clone(&tokens),
+            verify_local: config.service.as_ref().is_some_and(|service| service.verify_local),
             stopped: stopped.clone(),
             serving: serving.clone(),
         };
@@ -154,6 +155,7 @@ struct Worker {
     store: Store,
     links: Vec<Link>,
     tokens: Arc<Vec<AssetInfo>>,
+    verify_local: bool,
     stopped: watch::Receiver<bool>,
     /// Told when it is about to serve.
     serving: std::sync::mpsc::Sender<()>,
@@ -168,7 +170,14 @@ impl Worker {
         let journal = self.store.handle()?;
         let facilitator = Chains::new(&self.links, &self.store)?;
         let tokens = Arc::clone(&self.tokens);
-        let service = Rc::new(Service { journal, facilitator, host, tokens, wait_ms: SETTLE_BUDGET_MS });
+        let service = Rc::new(Service {
+            journal,
+            facilitator,
+            host,
+            tokens,
+            verify_local: self.verify_local,
+            wait_ms: SETTLE_BUDGET_MS,
+        });
         let repeats = service.journal.clone();
         local.spawn_local(crate::host::repeat_all(repeats, work));
         let desk = Desk::new(service, self.shared, tasks.clone());

@@ -125,5 +125,6 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("service.callers[].pay_to", List(&Address), "anybody", "a list of at most 1,000 addresses", "For whom it may have payments settled."),
     key("service.open", Truth, "`false`", "`true` or `false`", "Anybody may ask, without a token. Gas is yours: `service.rate_limit` bounds it."),
     key("service.rate_limit", Rate, "`1000/min`", "such as `10/s` or `600/min`, or `off`", "How much an address may ask without a token."),
+    key("service.verify", Word(&["chain", "local"]), "`chain`", "`chain` or `local`", "How `/verify` checks a payment: `chain` reads nonce, balance and a simulation from the node; `local` does without for payers of whom a payment was settled here and none has failed. `/settle` always reads the chain."),
     key("service.discovery", Truth, "`true`", "`true` or `false`", "What was settled is listed under `/discovery/resources`, and servers may list themselves."),
 ];

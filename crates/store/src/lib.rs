@@ -6,6 +6,7 @@ mod books;
 mod handle;
 mod known;
 mod ledger;
+mod receipts;
 mod rows;
 mod seal;
 mod tabs;
@@ -27,6 +28,7 @@ pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
     Unsettled,
 };
+pub use receipts::ReceiptRow;
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
 use writer::{Home, Writer};
 

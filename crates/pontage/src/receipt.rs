@@ -99,7 +99,9 @@ impl VerifyArgs {
                     return Ok(Verdict::Invalid(format!("service.{name} is {digest}, and {file} has {found}")));
                 }
                 None => {
-                    return Ok(Verdict::Invalid(format!("it has no service.{name}: that body was not read to its end")));
+                    return Ok(Verdict::Invalid(format!(
+                        "it has no service.{name}: that body was not read to its end"
+                    )));
                 }
             }
         }
@@ -230,5 +232,84 @@ fn list(name: &str, value: &Value, lines: &mut String) {
         }
         Value::String(text) => writeln!(lines, "  {name}  {}", text.escape_debug()).unwrap_or_default(),
         _ => writeln!(lines, "  {name}  {value}").unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Key, Signer as _};
+
+    use super::*;
+
+    const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+    /// One of each form, as it stands in a file.
+    fn forms() -> Vec<(&'static str, String)> {
+        let key = Key::from_hex(KEY).unwrap();
+        let receipt = json!({ "id": "rcpt_0a0b0c0d0e0f", "payment": { "amount": "10000", "chainId": 84532 },
+            "service": { "complete": true, "endpoint": "/paid/a" } });
+        let signed = SignedReceipt::sign(receipt, &key).unwrap().to_json();
+        let claim = ReceiptClaim {
+            network: "eip155:84532".to_owned(),
+            resource_url: "https://api.example/paid".to_owned(),
+            payer: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C".to_owned(),
+            issued_at_s: 1_900_000_000,
+            transaction: String::new(),
+        };
+        use protocol::x402::ext::Claim as _;
+        let typed = Signed { signature: key.sign_now(claim.digest()).unwrap(), claim };
+        let jws = Jws::sign(typed.claim.to_json(), &key).unwrap();
+        let response = |receipt: &Value| {
+            let value =
+                json!({ "extensions": { "offer-receipt": { "info": { "receipt": receipt } } }, "success": true });
+            STANDARD.encode(value.to_string())
+        };
+        vec![
+            ("receipt", signed.to_string()),
+            ("receipt", STANDARD.encode(signed.to_string())),
+            ("eip712", typed.to_json().to_string()),
+            ("eip712", response(&typed.to_json())),
+            ("jws", jws.text.clone()),
+            ("jws", jws.to_json().to_string()),
+            ("jws", response(&jws.to_json())),
+        ]
+    }
+
+    #[test]
+    fn every_form_is_read_and_its_signer_told() {
+        let signer = Key::from_hex(KEY).unwrap().address();
+        for (form, text) in forms() {
+            let Verdict::Valid(said) = judge(&text, Some(signer)) else { panic!("{form}: {text}") };
+            assert_eq!((said.form, said.signer), (form, signer));
+            assert!(matches!(judge(&text, Some(Address::ZERO)), Verdict::Invalid(_)), "{form}");
+            let unpinned = judge(&text, None);
+            assert_eq!(matches!(unpinned, Verdict::Valid(_)), form != "eip712", "{form}: {unpinned:?}");
+        }
+        for text in ["", "{}", "[]", "{", "abc", "e30=", "{\"format\":\"pdf\"}", "0x00"] {
+            assert!(matches!(judge(text, None), Verdict::Unknown(_)), "{text}");
+        }
+        for text in ["a.b.c", "{\"receipt\":{}}", "{\"format\":\"jws\"}", "{\"format\":\"eip712\"}"] {
+            assert!(matches!(judge(text, None), Verdict::Invalid(_)), "{text}");
+        }
+    }
+
+    /// Each byte of each form is put in the place of others. What a PAYMENT-RESPONSE says besides is signed by nobody.
+    #[test]
+    fn none_of_them_can_be_changed_in_any_byte() {
+        let signer = Key::from_hex(KEY).unwrap().address();
+        for (form, text) in forms() {
+            let is_response = STANDARD.decode(&text).is_ok_and(|bytes| bytes.starts_with(b"{\"extensions"));
+            for at in (0..text.len()).filter(|_| !is_response) {
+                for other in *b"0aA\"/-=." {
+                    let mut bytes = text.clone().into_bytes();
+                    if std::mem::replace(&mut bytes[at], other) == other {
+                        continue;
+                    }
+                    let changed = String::from_utf8(bytes).unwrap();
+                    let verdict = judge(&changed, Some(signer));
+                    assert!(!matches!(verdict, Verdict::Valid(_)), "{form}, byte {at}: {changed}");
+                }
+            }
+        }
     }
 }

@@ -145,7 +145,12 @@ fn a_jws_names_its_key() {
         assert_eq!((code, &verdict["signer"]), (0, &SETTLER.address.into()), "{verdict}");
         assert_eq!(verdict["said"]["transaction"], answer.receipt()["transaction"]);
     }
+    // Who trusts the origin can ask it for the key.
+    let signer = kit::get(&world.url("/__pay/signer"), &[]).json();
+    assert_eq!(signer["address"], SETTLER.address);
+    assert_eq!(signer["public_key"], receipt(&answer)["server_public_key"]);
     let head = decode_header(text.split('.').next().unwrap().as_bytes()).unwrap();
+    assert!(head["kid"].as_str().unwrap().starts_with(signer["did"].as_str().unwrap()), "{head} {signer}");
     assert_eq!(head["alg"], "ES256K");
     assert!(head["kid"].as_str().unwrap().starts_with("did:key:zQ3s"), "{head}");
 }
@@ -158,5 +163,6 @@ fn without_the_key_there_are_none() {
     assert_eq!((answer.status, header(&answer)), (200, ""));
     assert!(answer.receipt()["extensions"].is_null());
     assert_eq!(kit::get(&world.url("/__pay/receipts/rcpt_000000000000"), &[]).error(), "not_found");
+    assert_eq!(kit::get(&world.url("/__pay/signer"), &[]).error(), "not_found");
     assert_eq!(kit::get(&world.url("/receipts/rcpt_000000000000"), &[]).status, 403);
 }

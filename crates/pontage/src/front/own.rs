@@ -21,6 +21,8 @@ use crate::telemetry::MoneyOutcome;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 pub(super) const PICKUP: &str = "/__pay/answers/";
+/// Whose key signs what this gate certifies.
+const SIGNER: &str = "/__pay/signer";
 
 /// What is beneath a path of ours, if it is one: in any case of letters, as routes are matched.
 pub(super) fn is_own(path: &CleanPath) -> bool {
@@ -39,6 +41,11 @@ impl Front {
             if path.path() == check::OUTCOME {
                 return own.with(self.outcome(request).await);
             }
+        }
+        if let (SIGNER, Some(key)) = (path.path(), &self.0.shared.signer) {
+            let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+            let refused = || Problem::method_not_allowed("GET, HEAD");
+            return own.with(full(if is_read { receipt::signer(key) } else { refused() }));
         }
         if let Some(name) = receipt::name_beneath(path.path()) {
             return self.receipt(request.method(), name, arrived.from).await.full();

@@ -172,6 +172,17 @@ fn note(receipt: &Receipt) -> Option<SettlementNote> {
     }
 }
 
+/// Who signs, for whoever trusts what this origin says.
+pub(super) fn signer(key: &Key) -> Response<Bytes> {
+    let public = key.public();
+    let body = json!({
+        "address": public.address().to_string(),
+        "public_key": public.to_string(),
+        "did": public.did_key(),
+    });
+    said(StatusCode::OK, &body)
+}
+
 /// What a path asks for.
 pub(super) enum Asked {
     Named(ReceiptName),

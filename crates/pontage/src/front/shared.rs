@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// Signs the names of holds that a sidecar's proxy reports on.
     pub(super) names: TrustKey,
     /// Signs what is certified: one key, whatever that is.
-    signer: Option<Key>,
+    pub(super) signer: Option<Key>,
     signs_offers: bool,
     /// Where calls get receipts.
     pub(super) receipts: Option<Arc<Receipts>>,

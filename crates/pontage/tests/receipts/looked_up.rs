@@ -85,12 +85,17 @@ fn m_021_so_many_look_ups_in_a_minute_and_for_a_day() {
     let mut world = world(ON);
     let name = named(&buy(&world, "/paid/ok", &[], b""));
     until("it is written", || rows(&world) == 1);
-    // Ten, whatever is asked for.
-    for _ in 0..9 {
-        assert_eq!(fetched(&world, "/receipts/", &name)["status"], "valid");
-    }
+    // Ten, whatever is asked for, and one more if a sixth of the minute goes by meanwhile.
     assert_eq!(get(&world.url("/api/receipts/rcpt_ffffffffffff"), &[]).status, 404);
-    let limited = get(&world.url(&format!("/receipts/{name}")), &[]);
+    let mut allowed = 1;
+    let limited = loop {
+        let answer = get(&world.url(&format!("/receipts/{name}")), &[]);
+        if answer.status != 200 {
+            break answer;
+        }
+        allowed += 1;
+    };
+    assert!((10..=12).contains(&allowed), "{allowed}");
     assert_eq!((limited.status, limited.error().as_str()), (429, "rate_limited"));
     assert_eq!(limited.headers["x-ratelimit-limit"], "10");
     assert!(limited.headers["retry-after"].parse::<u64>().unwrap() >= 1);

@@ -69,10 +69,22 @@ fn digest(signed: &str) -> B256 {
     B256::from_slice(&Sha256::digest(signed))
 }
 
-/// The key's name, which is the key.
+impl PublicKey {
+    /// The key's name, which is the key.
+    #[must_use]
+    pub fn did_key(&self) -> String {
+        format!("did:key:{}", multibase(self))
+    }
+}
+
+/// The one key of a [`PublicKey::did_key`].
 fn kid(key: &PublicKey) -> String {
-    let name = bs58::encode([&SECP256K1[..], &key.compressed()].concat()).into_string();
-    format!("did:key:z{name}#z{name}")
+    let name = multibase(key);
+    format!("did:key:{name}#{name}")
+}
+
+fn multibase(key: &PublicKey) -> String {
+    format!("z{}", bs58::encode([&SECP256K1[..], &key.compressed()].concat()).into_string())
 }
 
 #[cfg(test)]
@@ -101,8 +113,9 @@ mod tests {
     /// The vector of the did:key method for secp256k1, whose key is known.
     #[test]
     fn the_name_of_a_key() {
-        let named =
-            kid(&Key::from_hex("0x9085d2bef69286a6cbb51623c8fa258629945cd55ca705cc4e66700396894e0c").unwrap().public());
-        assert_eq!(named.split_once('#').unwrap().0, "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme");
+        let key = Key::from_hex("0x9085d2bef69286a6cbb51623c8fa258629945cd55ca705cc4e66700396894e0c").unwrap();
+        let named = kid(&key.public());
+        assert_eq!(named, format!("{0}#{1}", key.public().did_key(), &named[8..57]));
+        assert_eq!(key.public().did_key(), "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme");
     }
 }

@@ -171,6 +171,10 @@ impl Front {
         };
         match answered {
             Ok((receipt, permit)) => {
+                if noted.draft.is_some() {
+                    // The journal took its time: more may be at hand.
+                    response.body_mut().is_whole().await;
+                }
                 let story = Story { outcome: MoneyOutcome::ServedTab, ..story }.whose(Whose::Paid);
                 let keeper = Keeper::on_tab(self.clone(), hold, permit, idempotent, noted);
                 story.with(answer::release(response, &receipt, Extensions::new(), keeper))

@@ -125,3 +125,21 @@ fn an_answer_that_is_picked_up_comes_with_its_receipt() {
         (&"settled".into(), &sha256(b"a question").into())
     );
 }
+
+/// A crash takes the end of an answer with it, not what was written at its head.
+#[test]
+fn an_answer_that_died_with_the_process_has_a_receipt_without_its_digest() {
+    for path in ["/paid/slow", "/tab/slow"] {
+        let mut world = world(&format!("{}tab: {{ settle_age_s: 1 }}\n", many()));
+        let (url, payment) = (world.url(path), world.payer.payment(&Payer::offer(&world.url(path))).0);
+        let buyer =
+            std::thread::spawn(move || try_request("GET", &url, &[("payment-signature", &payment)], b"").is_err());
+        until("the answer has begun", || payments(&world).len() == 1);
+        world.gate.kill_and_restart();
+        assert!(buyer.join().expect("a buyer"), "the answer broke off");
+        let path = format!("/__pay/receipts/{}", payments(&world)[0]);
+        until("it is settled", || fetch(&world, &path)["settlement"]["state"] == "settled");
+        let service = &fetch(&world, &path)["service"];
+        assert!(service["complete"] == false && service["response_hash"].is_null(), "{service}");
+    }
+}

@@ -106,3 +106,49 @@ fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
         Command::new("node").arg(folder.path().join("verify.mjs")).arg(PAYER.address).arg(&files[0]).status();
     assert!(!stranger.unwrap().success());
 }
+
+/// Recovers both forms of `offer-receipt` with what others wrote: viem for typed data, noble's curve and scure's base58 for the JWS.
+const OTHERS: &str = "
+import { recoverTypedDataAddress } from 'viem';
+import { secp256k1 } from '@noble/curves/secp256k1';
+import { sha256 } from '@noble/hashes/sha2';
+import { base58 } from '@scure/base';
+const { typed, jws } = JSON.parse(process.argv[2]);
+const fields = [['version', 'uint256'], ['network', 'string'], ['resourceUrl', 'string'], ['payer', 'string'], ['issuedAt', 'uint256'], ['transaction', 'string']];
+const signer = await recoverTypedDataAddress({
+  domain: { name: 'x402 receipt', version: '1', chainId: 1 }, primaryType: 'Receipt', message: typed.payload, signature: typed.signature,
+  types: { Receipt: fields.map(([name, type]) => ({ name, type })) },
+});
+const [header, payload, signature] = jws.signature.split('.');
+const part = (text) => Buffer.from(text, 'base64url');
+const { alg, kid } = JSON.parse(part(header));
+const [codec, key] = ((bytes) => [bytes.slice(0, 2), bytes.slice(2)])(base58.decode(kid.split('#')[1].slice(1)));
+const digest = sha256(Buffer.from(`${header}.${payload}`));
+const valid = alg === 'ES256K' && codec[0] === 0xe7 && codec[1] === 1 && secp256k1.verify(part(signature), digest, key);
+console.log(JSON.stringify({ signer, valid, said: JSON.parse(part(payload)) }));
+";
+
+#[test]
+fn others_read_both_forms_of_x402s_receipt() {
+    let certified = |more: &str| {
+        let world = world(&ON.replace(" }\n", &format!("{more} }}\n")));
+        let answer = buy(&world, "/paid/ok?x=1", &[], b"");
+        let certified = answer.receipt()["extensions"]["offer-receipt"]["info"]["receipt"].clone();
+        (certified, world.url("/paid/ok?x=1"), answer.receipt()["transaction"].clone())
+    };
+    let ((typed, ..), (jws, url, transaction)) = (certified(""), certified(", format: jws"));
+    let folder = tempfile::tempdir().unwrap();
+    let packages = peers::npm(&root()).expect("the packages are installed").join("node_modules");
+    std::os::unix::fs::symlink(packages, folder.path().join("node_modules")).unwrap();
+    let program = write(folder.path(), "others.mjs", OTHERS);
+    let given = serde_json::json!({ "typed": typed, "jws": jws }).to_string();
+    let out = Command::new("node").arg(program).arg(given).output().expect("node runs");
+    let said: Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)));
+    assert_eq!((&said["signer"], &said["valid"]), (&SETTLER.address.into(), &true.into()), "{said}");
+    assert_eq!(
+        (&said["said"]["transaction"], said["said"]["resourceUrl"].as_str()),
+        (&transaction, Some(url.as_str()))
+    );
+    assert_eq!((&said["said"]["payer"], &said["said"]["network"]), (&PAYER.address.into(), &"eip155:84532".into()));
+}

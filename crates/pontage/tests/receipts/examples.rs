@@ -61,6 +61,20 @@ fn said(command: &mut Command, files: &[PathBuf]) -> Vec<bool> {
     lines
 }
 
+/// The example in TypeScript as a program that every Node runs: checked as strictly as a client's own code may be.
+fn compiled(folder: &Path) -> PathBuf {
+    let packages = peers::npm(&root()).expect("the packages are installed").join("node_modules");
+    std::os::unix::fs::symlink(&packages, folder.join("node_modules")).unwrap();
+    write(folder, "package.json", r#"{ "type": "module" }"#);
+    let example = write(folder, "verify.ts", std::fs::read(root().join("examples/receipts/verify.ts")).unwrap());
+    let words = ["--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022", "--types", "node"];
+    let mut compiler = Command::new("node");
+    compiler.arg(packages.join("typescript/bin/tsc")).arg(&example).args(words).current_dir(folder);
+    let out = compiler.output().expect("node runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    example.with_extension("js")
+}
+
 #[test]
 fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
     let world = world(ON);
@@ -89,12 +103,8 @@ fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
     let file = |(nth, text): (usize, &String)| write(folder.path(), &format!("{nth}.json"), text);
     let files: Vec<_> = good.iter().chain(&bad).enumerate().map(file).collect();
     let want: Vec<_> = (0..files.len()).map(|nth| nth < good.len()).collect();
-    // The example runs as it is from Node 22.18 on; Node 20 takes it under another name.
-    let example =
-        write(folder.path(), "verify.mjs", std::fs::read(root().join("examples/receipts/verify.ts")).unwrap());
-    let packages = peers::npm(&root()).expect("the packages are installed").join("node_modules");
-    std::os::unix::fs::symlink(packages, folder.path().join("node_modules")).unwrap();
-    assert_eq!(said(Command::new("node").arg(example), &files), want, "node");
+    let example = compiled(folder.path());
+    assert_eq!(said(Command::new("node").arg(&example), &files), want, "node");
     let python = peers::python(&root()).expect("the packages are installed");
     assert_eq!(said(Command::new(python).arg(root().join("examples/receipts/verify.py")), &files), want, "python");
     for (file, want) in files.iter().zip(want) {
@@ -102,8 +112,7 @@ fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
         assert_eq!(code == 0, want, "{verdict} {}", std::fs::read_to_string(file).unwrap());
     }
     // Whoever else signs is not the one who must have.
-    let stranger =
-        Command::new("node").arg(folder.path().join("verify.mjs")).arg(PAYER.address).arg(&files[0]).status();
+    let stranger = Command::new("node").arg(example).arg(PAYER.address).arg(&files[0]).status();
     assert!(!stranger.unwrap().success());
 }
 

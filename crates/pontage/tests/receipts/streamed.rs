@@ -143,3 +143,34 @@ fn an_answer_that_died_with_the_process_has_a_receipt_without_its_digest() {
         assert!(service["complete"] == false && service["response_hash"].is_null(), "{service}");
     }
 }
+
+/// Many at once: each has its own, and all are written.
+#[test]
+fn of_many_calls_at_once_each_has_its_own_receipt() {
+    let more = format!("{}{}\n", many(), GateOptions::uncapped().more);
+    let options = GateOptions { routes: ROUTES, more, ..GateOptions::direct() };
+    let world = World::with(ChainOptions::default(), &options);
+    let offer = Payer::offer(&world.url("/tab/echo"));
+    let answers: Vec<(usize, Answer)> = std::thread::scope(|scope| {
+        let (world, offer) = (&world, &offer);
+        let buy = |nth: usize| {
+            let (payment, _) = world.payer.payment(offer);
+            let body = format!("question {nth}");
+            request("POST", &world.url("/tab/echo"), &[("payment-signature", &payment)], body.as_bytes())
+        };
+        let calls: Vec<_> = (0..48).map(|nth| scope.spawn(move || (nth, buy(nth)))).collect();
+        calls.into_iter().map(|call| call.join().expect("a caller")).collect()
+    });
+    until("all are written", || payments(&world).len() == 48);
+    for (nth, answer) in &answers {
+        let digest = sha256(format!("question {nth}").as_bytes());
+        let said = receipt(answer)["receipt"].clone();
+        assert_eq!(
+            (&said["service"]["request_hash"], &said["service"]["response_hash"]),
+            (&digest.clone().into(), &digest.into())
+        );
+        assert_eq!(said["payment"]["id"], answer.receipt()["extra"]["payment"]);
+        let name = said["id"].as_str().unwrap();
+        assert_eq!(fetch(&world, &format!("/receipts/{name}"))["payment"], said["payment"]);
+    }
+}

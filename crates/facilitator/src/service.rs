@@ -5,6 +5,7 @@
 //! its first answer was lost or the process ended, finds the claim and is told what became of it; and whatever was claimed is settled
 //! also when nobody asks again. There is no answer of an upstream to wait for: a claim is `kept` from the moment it is won.
 
+mod listing;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use protocol::x402::{Accepted, Asked, Credential, Requirements};
 use protocol::{AssetInfo, Authorization, MoneyState, Network, Payer, Proven, Refusal, Settled, Signature};
 
 use crate::engine::{BooksJournal, Unfinished};
+
+pub use listing::{Listing, ListingKey, ListingRefusal, Registration};
 
 /// What must be left of a payment's validity, in seconds: a block or two (reference x402 §8.1, step 6).
 const REMAINING_MIN_S: u64 = 6;
@@ -56,8 +59,10 @@ pub enum Verdict {
 /// The answer to `/settle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The money moved.
+    /// The money moved, just now.
     Settled(Settled),
+    /// The money moved when it was asked for before.
+    SettledBefore(Settled),
     /// It did not, and will not for this payment.
     Refused(Refusal, Payer),
     /// Something was claimed, and may have been sent. Ask again with the same words.
@@ -194,7 +199,7 @@ impl<J: Journal, F: Facilitator, H: Host> Service<J, F, H> {
         };
         let refused = |refusal| Outcome::Refused(refusal, key.payer);
         match record.state {
-            State::Posted(settled) => Outcome::Settled(settled),
+            State::Posted(settled) => Outcome::SettledBefore(settled),
             State::Open | State::Answered => Outcome::Pending(key.payer, None),
             State::Submitted(chain_tx) => Outcome::Pending(key.payer, told(chain_tx)),
             // Somebody else landed it, after all or all along: it cannot be used again, and it is not for us to say what it paid.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod callers;
+mod catalogue;
 mod desk;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::run::{self, Lifeline, Mode, Options, STOP_WAIT, Signals, Told};
 use crate::{admin, log, say};
 
 use callers::Callers;
+use catalogue::Catalogue;
 use desk::{Desk, Shared};
 
 /// Runs a facilitator until it is told to stop and settlements under way have ended.
@@ -60,7 +62,8 @@ pub(crate) fn start(path: &Path, port: Option<u16>, as_json: bool) -> anyhow::Re
     let operation = Operation::new(&config, &plan.borrow().snapshot, &log, &links, stopped.clone())?;
     operation.telemetry.metrics.follow(desk::PATHS);
     admin::start(config.operation.admin_listen, &operation)?;
-    let shared = Shared::new(&config, callers, operation.clone(), &links);
+    let catalogue = service.discovery.then(|| Catalogue::read(&journal)).transpose()?;
+    let shared = Shared::new(&config, callers, catalogue, operation.clone(), &links);
     let (address, workers) = start_workers(&config, &shared, &store, &links, &lifeline, &stopped)?;
     introduce(&config, service, address);
     match as_json {

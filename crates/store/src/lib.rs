@@ -6,6 +6,7 @@ mod books;
 mod handle;
 mod known;
 mod ledger;
+mod listings;
 mod receipts;
 mod rows;
 mod seal;

@@ -1,7 +1,7 @@
 //! What a facilitator says, in the words of x402 (reference x402 §1, §3, §17).
 
 use bytes::Bytes;
-use facilitator::service::{Outcome, Verdict};
+use facilitator::service::{ListingRefusal, Outcome, Verdict};
 use gate::Fault;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
@@ -41,7 +41,7 @@ pub(super) fn verdict(verdict: Verdict) -> Response<Bytes> {
 /// The answer to `/settle`, in the version in which it was asked.
 pub(super) fn outcome(outcome: Outcome, version: Version, network: Network) -> Response<Bytes> {
     let receipt = match outcome {
-        Outcome::Settled(settled) => Receipt::Settled(settled),
+        Outcome::Settled(settled) | Outcome::SettledBefore(settled) => Receipt::Settled(settled),
         Outcome::Refused(refusal, payer) => Receipt::Refused { network, payer, refusal },
         Outcome::Pending(payer, chain_tx) => Receipt::Pending { network, payer, chain_tx },
         Outcome::Fault(fault) => {
@@ -119,9 +119,32 @@ pub(super) fn body_refused(status: StatusCode) -> Response<Bytes> {
     problem(status, error, message, "untouched")
 }
 
+/// There is no room for another entry.
+pub(super) fn catalogue_full() -> Response<Bytes> {
+    let message = "The catalogue is full. Entries that their payees have signed do not make room.";
+    problem(StatusCode::INSUFFICIENT_STORAGE, "catalogue_full", message, "untouched")
+}
+
+/// A registration that is none.
+pub(super) fn not_listed(refusal: ListingRefusal) -> Response<Bytes> {
+    problem(StatusCode::BAD_REQUEST, "invalid_listing", &refusal.to_string(), "untouched")
+}
+
+/// A query that is none.
+pub(super) fn bad_query() -> Response<Bytes> {
+    let message = "limit is 1 to 100; offset and cursor are whole numbers.";
+    problem(StatusCode::BAD_REQUEST, "invalid_query", message, "untouched")
+}
+
+/// Something of ours does not work now.
+pub(super) fn later(fault: Fault) -> Response<Bytes> {
+    unavailable(fault, "This cannot be done now. Ask again.")
+}
+
 /// Nothing is at this path.
 pub(super) fn not_found() -> Response<Bytes> {
-    let message = "Here are POST /verify, POST /settle, GET /supported and GET /discovery/resources.";
+    let message =
+        "Here are POST /verify, POST /settle, GET /supported, GET /discovery/resources and GET /discovery/search.";
     problem(StatusCode::NOT_FOUND, "not_found", message, "untouched")
 }
 

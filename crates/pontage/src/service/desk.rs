@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facilitator::service::{Outcome, Service, Verdict};
+use facilitator::service::{Outcome, Registration, Service, Verdict};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use protocol::Network;
@@ -16,6 +16,7 @@ use tracing::error;
 
 use super::answer;
 use super::callers::{Callers, Known, Turned};
+use super::catalogue::Catalogue;
 use crate::config::Config;
 use crate::host::{Tasks, WorkerHost, now_ms};
 use crate::link::{Chains, Link};
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     callers: Callers,
     operation: Operation,
     supported: Bytes,
+    /// Where there is one.
+    catalogue: Option<Catalogue>,
 }
 
 /// The facilitator of one worker.
@@ -60,9 +63,15 @@ impl Told {
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config, callers: Callers, operation: Operation, links: &[Link]) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        callers: Callers,
+        catalogue: Option<Catalogue>,
+        operation: Operation,
+        links: &[Link],
+    ) -> Self {
         let supported = Bytes::from(supported(config, links).to_string());
-        Self { callers, operation, supported }
+        Self { callers, operation, supported, catalogue }
     }
 }
 
@@ -124,6 +133,12 @@ impl Desk {
             (_, "/verify" | "/settle") => own(answer::method_not_allowed("POST")),
             (Method::GET | Method::HEAD, "/supported") => own(self.supported()),
             (_, "/supported") => own(answer::method_not_allowed("GET, HEAD")),
+            (Method::GET | Method::HEAD, path @ ("/discovery/resources" | "/discovery/search")) => {
+                self.look_up(path, request.uri().query().unwrap_or_default(), from)
+            }
+            (Method::POST, "/discovery/resources") => self.register(request, from).await,
+            (_, "/discovery/resources") => own(answer::method_not_allowed("GET, HEAD, POST")),
+            (_, "/discovery/search") => own(answer::method_not_allowed("GET, HEAD")),
             (method, path @ ("/livez" | "/readyz")) => {
                 let answer = self.shared.operation.answer(path, &method, request.headers());
                 own(answer.unwrap_or_else(answer::not_found))
@@ -166,14 +181,58 @@ impl Desk {
             Outcome::Fault(gate::Fault { kind: gate::FaultKind::Invariant, money: protocol::MoneyState::Unknown })
         });
         let (word, reason) = match outcome {
-            Outcome::Settled(_) => (MoneyOutcome::Settled, None),
+            Outcome::Settled(_) | Outcome::SettledBefore(_) => (MoneyOutcome::Settled, None),
             Outcome::Refused(refusal, _) => (MoneyOutcome::Refused, Some(refusal.code())),
             Outcome::Pending(..) => (MoneyOutcome::Pending, None),
             Outcome::Fault(fault) => (MoneyOutcome::Fault, Some(fault.code())),
         };
+        if let (Outcome::Settled(_), Some(catalogue)) = (outcome, self.shared.catalogue.clone()) {
+            let (service, payment) = (Rc::clone(&self.service), asked.clone());
+            self.tasks.spawn(async move { catalogue.settled(&payment, &service.journal).await });
+        }
         let version: Version = asked.credential.accepted.version;
         let told = Told::of(word, answer::outcome(outcome, version, asked.requirements.network));
         Told { caller: Some(caller), asked: Some(asked), reason, ..told }
+    }
+
+    /// What is listed. Anybody may ask.
+    fn look_up(&self, path: &str, query: &str, from: IpAddr) -> Told {
+        if let Err(told) = self.admit_reader(from) {
+            return told;
+        }
+        let answer = self.shared.catalogue.as_ref().map(|catalogue| match path {
+            "/discovery/search" => catalogue.search(query),
+            _ => catalogue.resources(query),
+        });
+        let response = answer.map_or_else(answer::not_found, |found| found.unwrap_or_else(answer::bad_query));
+        Told::of(MoneyOutcome::Own, response)
+    }
+
+    /// A server lists itself. Anybody may, whose key is paid.
+    async fn register(&self, request: Request<Incoming>, from: IpAddr) -> Told {
+        if let Err(told) = self.admit_reader(from) {
+            return told;
+        }
+        let own = |response| Told::of(MoneyOutcome::Own, response);
+        let Some(catalogue) = &self.shared.catalogue else { return own(answer::not_found()) };
+        let body = match read(request.into_body()).await {
+            Ok(body) => body,
+            Err(status) => return own(answer::body_refused(status)),
+        };
+        own(match Registration::parse(&body, now_ms() / 1_000) {
+            Err(refusal) => answer::not_listed(refusal),
+            Ok(registration) => {
+                let registered = catalogue.register(registration, &self.service.journal).await;
+                registered.unwrap_or_else(answer::later)
+            }
+        })
+    }
+
+    fn admit_reader(&self, from: IpAddr) -> Result<(), Told> {
+        self.shared.callers.admit_reader(from, now_ms()).map_err(|turned| {
+            let told = Told::of(MoneyOutcome::RateLimited, answer::turned(turned));
+            Told { limited: Some(Limit::Address), ..told }
+        })
     }
 
     /// Who asks, and for what.

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, run, sandbox, say, service};
+use crate::{config, init, ledger, pay, receipt, run, sandbox, say, service};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,8 +38,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences
-  2  a command line that is not understood; `ledger audit`: it could not be found out";
+  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences; `receipt verify`: invalid
+  2  a command line that is not understood; `ledger audit`: it could not be found out; `receipt verify`: it cannot be said";
 
 #[derive(Subcommand)]
 enum Command {
@@ -76,6 +76,8 @@ enum Command {
     Devnet(sandbox::DevnetArgs),
     /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
     Ledger(ledger::LedgerArgs),
+    /// Receipts of calls: check one without asking anybody.
+    Receipt(receipt::ReceiptArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -137,6 +139,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
+        Command::Receipt(args) => return receipt::run(args, json),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

@@ -34,7 +34,7 @@ use crate::plan::Plan;
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, log, say};
+use crate::{admin, forget, log, say};
 
 /// How long a stop waits for settlements that no connection owns.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -193,6 +193,8 @@ pub(crate) fn serve(
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
     let limits = Arc::clone(&front.limits);
+    let forgetter =
+        config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
@@ -204,6 +206,7 @@ pub(crate) fn serve(
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
+            () = keep_forgetting(forgetter.as_ref()) => Ok(()),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
@@ -281,6 +284,14 @@ async fn until_told(mut signals: Signals, reload: &mut Reload, operation: &Opera
 async fn keep_telling(heartbeat: Option<Heartbeat>) {
     match heartbeat {
         Some(heartbeat) => heartbeat.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Forgets what receipts are made of in time, where there are any. Does not end.
+async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
+    match forgetter {
+        Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
         None => std::future::pending().await,
     }
 }

@@ -93,14 +93,15 @@ fn quiet_window(world: &mut World, row: &Row) -> Result<Window> {
 fn measure(world: &mut World, row: &Row) -> Result<Window> {
     let load = world.load(row)?;
     let window = load::window(world, row, &load)?;
-    let expected = if row.is_refusal { window.requests } else { 0 };
+    let load::Said { requests, refused, broken, .. } = window.said;
+    let expected = if row.is_refusal { requests } else { 0 };
     ensure!(
-        window.refused == expected && window.broken == 0,
+        refused == expected && broken == 0,
         "{}: of {} answers {} were 4xx or 5xx, {} broke off; the row is not what it says",
         row.name,
-        window.requests,
-        window.refused,
-        window.broken
+        requests,
+        refused,
+        broken
     );
     Ok(window)
 }

@@ -364,9 +364,7 @@ fn start_workers(
     let tls = target.is_some_and(proxy::Target::is_https).then(proxy::platform_tls).transpose()?;
     let quotes = Quotes::default();
     let (address, listeners) = listeners(config.listen)?;
-    let mut workers = Vec::new();
-    let (serving, served) = std::sync::mpsc::channel();
-    for listener in listeners {
+    let run = |listener| {
         let worker = Worker {
             listener,
             store: store.clone(),
@@ -377,16 +375,39 @@ fn start_workers(
             front: front.clone(),
             quotes: quotes.clone(),
             stopped: stopped.clone(),
-            serving: serving.clone(),
         };
-        workers.push(lifeline.spawn("worker", move || worker.run())?);
+        move |serving: Serving| worker.run(&serving)
+    };
+    Ok((address, spawn_workers(lifeline, listeners.into_iter().map(run))?))
+}
+
+/// Told by a worker when it is about to serve.
+pub(crate) struct Serving(std::sync::mpsc::Sender<()>);
+
+impl Serving {
+    pub(crate) fn begins(&self) {
+        // Nobody waits any more where another one could not start.
+        self.0.send(()).ok();
     }
-    // Whoever is told that it listens can rely on every worker.
+}
+
+/// Runs each worker on a thread of its own, and waits until all are about to serve: whoever is told that it listens can rely on every
+/// one of them.
+pub(crate) fn spawn_workers<F: FnOnce(Serving) -> anyhow::Result<()> + Send + 'static>(
+    lifeline: &Lifeline,
+    runs: impl Iterator<Item = F>,
+) -> anyhow::Result<Vec<thread::JoinHandle<()>>> {
+    let (serving, served) = std::sync::mpsc::channel();
+    let spawn = |run: F| {
+        let serving = Serving(serving.clone());
+        lifeline.spawn("worker", move || run(serving))
+    };
+    let workers = runs.map(spawn).collect::<Result<Vec<_>, _>>()?;
     drop(serving);
     for _ in &workers {
         served.recv().map_err(|_| anyhow!("a worker could not start; see the log"))?;
     }
-    Ok((address, workers))
+    Ok(workers)
 }
 
 /// The threads that money depends on. When one of them ends, the process stops: it would go on serving what nobody settles.
@@ -440,12 +461,10 @@ struct Worker {
     front: Shared,
     quotes: Quotes,
     stopped: watch::Receiver<bool>,
-    /// Told when it is about to serve.
-    serving: std::sync::mpsc::Sender<()>,
 }
 
 impl Worker {
-    fn run(mut self) -> anyhow::Result<()> {
+    fn run(mut self, serving: &Serving) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let upstream = match (self.target, self.tls.take()) {
@@ -463,7 +482,7 @@ impl Worker {
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
-        self.serving.send(()).ok();
+        serving.begins();
         let service = move |request, peer| front.call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.

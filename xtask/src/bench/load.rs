@@ -27,13 +27,7 @@ pub(super) enum Load {
 /// What a window came to.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
-    pub(super) requests: u64,
-    /// 4xx and 5xx.
-    pub(super) refused: u64,
-    pub(super) broken: u64,
-    pub(super) rps: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
+    pub(super) said: Said,
     pub(super) cpu_s_per_100k: f64,
     /// What other processes used of one core meanwhile.
     pub(super) others: f64,
@@ -47,7 +41,7 @@ impl Window {
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu_s_per_100k, rps, p50_us, p99_us, others, .. } = self;
+        let Self { said: Said { rps, p50_us, p99_us, .. }, cpu_s_per_100k, others } = self;
         write!(f, "{cpu_s_per_100k:8.3} s/100k {rps:9.0} req/s  p50 {p50_us:.0} us  p99 {p99_us:.0} us")?;
         if self.is_noisy() { write!(f, "  (others used {:.0} % of a core)", others * 100.0) } else { Ok(()) }
     }
@@ -96,8 +90,10 @@ pub(super) struct Ask<'a> {
 }
 
 /// What the load tool said.
+#[derive(Clone, Debug)]
 pub(super) struct Said {
     pub(super) requests: u64,
+    /// 4xx and 5xx, and bodies without the words that mean yes.
     pub(super) refused: u64,
     pub(super) broken: u64,
     pub(super) rps: f64,
@@ -144,14 +140,6 @@ pub(super) fn window(world: &World, row: &Row, load: &Load) -> Result<Window> {
     ensure!(after.0 > before.0, "{}: whoever answered was not counted", row.name);
     let requests = said.requests as f64;
     let others = (after.1 - before.1) - (after.2 - before.2);
-    Ok(Window {
-        requests: said.requests,
-        refused: said.refused,
-        broken: said.broken,
-        rps: said.rps,
-        p50_us: said.p50_us,
-        p99_us: said.p99_us,
-        cpu_s_per_100k: (after.0 - before.0) * 1e5 / requests,
-        others: others.max(0.0) * said.rps / requests,
-    })
+    let (cpu_s_per_100k, others) = ((after.0 - before.0) * 1e5 / requests, others.max(0.0) * said.rps / requests);
+    Ok(Window { said, cpu_s_per_100k, others })
 }

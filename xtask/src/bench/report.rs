@@ -51,9 +51,9 @@ impl Measured {
         Self {
             name,
             cpu_s_per_100k: median(|window| window.cpu_s_per_100k),
-            rps: median(|window| window.rps),
-            p50_us: median(|window| window.p50_us),
-            p99_us: median(|window| window.p99_us),
+            rps: median(|window| window.said.rps),
+            p50_us: median(|window| window.said.p50_us),
+            p99_us: median(|window| window.said.p99_us),
             rss_mb,
         }
     }

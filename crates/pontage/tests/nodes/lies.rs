@@ -92,7 +92,7 @@ fn the_third_node_decides() {
     let answer = used.get(&world);
     assert_eq!(
         (answer.status, answer.json()["error"].as_str()),
-        (402, Some("nonce_already_used")),
+        (402, Some("invalid_exact_evm_nonce_already_used")),
         "{}",
         answer.text()
     );

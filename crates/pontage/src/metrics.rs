@@ -317,24 +317,21 @@ fn print_ways(text: &mut Text, ways: &[Way]) {
     }
 }
 
-/// Endpoints go by their place in `rpc_urls`: their addresses may hold access keys.
+/// Nodes go by their place in `rpc_urls`: their addresses may hold access keys.
 fn print_nodes(text: &mut Text, ways: &[Way]) {
-    let families: [(&str, &str, &str, fn(&NodeHealth) -> u64); 4] = [
-        ("pontage_rpc_up", "gauge", "Whether a node answers, and is on the right chain.", |node| u64::from(node.up)),
-        ("pontage_rpc_lag_blocks", "gauge", "How far a node is behind the best known block.", |node| node.lag_blocks),
-        ("pontage_rpc_faults_total", "counter", "Questions that a node did not answer.", |node| node.faults),
-        ("pontage_rpc_disagreements_total", "counter", "Answers that differed from another node's.", |node| {
-            node.disagreements
-        }),
-    ];
-    for (name, kind, help, value) in families {
+    let mut family = |name, kind, help, value: fn(&NodeHealth) -> u64| {
         text.family(name, kind, help);
         for way in ways {
             for (place, node) in way.nodes.iter().enumerate() {
                 text.sample("", &[("network", &way.network), ("endpoint", &place.to_string())], value(node));
             }
         }
-    }
+    };
+    family("pontage_rpc_up", "gauge", "Whether a node answers, on the right chain.", |node| u64::from(node.up));
+    family("pontage_rpc_lag_blocks", "gauge", "How far a node is behind the best known block.", |node| node.lag_blocks);
+    family("pontage_rpc_faults_total", "counter", "Questions that a node did not answer.", |node| node.faults);
+    let help = "Answers of a node that another one differed from.";
+    family("pontage_rpc_disagreements_total", "counter", help, |node| node.disagreements);
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl RemoteLink {
         Way {
             network: self.network.to_string(),
             facilitator: self.sites.first_host(),
-            up: self.sites.answer(),
+            up: self.sites.answer() && self.node.as_ref().is_none_or(Nodes::answer),
             gas_wei: None,
             nodes: self.node.as_ref().map(Nodes::health).unwrap_or_default(),
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use super::*;
 
@@ -62,6 +63,25 @@ fn the_first_node_goes_down_under_load_and_comes_back() {
     until("it is back", || figure(&world, "pontage_rpc_up", 0) == 1);
     served(&world, &Paying::new(&world).get(&world));
     world.agree();
+}
+
+/// It takes connections, and says nothing.
+#[test]
+fn a_node_that_hangs_holds_nobody_up_for_long() {
+    let chain = chain(ChainOptions::default());
+    let (link, url) = (Link::to(chain.rpc_url()), chain.rpc_url().to_owned());
+    let world = world(chain, &[link.url(), &url], GateOptions::direct());
+    link.hold("jsonrpc", "\u{0}");
+    let start = Instant::now();
+    served(&world, &Paying::new(&world).get(&world));
+    until("it is known to be down", || figure(&world, "pontage_rpc_up", 0) == 0);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let start = Instant::now();
+    served(&world, &Paying::new(&world).get(&world));
+    assert!(start.elapsed().as_millis() < 2_000, "{:?}", start.elapsed());
+    link.let_go("jsonrpc");
+    world.agree();
+    assert_eq!(world.paid(), 2 * PRICE);
 }
 
 #[test]

@@ -71,7 +71,9 @@ impl HttpNode {
     /// Sends a batch, and notes whether the node answers.
     async fn batch(&self, calls: Vec<(&str, Value)>) -> Result<Vec<Answer>, NodeFault> {
         let answers = self.exchange(calls).await;
-        self.health.note(answers.is_ok());
+        // One that is over its limit answers, and says nothing (EIP-1474).
+        let limited = |answer: &Answer| matches!(answer, Answer::Error { code: -32005, .. });
+        self.health.note(answers.as_ref().is_ok_and(|answers| !answers.iter().all(limited)));
         answers
     }
 
@@ -80,7 +82,12 @@ impl HttpNode {
         let count = calls.len();
         let method = calls.first().map_or("", |(method, _)| method);
         let fault = |what: &str| {
-            warn!(endpoint = self.health.name(), method, what, "the chain node failed");
+            // Of one that is known to be down once more is no news.
+            if self.health.is_down() {
+                debug!(endpoint = self.health.name(), method, what, "the chain node failed");
+            } else {
+                warn!(endpoint = self.health.name(), method, what, "the chain node failed");
+            }
             NodeFault
         };
         let one = |(id, (method, params)): (usize, (&str, Value))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});

@@ -68,6 +68,25 @@ fn a_receipt_that_one_of_two_nodes_denies_stays_unknown() {
     assert_eq!(world.paid(), 2 * PRICE);
 }
 
+/// On the tab the answers are given out already: nothing is booked, and nothing given up.
+#[test]
+fn a_batch_that_one_of_two_nodes_denies_stays_submitted() {
+    let chain = chain(ChainOptions::default());
+    let (bent, url) = (Bent::before(chain.rpc_url()), chain.rpc_url().to_owned());
+    let world = world(chain, &[bent.url(), &url], GateOptions { on_tab: true, ..two_agree() });
+    bent.be(Way::Blind);
+    for _ in 0..2 {
+        assert_eq!(Paying::new(&world).get(&world).status, 200);
+    }
+    until("the money has moved", || world.paid() == 2 * PRICE);
+    let seen = figure(&world, "pontage_rpc_disagreements_total", 0);
+    until("it was looked at again", || figure(&world, "pontage_rpc_disagreements_total", 0) > seen + 1);
+    assert_eq!((world.books().holds("submitted"), world.books().holds("posted")), (2, 0));
+    bent.be(Way::Straight);
+    until("it is posted", || world.books().holds("posted") == 2);
+    assert_eq!((world.books().unbalanced(), world.books().balance("loss:"), world.paid()), (0, 0, 2 * PRICE));
+}
+
 #[test]
 fn the_third_node_decides() {
     let chain = chain(ChainOptions::default());

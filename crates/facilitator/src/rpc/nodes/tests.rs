@@ -23,6 +23,8 @@ struct Says {
     hangs: bool,
     /// It breaks every connection.
     breaks: bool,
+    /// It is asked too often.
+    limited: bool,
     /// By method; an error where there is nothing.
     results: BTreeMap<&'static str, Value>,
     asked: Vec<String>,
@@ -100,6 +102,9 @@ impl Says {
     fn answer(&mut self, call: &Value) -> Value {
         let method = call["method"].as_str().unwrap();
         self.asked.push(method.to_owned());
+        if self.limited {
+            return json!({"id": call["id"], "error": {"code": -32005, "message": "limit exceeded"}});
+        }
         let block = |number: u64| {
             let byte = if number == 0 { self.genesis } else { 1 };
             json!({"number": format!("{number:#x}"), "hash": B256::repeat_byte(byte), "timestamp": "0x1"})
@@ -163,6 +168,19 @@ async fn the_next_is_asked_when_one_fails_and_the_first_again_when_it_is_back() 
     assert!(nodes.health()[0].up);
     fakes[0].says(|says| says.breaks = true);
     assert_eq!(ask().await, Err(NodeFault));
+}
+
+#[tokio::test]
+async fn one_that_is_over_its_limit_is_down_as_well() {
+    let (nodes, fakes) = nodes(&[9, 9], 1).await;
+    fakes[0].says(|says| says.limited = true);
+    fakes[1].result(COUNT, json!("0x6"));
+    for _ in 0..5 {
+        assert_eq!(nodes.sequence(ACCOUNT, BlockAt::Number(9)).await, Ok(6));
+    }
+    assert!(!nodes.health()[0].up);
+    fakes[0].forget();
+    assert_eq!((nodes.sequence(ACCOUNT, BlockAt::Number(9)).await, fakes[0].asked(COUNT)), (Ok(6), 0));
 }
 
 #[tokio::test]

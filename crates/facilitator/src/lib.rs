@@ -1,7 +1,7 @@
 //! Settles authorizations on EVM chains and reads what a payment needs to know of them.
 //!
 //! `engine` is pure: lanes, settlement and reconciliation over ports. `rpc` is the adapter to nodes, `remote` the
-//! one to facilitators of others.
+//! one to facilitators of others. `service` is what a facilitator does for the resource servers of others.
 
 #[cfg(feature = "rpc")]
 mod breaker;
@@ -10,3 +10,4 @@ pub mod engine;
 pub mod remote;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+pub mod service;

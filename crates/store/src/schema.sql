@@ -156,3 +156,15 @@ END;
 CREATE TRIGGER IF NOT EXISTS answers_go AFTER DELETE ON answers BEGIN
     UPDATE answers_size SET bytes = bytes - old.bytes;
 END;
+
+-- What a facilitator lists under /discovery.
+CREATE TABLE IF NOT EXISTS listings (
+    resource  TEXT NOT NULL,                  -- URL without query
+    tool      TEXT NOT NULL,                  -- of an MCP server; empty for everything else
+    payee     BLOB NOT NULL,
+    item      TEXT NOT NULL,                  -- what is told of it, JSON
+    proven    INTEGER NOT NULL,               -- whether the payee's key has signed that
+    settled   INTEGER NOT NULL,               -- payments for it that were settled here
+    updated_s INTEGER NOT NULL,
+    PRIMARY KEY (resource, tool, payee)
+) STRICT, WITHOUT ROWID;

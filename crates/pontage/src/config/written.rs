@@ -49,7 +49,8 @@ impl Written {
 
     /// Keys with a default that the file leaves out. Those of lists are not among them.
     pub(crate) fn defaults(&self) -> Vec<&'static str> {
-        let settled_one_way = |key: &str| key.starts_with("facilitator.");
+        // It settles in one way, and a gate is no facilitator.
+        let settled_one_way = |key: &str| key.starts_with("facilitator.") || key.starts_with("service.");
         let several = |key: &str| key.contains(['[', '<']);
         // A default that is no value is in words.
         let has_default = |key: &&Key| key.default.starts_with('`');

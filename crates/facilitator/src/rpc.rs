@@ -195,11 +195,12 @@ impl Node for HttpNode {
             hash: hash(&block["hash"])?,
             time_s: quantity(&block["timestamp"])?,
         };
-        match at {
-            BlockAt::Latest => self.health.saw(block.number),
-            // A node that answers for another block than it was asked for does not know the one.
-            BlockAt::Number(number) if number != block.number => return Err(NodeFault),
-            BlockAt::Number(_) => {}
+        if at == BlockAt::Latest {
+            self.health.saw(block.number);
+        }
+        // A node that answers for another block than it was asked for does not know the one.
+        if matches!(at, BlockAt::Number(number) if number != block.number) {
+            return Err(NodeFault);
         }
         Ok(block)
     }

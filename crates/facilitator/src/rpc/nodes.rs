@@ -334,14 +334,12 @@ impl Nodes {
 
     /// Where to read what is asked of the newest block: where several must agree, all are asked about one and the same.
     async fn settled_at(&self, at: BlockAt) -> Result<(BlockAt, Need), NodeFault> {
-        Ok(match at {
-            BlockAt::Number(number) => (at, Need::Block(number)),
-            BlockAt::Latest if self.terms.agree == 1 => (at, Need::Newest),
-            BlockAt::Latest => {
-                let number = self.newest(at).await?.number;
-                (BlockAt::Number(number), Need::Block(number))
-            }
-        })
+        let number = match at {
+            BlockAt::Number(number) => number,
+            _ if self.terms.agree == 1 => return Ok((at, Need::Newest)),
+            _ => self.newest(at).await?.number,
+        };
+        Ok((BlockAt::Number(number), Need::Block(number)))
     }
 
     /// A receipt of a block that its endpoint has.
@@ -392,10 +390,8 @@ impl Node for Nodes {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
-        let block = match at {
-            BlockAt::Number(number) => self.block_at(number).await?,
-            BlockAt::Latest => self.newest(at).await?,
-        };
+        let block =
+            if let BlockAt::Number(number) = at { self.block_at(number).await? } else { self.newest(at).await? };
         self.shared.shown.fetch_max(block.number, Ordering::Relaxed);
         Ok(block)
     }

@@ -3,6 +3,8 @@
 //! `engine` is pure: lanes, settlement and reconciliation over ports. `rpc` is the adapter to nodes, `remote` the
 //! one to facilitators of others. `service` is what a facilitator does for the resource servers of others.
 
+#[cfg(feature = "rpc")]
+mod breaker;
 pub mod engine;
 #[cfg(feature = "rpc")]
 pub mod remote;

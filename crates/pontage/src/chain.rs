@@ -5,11 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
-use anyhow::{Context as _, anyhow, bail};
-use facilitator::engine::{
-    self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
-};
-use facilitator::rpc::HttpNode;
+use anyhow::Context as _;
+use facilitator::engine::{self, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms};
+use facilitator::rpc::Nodes;
 use gate::{Fault, FaultKind};
 use ledger::Hold;
 use protocol::{Key, MoneyState, Network, Signer};
@@ -20,11 +18,10 @@ use tracing::{error, info, warn};
 use crate::config::{NetworkConfig, TabConfig};
 use crate::host::now_ms;
 use crate::metrics::Way;
+use crate::nodes;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
 
-/// How long a node may take for one request.
-pub(crate) const NODE_TIMEOUT_MS: u64 = 5_000;
 /// How many groups of holds may wait for a lane.
 const LANE_QUEUE_MAX: usize = 1_024;
 /// How many groups one journal step and one request to the node may carry.
@@ -40,11 +37,11 @@ const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
 pub(crate) const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
 
-/// One network, checked at start: where its node is, who signs, and the way to its lane.
+/// One network, checked at start: where its nodes are, who signs, and the way to its lane.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainLink {
     network: Network,
-    node: HttpNode,
+    node: Nodes,
     lane: LaneLink,
     signer: Address,
     live: Live,
@@ -122,7 +119,7 @@ impl ChainLink {
     }
 
     /// The engine for the calling thread.
-    pub(crate) fn engine(&self) -> Engine<HttpNode, LaneLink, Watch> {
+    pub(crate) fn engine(&self) -> Engine<Nodes, LaneLink, Watch> {
         Engine {
             node: self.node.clone(),
             submitter: self.lane.clone(),
@@ -144,15 +141,13 @@ impl ChainLink {
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
         let network = config.network;
-        let url = config.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        let node = HttpNode::new(url, NODE_TIMEOUT_MS)?;
-        check(config, &node, store).await?;
+        let node = nodes::start(config, store).await?;
         let signer = key.address();
-        let gas = node.native_balance(signer).await.with_context(|| out_of_reach(network))?;
+        let gas = node.native_balance(signer).await.with_context(|| nodes::out_of_reach(config))?;
         info!(%network, %signer, gas_wei = %gas, "settlement key");
         engine::recover(&store.handle()?, network).await?;
         let lane = start_lane(network, node.clone(), key.clone(), store.clone(), lifeline).await?;
-        let multicall = engine::has_multicall(&node).await.with_context(|| out_of_reach(network))?;
+        let multicall = engine::has_multicall(&node).await.with_context(|| nodes::out_of_reach(config))?;
         if !multicall {
             warn!(%network, "there is no Multicall3: every payment on the tab takes a transaction of its own");
         }
@@ -176,8 +171,9 @@ impl ChainLink {
         Way {
             network: self.network.to_string(),
             facilitator: "embedded".to_owned(),
-            up: self.lane.takes_work(),
+            up: self.lane.takes_work() && self.node.answer(),
             gas_wei: purse.map(|purse| purse.wei),
+            nodes: self.node.health(),
         }
     }
 
@@ -191,7 +187,7 @@ impl ChainLink {
     /// Settles the tab, if it is time or `all` is asked for. Nothing is signed that the key could not pay for.
     async fn settle_due(
         &self,
-        engine: &Engine<HttpNode, LaneLink, Watch>,
+        engine: &Engine<Nodes, LaneLink, Watch>,
         journal: &store::Handle,
         all: bool,
     ) -> Result<usize, Fault> {
@@ -212,7 +208,8 @@ impl ChainLink {
                 tokio::join!(
                     link.reconcile(&engine, &journal),
                     link.collect(&engine, &journal),
-                    link.mind_purse(&engine)
+                    link.mind_purse(&engine),
+                    nodes::mind(&link.node)
                 )
             });
             Ok(())
@@ -222,7 +219,7 @@ impl ChainLink {
 }
 
 impl ChainLink {
-    async fn reconcile(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
+    async fn reconcile(&self, engine: &Engine<Nodes, LaneLink, Watch>, journal: &store::Handle) {
         loop {
             match engine.reconcile(journal, self.network).await {
                 Ok(0) => {}
@@ -234,7 +231,7 @@ impl ChainLink {
     }
 
     /// Notes whether the settlement key can pay for gas, and says so when that changes.
-    async fn look_into_purse(&self, engine: &Engine<HttpNode, LaneLink, Watch>) {
+    async fn look_into_purse(&self, engine: &Engine<Nodes, LaneLink, Watch>) {
         let Ok(Purse { wei, needed_wei }) = engine.purse().await else { return };
         *self.purse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Purse { wei, needed_wei });
         let funded = wei >= needed_wei;
@@ -250,14 +247,14 @@ impl ChainLink {
         }
     }
 
-    async fn mind_purse(&self, engine: &Engine<HttpNode, LaneLink, Watch>) {
+    async fn mind_purse(&self, engine: &Engine<Nodes, LaneLink, Watch>) {
         loop {
             tokio::time::sleep(Duration::from_millis(PURSE_MS)).await;
             self.look_into_purse(engine).await;
         }
     }
 
-    async fn collect(&self, engine: &Engine<HttpNode, LaneLink, Watch>, journal: &store::Handle) {
+    async fn collect(&self, engine: &Engine<Nodes, LaneLink, Watch>, journal: &store::Handle) {
         loop {
             match self.settle_due(engine, journal, false).await {
                 Ok(0) => {}
@@ -269,35 +266,10 @@ impl ChainLink {
     }
 }
 
-/// Compares what the configuration says of a network with what its node says.
-pub(crate) async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow::Result<()> {
-    let network = config.network;
-    let chain_id = node.chain_id().await.with_context(|| out_of_reach(network))?;
-    if chain_id != network.chain_id {
-        bail!("networks.{network}.rpc_urls[0]: this node is on eip155:{chain_id}, not on {network}");
-    }
-    let genesis = node.block(BlockAt::Number(0)).await.with_context(|| out_of_reach(network))?;
-    if !store.bind_chain(network, genesis.hash.as_slice())? {
-        bail!(
-            "store.path: this journal was written for another chain with the id {chain_id} (its first block differs). \
-             Use another file for another chain"
-        );
-    }
-    for (at, token) in config.tokens.iter().enumerate() {
-        let answer = engine::check_asset(node, token).await.with_context(|| out_of_reach(network))?;
-        answer.map_err(|fault| anyhow!("networks.{network}.assets[{at}].{fault}"))?;
-    }
-    Ok(())
-}
-
-fn out_of_reach(network: Network) -> String {
-    format!("networks.{network}.rpc_urls[0] (the cause is in the log)")
-}
-
 /// Starts the thread that alone signs for a key.
 async fn start_lane(
     network: Network,
-    node: HttpNode,
+    node: Nodes,
     key: Key,
     store: Store,
     lifeline: &Lifeline,
@@ -326,7 +298,7 @@ async fn start_lane(
 }
 
 /// Signs and sends what is ordered, whatever has come together in one step.
-async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Receiver<Order>) {
+async fn work(mut lane: Lane<Nodes, store::Handle, Key>, mut orders: mpsc::Receiver<Order>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(REBROADCAST_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

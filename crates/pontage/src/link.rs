@@ -6,7 +6,7 @@ use std::rc::Rc;
 use alloy_primitives::Address;
 use anyhow::Context as _;
 use facilitator::engine::Engine;
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Network, Proven};
@@ -70,7 +70,7 @@ pub(crate) struct Chains {
 
 #[derive(Debug)]
 enum Way {
-    Lane(Box<Engine<HttpNode, LaneLink, Watch>>),
+    Lane(Box<Engine<Nodes, LaneLink, Watch>>),
     Remote(Box<RemoteHanded>),
 }
 

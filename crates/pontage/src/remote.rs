@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use facilitator::engine::{Handed, Head, Live, TabTerms, reader};
 use facilitator::remote::{Bearer, HttpRemote, Sites, Terms};
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::Fault;
 use ledger::Hold;
 use protocol::{AssetInfo, Network};
@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::{debug, error, info, warn};
 
-use crate::chain::{NODE_TIMEOUT_MS, TAB_MARGIN_MS, Watch, check};
+use crate::chain::{TAB_MARGIN_MS, Watch};
 use crate::config::{Config, NetworkConfig};
 use crate::host::now_ms;
 use crate::metrics::Way;
+use crate::nodes;
 use crate::plan::Plan;
 use crate::run::Lifeline;
 
@@ -31,14 +32,14 @@ const HEALTH_MS: u64 = 10_000;
 const AT_ONCE: usize = 16;
 
 /// Settlement by facilitators, as this binary runs it.
-pub(crate) type RemoteHanded = Handed<HttpNode, HttpRemote, store::Handle, Watch>;
+pub(crate) type RemoteHanded = Handed<Nodes, HttpRemote, store::Handle, Watch>;
 
 /// One network on which facilitators settle.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteLink {
     network: Network,
     /// To read the chain from, where the configuration names a node.
-    node: Option<HttpNode>,
+    node: Option<Nodes>,
     tokens: Vec<AssetInfo>,
     sites: Sites,
     budget_ms: u64,
@@ -90,12 +91,13 @@ impl RemoteLink {
         store: &Store,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
-        let node = network.rpc_urls.first().map(|url| HttpNode::new(url, NODE_TIMEOUT_MS)).transpose()?;
-        match &node {
-            Some(node) => check(network, node, store).await?,
-            None => warn!(network = %network.network,
-                "no node: what a facilitator says of a settlement is believed, and what it leaves open may stay so"),
-        }
+        let node = if network.rpc_urls.is_empty() {
+            warn!(network = %network.network,
+                "no node: what a facilitator says of a settlement is believed, and what it leaves open may stay so");
+            None
+        } else {
+            Some(nodes::start(network, store).await?)
+        };
         facilitator::engine::recover(&store.handle()?, network.network).await?;
         let tab = TabTerms {
             batch_max: 1,
@@ -128,8 +130,9 @@ impl RemoteLink {
         Way {
             network: self.network.to_string(),
             facilitator: self.sites.first_host(),
-            up: self.sites.answer(),
+            up: self.sites.answer() && self.node.as_ref().is_none_or(Nodes::answer),
             gas_wei: None,
+            nodes: self.node.as_ref().map(Nodes::health).unwrap_or_default(),
         }
     }
 
@@ -137,7 +140,7 @@ impl RemoteLink {
     pub(crate) fn handed(&self, store: &Store) -> anyhow::Result<RemoteHanded> {
         let pace = Watch::start();
         let chain =
-            |node: &HttpNode| reader(node.clone(), pace.clone(), self.head.clone(), self.budget_ms, self.live.clone());
+            |node: &Nodes| reader(node.clone(), pace.clone(), self.head.clone(), self.budget_ms, self.live.clone());
         Ok(Handed {
             chain: self.node.as_ref().map(chain),
             remote: self.sites.remote(self.network, &self.tokens)?,
@@ -178,7 +181,13 @@ impl RemoteLink {
     fn run(self, store: &Store) -> anyhow::Result<()> {
         let handed = Rc::new(self.handed(store)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, async { tokio::join!(self.look_after(&handed), self.look_around()) });
+        LocalSet::new().block_on(&runtime, async {
+            tokio::join!(self.look_after(&handed), self.look_around(), async {
+                if let Some(node) = &self.node {
+                    nodes::mind(node).await;
+                }
+            })
+        });
         Ok(())
     }
 

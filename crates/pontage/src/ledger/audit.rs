@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use alloy_primitives::{Address, B256};
-use anyhow::Context as _;
 use clap::Args;
 use facilitator::engine::NodeFault;
 use ledger::{About, HoldId, LossReason, State};
@@ -62,8 +61,7 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
 async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Result<Report> {
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
     for network in config.networks.iter().filter(|_| !args.offline) {
-        let url = network.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        chains.insert(network.network, Chain::connect(network.network, url).await);
+        chains.insert(network.network, Chain::connect(network).await);
     }
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;

@@ -132,6 +132,7 @@ fn every_family_is_declared_once_and_no_series_comes_twice() {
         facilitator: "embedded".to_owned(),
         up: true,
         gas_wei: Some(U256::MAX),
+        nodes: vec![NodeHealth { up: true, lag_blocks: 7, faults: 8, disagreements: 9 }; 2],
     };
     let page = metrics.print(&Now { ways: vec![way], books: Some(BookMetrics::default()) });
     let mut declared: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
@@ -141,4 +142,9 @@ fn every_family_is_declared_once_and_no_series_comes_twice() {
     declared.sort_unstable();
     declared.dedup();
     assert_eq!((declared.len(), samples(&page).len()), (families, series), "{page}");
+    let nodes = [("up", "1"), ("lag_blocks", "7"), ("faults_total", "8"), ("disagreements_total", "9")];
+    for (name, value) in nodes {
+        let series = format!("pontage_rpc_{name}{{network=\"eip155:84532\",endpoint=\"1\"}}");
+        assert_eq!(samples(&page).get(&series).map(String::as_str), Some(value), "{page}");
+    }
 }

@@ -15,6 +15,7 @@ mod lane;
 mod live;
 mod node;
 mod reconcile;
+mod refund;
 mod settle;
 mod tab;
 mod token;
@@ -25,9 +26,10 @@ pub use lane::{Lane, LaneJournal, Rejected};
 pub use live::{Head, Live};
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 pub use reconcile::{Bid, BooksJournal, Mined, Unfinished, recover};
+pub use refund::{RefundBid, RefundJournal, Stands, paid_by_hand, stands};
 pub use settle::{Engine, Pace, Purse, Submitter};
 pub use tab::TabTerms;
-pub use token::{AssetFault, check_asset, has_multicall};
+pub use token::{AssetFault, check_asset, has_multicall, pay_data};
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)]

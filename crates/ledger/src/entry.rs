@@ -73,6 +73,10 @@ pub enum EntryKind {
     Uncollected,
     /// The money of such a call arrived after all.
     Recovered,
+    /// Money was given back.
+    Refunded,
+    /// The chain took back a block in which money was given back.
+    Unrefunded,
     /// A chain_tx of ours was mined and its gas paid.
     Gas,
 }
@@ -87,6 +91,8 @@ impl EntryKind {
             Self::Late => "late",
             Self::Uncollected => "uncollected",
             Self::Recovered => "recovered",
+            Self::Refunded => "refunded",
+            Self::Unrefunded => "unrefunded",
             Self::Gas => "gas",
         }
     }

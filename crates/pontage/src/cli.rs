@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, run, sandbox, say};
+use crate::{config, init, ledger, pay, refund, run, sandbox, say};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -39,7 +39,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences
-  2  a command line that is not understood; `ledger audit`: it could not be found out";
+  2  a command line that is not understood; `ledger audit`: it could not be found out; `refund`: it has not moved yet";
 
 #[derive(Subcommand)]
 enum Command {
@@ -67,6 +67,9 @@ enum Command {
     Devnet(sandbox::DevnetArgs),
     /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
     Ledger(ledger::LedgerArgs),
+    /// Give money back for a payment, whole or in part. Asked for twice it moves once. Ends with 1 where it is refused, 2 where it has
+    /// not moved yet.
+    Refund(refund::RefundArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -127,6 +130,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
+        Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

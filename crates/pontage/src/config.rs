@@ -15,6 +15,7 @@ mod network;
 mod operation;
 mod price;
 mod reader;
+mod refunds;
 mod remote;
 mod route;
 mod schema;
@@ -40,6 +41,7 @@ pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
+pub(crate) use refunds::RefundsConfig;
 pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
 pub(crate) use schema::schema;
@@ -79,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) signer: Option<SecretSource>,
     /// Facilitators of others, who settle instead of us. Never beside a signer.
     pub(crate) remote: Option<RemoteConfig>,
+    /// How money is given back.
+    pub(crate) refunds: RefundsConfig,
     /// The journal.
     pub(crate) store_path: PathBuf,
     /// How replays are answered.
@@ -203,6 +207,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let tab = tab::tab(reader, fields);
     let money = money(reader, fields, payee, tab.unwrap_or_default(), default_network);
     let facilitator = facilitator(reader, fields, folder);
+    let refunds = refunds::refunds(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
     let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
     let rates = limits::rates(reader, fields);
@@ -228,6 +233,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         networks,
         signer,
         remote,
+        refunds: refunds?,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,

@@ -23,6 +23,7 @@ use export::ExportArgs;
 use print::Format;
 use show::ShowArgs;
 
+pub(crate) use print::Assets;
 pub(crate) use seal::Sealer;
 
 /// What `pontage ledger` is given.

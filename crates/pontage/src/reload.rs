@@ -157,6 +157,7 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
         ),
         ("networks", before.networks != after.networks),
         ("facilitator", before.signer != after.signer || before.remote != after.remote),
+        ("refunds", before.refunds != after.refunds),
         ("store", before.store_path != after.store_path),
         ("replay", before.replay != ReplayConfig { wait_ms, ..after.replay }),
         ("tab", before.tab != TabConfig { caps, verify_local, ..after.tab }),

@@ -31,9 +31,10 @@ use crate::limits::Limits;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
+use crate::refund::Desk;
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, log, say};
+use crate::{admin, log, owner, say};
 
 /// How long a stop waits for settlements that no connection owns.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -184,6 +185,11 @@ pub(crate) fn serve(
         }
     };
     let (stop, stopped) = watch::channel(false);
+    if mode != Mode::Mock {
+        let (config, store, links) = (config.clone(), store.clone(), links.clone());
+        let journal = config.store_path.clone();
+        owner::start(&journal, move || Desk::new(&config, &store, &links), &lifeline, stopped.clone())?;
+    }
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
@@ -238,7 +244,7 @@ fn warn_of_play(mode: Mode, config: &Config) -> anyhow::Result<()> {
 }
 
 /// Opens the journal, or one that is gone afterwards in a folder of its own.
-fn open_store(config: &Config, play: Option<&Path>) -> anyhow::Result<Store> {
+pub(crate) fn open_store(config: &Config, play: Option<&Path>) -> anyhow::Result<Store> {
     let limits = store::Limits {
         answers_max_bytes: config.replay.answers_max_bytes,
         answers_keep_s: config.replay.answers_keep_s,
@@ -370,7 +376,7 @@ fn start_workers(
 pub(crate) struct Lifeline(mpsc::UnboundedSender<&'static str>);
 
 impl Lifeline {
-    fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
@@ -481,7 +487,8 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     Ok(Some(key))
 }
 
-async fn start_chains(
+/// Starts whoever settles on each network.
+pub(crate) async fn start_chains(
     config: &Config,
     store: &Store,
     lifeline: &Lifeline,

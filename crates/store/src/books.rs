@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
 use crate::handle::{Handle, advance};
-use crate::rows;
 use crate::writer::Batch;
+use crate::{refunds, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
@@ -160,8 +160,10 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
         let earlier = members_at(batch.db, tx)?;
         let same = earlier.as_ref().map(|earlier| sorted(earlier) == sorted(&tx.holds));
         for hold in &tx.holds {
-            let state = rows::by_id(batch.db, *hold)?.map(|record| record.state);
-            let goes_on = matches!(state, Some(State::Open | State::Answered | State::Submitted(_)));
+            let goes_on = match rows::by_id(batch.db, *hold)? {
+                Some(record) => matches!(record.state, State::Open | State::Answered | State::Submitted(_)),
+                None => refunds::goes_on(batch.db, *hold)?.unwrap_or_default(),
+            };
             match same {
                 Some(true) => {}
                 None if goes_on => {}
@@ -182,7 +184,10 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
     for (hold, step) in steps {
         // The state was looked at above; a violation now would be a fault of this function, and undoes the whole batch.
         let outcome = advance(batch, hold, step)?;
-        outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+        let record = outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+        if let (None, Step::Submit(chain_tx)) = (record, step) {
+            refunds::submit(batch, hold, chain_tx)?;
+        }
     }
     Ok(Ok(()))
 }
@@ -203,7 +208,9 @@ fn insert(batch: &Batch<'_>, tx: &ChainTx) -> rusqlite::Result<()> {
         ])?;
     let mut bid = batch.db.prepare_cached("INSERT INTO bids (hold, chain_tx) VALUES (?1, ?2)")?;
     for hold in &tx.holds {
-        bid.execute(params![hold.0, tx.hash.0])?;
+        if !refunds::bid(batch.db, *hold, tx.hash)? {
+            bid.execute(params![hold.0, tx.hash.0])?;
+        }
     }
     Ok(())
 }
@@ -223,11 +230,13 @@ fn members_at(db: &Connection, tx: &ChainTx) -> rusqlite::Result<Option<Vec<Hold
     hash.map(|hash| members(db, hash)).transpose()
 }
 
-/// For which holds a chain_tx was signed, in the order of their claims.
+/// For which holds a chain_tx was signed, in the order of their claims, or for which refund.
 fn members(db: &Connection, chain_tx: B256) -> rusqlite::Result<Vec<HoldId>> {
     let mut statement =
         db.prepare_cached("SELECT hold FROM bids JOIN holds ON id = hold WHERE bids.chain_tx = ?1 ORDER BY turn")?;
-    statement.query_map([chain_tx.0], |row| rows::fixed(row, 0).map(HoldId))?.collect()
+    let holds: Vec<HoldId> =
+        statement.query_map([chain_tx.0], |row| rows::fixed(row, 0).map(HoldId))?.collect::<rusqlite::Result<_>>()?;
+    if holds.is_empty() { refunds::members(db, chain_tx) } else { Ok(holds) }
 }
 
 fn with_bids(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {

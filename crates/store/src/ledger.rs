@@ -23,7 +23,7 @@ type Read<T> = Result<T, ReadFault>;
 /// A journal that is open for reading, at one moment: everything that is read of it belongs together.
 #[derive(Debug)]
 pub struct Ledger {
-    db: Connection,
+    pub(crate) db: Connection,
 }
 
 /// A hold as it stands, with what only the journal knows of it.

@@ -6,6 +6,7 @@ mod books;
 mod handle;
 mod known;
 mod ledger;
+mod refunds;
 mod rows;
 mod seal;
 mod tabs;

@@ -102,7 +102,7 @@ CREATE TABLE IF NOT EXISTS entries (
     id       INTEGER PRIMARY KEY,
     hold     BLOB REFERENCES holds (id),         -- about a payment
     chain_tx BLOB REFERENCES chain_txs (hash),   -- or about a chain_tx of ours
-    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered; gas
+    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered, refunded, unrefunded; gas
     at_ms    INTEGER NOT NULL,
     CHECK ((hold IS NULL) <> (chain_tx IS NULL))
 ) STRICT;
@@ -156,3 +156,33 @@ END;
 CREATE TRIGGER IF NOT EXISTS answers_go AFTER DELETE ON answers BEGIN
     UPDATE answers_size SET bytes = bytes - old.bytes;
 END;
+
+-- Money that is given back. The authorization of one that is paid from the refunds wallet has a nonce made of the id: it moves once.
+CREATE TABLE IF NOT EXISTS refunds (
+    turn       INTEGER PRIMARY KEY,            -- order in which they were asked for
+    id         BLOB NOT NULL UNIQUE,           -- digest of payment, amount and key: who asks twice asks for one
+    hold       BLOB NOT NULL REFERENCES holds (id),
+    amount     BLOB NOT NULL,                  -- in the payment's asset
+    micros     INTEGER NOT NULL,               -- the same in millionths of a dollar, rounded up
+    own_due    INTEGER NOT NULL,               -- 1: its refund_due entry is its own; 0: the gate had written one for all of the payment
+    wallet     BLOB,                           -- who pays; nothing where it is paid by hand
+    signature  BLOB,                           -- his, of the authorization: r, s, v
+    seen_block INTEGER NOT NULL,               -- the newest block when it was asked for: a Transfer counts only after it
+    seen_hash  BLOB NOT NULL,                  -- its hash
+    at_ms      INTEGER NOT NULL,
+    day        INTEGER,                        -- on whose cap it counts, in days since 1970; nothing before it was let out
+    state      TEXT NOT NULL CHECK (state = 'due' OR state = 'submitted' OR state = 'refunded'),
+    problem    TEXT,                           -- why it does not go out: wallet_empty, daily_cap, token_refuses
+    chain_tx   BLOB,                           -- submitted: the newest; refunded: the one that moved the money
+    block      INTEGER,                        -- refunded: its block
+    CHECK ((wallet IS NULL) = (signature IS NULL))
+) STRICT;
+CREATE INDEX IF NOT EXISTS refunds_by_hold ON refunds (hold);
+CREATE INDEX IF NOT EXISTS refunds_by_day ON refunds (day) WHERE day IS NOT NULL;
+-- For which refund a chain_tx was signed.
+CREATE TABLE IF NOT EXISTS refund_bids (
+    refund   BLOB NOT NULL REFERENCES refunds (id),
+    chain_tx BLOB NOT NULL REFERENCES chain_txs (hash),
+    PRIMARY KEY (refund, chain_tx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refund_bids_by_chain_tx ON refund_bids (chain_tx);

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent};
 use protocol::exact::domain_separator;
-use protocol::{AssetInfo, Authorization};
+use protocol::{Asset, AssetInfo, Authorization, Payer};
 
 use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFault};
 
@@ -11,6 +11,7 @@ use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFau
 mod abi {
     alloy_sol_types::sol! {
         function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, uint8 v, bytes32 r, bytes32 s);
+        function transfer(address to, uint256 value) returns (bool);
         function balanceOf(address account) returns (uint256);
         function authorizationState(address authorizer, bytes32 nonce) returns (bool);
         function name() returns (string);
@@ -46,6 +47,12 @@ pub(super) fn transfer_data(authorization: &Authorization) -> Bytes {
     }
     .abi_encode()
     .into()
+}
+
+/// The calldata by which the holder of a token pays somebody.
+#[must_use]
+pub fn pay_data(to: Address, amount_atomic: u128) -> Bytes {
+    abi::transferCall { to, value: U256::from(amount_atomic) }.abi_encode().into()
 }
 
 /// Where Multicall3 is on every chain that has it (multicall3.com).
@@ -89,6 +96,18 @@ pub(super) fn moved(receipt: &ChainReceipt, authorization: &Authorization) -> bo
     receipt.success
         && receipt.logs.iter().any(|log| is_use(log, authorization))
         && receipt.logs.iter().any(|log| is_transfer(log, authorization))
+}
+
+/// How many Transfers of exactly this amount to somebody a receipt holds, whoever made them.
+pub(super) fn gave(receipt: &ChainReceipt, asset: Asset, to: Payer, amount_atomic: u128) -> usize {
+    let value = U256::from(amount_atomic).to_be_bytes::<32>();
+    let fits = |log: &&Log| {
+        log.address == asset.address.0
+            && matches!(log.topics.as_slice(), [event, _, receiver]
+                if *event == abi::Transfer::SIGNATURE_HASH && *receiver == to.0.into_word())
+            && log.data.as_ref() == value
+    };
+    receipt.logs.iter().filter(fits).count()
 }
 
 /// Whether this authorization's own Transfer is in a chain_tx that somebody else put together: the token emits it right behind

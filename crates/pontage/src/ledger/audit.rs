@@ -15,7 +15,7 @@ use alloy_primitives::{Address, B256};
 use anyhow::Context as _;
 use clap::Args;
 use facilitator::engine::NodeFault;
-use ledger::{About, HoldId, LossReason, State};
+use ledger::{About, HoldId, LossReason, Refund, RefundState, State};
 use protocol::{Asset, AssetAddress, ClaimKey, Key, Network, Payer, Signer as _};
 use store::{ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
 use tokio::task::LocalSet;
@@ -29,7 +29,7 @@ use books::{
 };
 use chain::{Chain, Claim, End, Moved};
 use finding::{Finding, Subject, Word};
-use judge::{Evidence, Stray, View, claim, judge, judge_chain_tx, known_sender, needs_search, unrelated};
+use judge::{Evidence, Stray, View, claim, judge, judge_chain_tx, judge_refund, known_sender, needs_search, unrelated};
 use report::{Compared, Report};
 
 /// For how many emptied payers it is looked where their money went.
@@ -71,7 +71,11 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     // Where the key can be read it counts as well; an audit needs none.
     let secret = config.signer.as_ref().and_then(|source| source.read().ok());
     signers.extend(secret.and_then(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
-    let mut audit = Audit { journal, assets, signers, chain_txs, report: Report::new(config, now_ms()) };
+    let mut refunds: BTreeMap<HoldId, Vec<Refund>> = BTreeMap::new();
+    for refund in journal.refunds()? {
+        refunds.entry(refund.payment).or_default().push(refund);
+    }
+    let mut audit = Audit { journal, assets, signers, chain_txs, refunds, report: Report::new(config, now_ms()) };
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {
         audit.report.payments += presence.holds;
@@ -87,6 +91,8 @@ struct Audit<'a> {
     /// Our keys.
     signers: BTreeSet<Address>,
     chain_txs: Vec<ChainTxRow>,
+    /// By payment.
+    refunds: BTreeMap<HoldId, Vec<Refund>>,
     report: Report,
 }
 
@@ -99,6 +105,10 @@ struct Searched {
 }
 
 impl Audit<'_> {
+    fn refunds_of(&self, payment: &Payment) -> &[Refund] {
+        self.refunds.get(&payment.record.hold.id).map_or(&[], Vec::as_slice)
+    }
+
     /// Everything that can be said without a chain, but for the payments.
     fn check_books(&mut self) -> anyhow::Result<Vec<SealRow>> {
         let seals = self.journal.seals()?;
@@ -175,7 +185,7 @@ impl Audit<'_> {
 
     fn judge_all(&mut self, network: Network, view: &View<'_>) -> anyhow::Result<()> {
         self.each(network, |audit, payment| {
-            let finding = judge(payment, view, audit.assets);
+            let finding = judge(payment, audit.refunds_of(payment), view, audit.assets);
             audit.report.take(finding);
         })
     }
@@ -189,7 +199,7 @@ impl Audit<'_> {
             last = end.turn;
             for payment in page.iter().filter(|payment| on(payment) == network) {
                 let entries = self.journal.entries_of(About::Hold(payment.record.hold.id))?;
-                self.report.findings.extend(check_payment(payment, &entries));
+                self.report.findings.extend(check_payment(payment, self.refunds_of(payment), &entries));
                 // An asset that is no longer in the configuration has no domain to check a signature by.
                 let token = self.assets.info(payment.record.hold.authorization.key.asset);
                 self.report.findings.extend(token.and_then(|token| check_signature(payment, token)));
@@ -203,7 +213,8 @@ impl Audit<'_> {
         let mut wanted: Vec<(Claim, u64)> = Vec::new();
         let mut emptied: Vec<(HoldId, Claim, u64)> = Vec::new();
         let ours = self.chain_txs.iter().filter(|tx| tx.network == presence.network).map(|tx| tx.hash);
-        if chain.read_receipts(ours).await.is_err() {
+        let given_back = self.refunds.values().flatten().filter(|refund| refund.asset.network == presence.network);
+        if chain.read_receipts(ours.chain(given_back.filter_map(refund_tx))).await.is_err() {
             return Ok(Err(NodeFault));
         }
         let mut last = 0;
@@ -293,9 +304,13 @@ impl Audit<'_> {
                 outflow: searched.outflows.get(&hold).copied(),
                 old_time_s: chain.old_time_s,
             };
-            let finding = judge(payment, &View::Chain(evidence), audit.assets);
+            let finding = judge(payment, audit.refunds_of(payment), &View::Chain(evidence), audit.assets);
             audit.report.take(finding);
         })?;
+        for refund in self.refunds.values().flatten().filter(|refund| refund.asset.network == network) {
+            let mined = refund_tx(refund).and_then(|hash| chain.receipt(hash));
+            self.report.findings.extend(judge_refund(refund, mined, self.assets));
+        }
         for tx in self.chain_txs.iter().filter(|tx| tx.network == network) {
             let mined = chain.receipt(tx.hash);
             let is_old = mined.is_some_and(|mined| chain.is_old(mined.block));
@@ -324,6 +339,14 @@ async fn search_ends(
         }
     }
     Ok(())
+}
+
+/// Where the books have a refund.
+const fn refund_tx(refund: &Refund) -> Option<B256> {
+    match refund.state {
+        RefundState::Refunded { chain_tx, .. } => Some(chain_tx),
+        RefundState::Due | RefundState::Submitted(_) => None,
+    }
 }
 
 const fn on(payment: &Payment) -> Network {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
-use ledger::{About, Rail, Side, State};
+use ledger::{About, Rail, Refund, RefundState, Side, State};
 use protocol::{Amount, Asset, AssetInfo, Network, Signature};
 use store::{ChainTxRow, EntryRow, Fate, Payment, SealDigest, SealRow, TabSum};
 
@@ -42,40 +42,63 @@ fn about(about: About) -> String {
     }
 }
 
-/// Kind, the account that is debited and the one that is credited.
-type Expected = (&'static str, String, String);
+/// Kind, the account that is debited, the one that is credited, and how much.
+type Expected = (&'static str, String, String, u128);
 
-/// The entries that a payment must have by its state.
-fn expected(payment: &Payment) -> Vec<Expected> {
+/// The entries that a payment must have by its state and its refunds.
+fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Expected> {
     let record = &payment.record;
     let (payer, payee) = (record.hold.authorization.key.payer, record.hold.authorization.payee);
     let (wallet, revenue, loss) = (format!("external:{payer}"), format!("revenue:{payee}"), format!("loss:{payee}"));
+    let (due, suspense, all) =
+        (format!("refund_due:{payer}"), format!("suspense:{payee}"), record.hold.authorization.amount_atomic);
     let mut expected = Vec::new();
     match record.state {
         State::Posted(_) => {
-            expected.push(("posted", wallet, revenue.clone()));
-            if record.refund_due {
-                expected.push(("refund_due", revenue, format!("refund_due:{payer}")));
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
+            // The gate owes all of it, but for what refunds had booked as owed before.
+            let own = refunds.iter().filter(|refund| refund.own_due);
+            let left = own.fold(all, |left, refund| left.saturating_sub(refund.amount_atomic));
+            if record.refund_due && left > 0 {
+                expected.push(("refund_due", revenue.clone(), due.clone(), left));
             }
         }
         State::Lost(_) => {
-            expected.push(("uncollected", loss.clone(), revenue));
+            expected.push(("uncollected", loss.clone(), revenue.clone(), all));
             if record.late {
-                expected.push(("recovered", wallet, loss));
+                expected.push(("recovered", wallet.clone(), loss, all));
             }
         }
         State::Released(_) | State::Burnt(_) => {
             if record.late {
-                expected.push(("late", wallet, format!("suspense:{payee}")));
+                expected.push(("late", wallet.clone(), suspense.clone(), all));
             }
         }
         State::Open | State::Answered | State::Submitted(_) => {}
+    }
+    let from = if matches!(record.state, State::Released(_) | State::Burnt(_)) { suspense } else { revenue };
+    for refund in refunds {
+        let amount = refund.amount_atomic;
+        if refund.own_due {
+            expected.push(("refund_due", from.clone(), due.clone(), amount));
+        }
+        if let RefundState::Refunded { .. } = refund.state {
+            expected.push(("refunded", due.clone(), wallet.clone(), amount));
+        }
+    }
+    // What a reorg took back had moved once more.
+    let undone = entries.iter().filter(|entry| entry.kind == "unrefunded").filter_map(|entry| entry.lines.first());
+    for amount in undone.map(|line| line.amount_atomic) {
+        if refunds.iter().any(|refund| refund.amount_atomic == amount) {
+            expected.push(("unrefunded", wallet.clone(), due.clone(), amount));
+            expected.push(("refunded", due.clone(), wallet.clone(), amount));
+        }
     }
     expected
 }
 
 /// A payment's state agrees with its entries: each that it must have once, with its accounts and amount, and no other.
-pub(super) fn check_payment(payment: &Payment, entries: &[EntryRow]) -> Vec<Finding> {
+pub(super) fn check_payment(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Finding> {
     let hold = &payment.record.hold;
     let amount = hold.authorization.amount();
     let mut left: Vec<&EntryRow> = entries.iter().collect();
@@ -85,13 +108,15 @@ pub(super) fn check_payment(payment: &Payment, entries: &[EntryRow]) -> Vec<Find
         (finding.network, finding.amount) = (Some(amount.asset.network), Some(amount));
         findings.push(finding);
     };
-    for (kind, from, to) in expected(payment) {
-        let Some(at) = left.iter().position(|entry| entry.kind == kind) else {
+    for (kind, from, to, atomic) in expected(payment, refunds, entries) {
+        let wrong = |entry: &EntryRow| differs(entry, &from, &to, Amount::new(atomic, amount.asset));
+        let exact = left.iter().position(|entry| entry.kind == kind && wrong(entry).is_none());
+        let Some(at) = exact.or_else(|| left.iter().position(|entry| entry.kind == kind)) else {
             add(Subject::Payment(hold.id), format!("payment {} has no {kind} entry", hold.id));
             continue;
         };
         let entry = left.remove(at);
-        if let Some(what) = differs(entry, &from, &to, amount) {
+        if let Some(what) = wrong(entry) {
             add(Subject::Entry(entry.id), format!("{kind} entry {} of payment {}: {what}", entry.id, hold.id));
         }
     }

@@ -124,7 +124,7 @@ fn what_a_payment_comes_to() {
     ];
     for (payment, receipt, end, want) in rows {
         let evidence = Evidence { receipt, end, end_receipt: end.and(receipt), ..Evidence::default() };
-        let finding = judge(&payment, &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment, &[], &View::Chain(evidence), &Assets::default());
         assert_eq!(finding.word, want, "{:?}: {}", payment.record.state, finding.found);
         assert_eq!(finding.difference, want.is_difference(), "{:?}", payment.record.state);
     }
@@ -160,7 +160,7 @@ fn a_loss_is_told_with_its_evidence() {
         ),
     ];
     for (reason, evidence, want) in rows {
-        let finding = judge(&payment(State::Lost(reason)), &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment(State::Lost(reason)), &[], &View::Chain(evidence), &Assets::default());
         assert!(finding.found.contains(want), "{}", finding.found);
     }
 }
@@ -185,7 +185,7 @@ fn money_that_is_not_in_the_books_is_a_difference_once_a_gate_would_have_booked_
     ] {
         let stray = Stray { mined: &mined, moved: mined.moved[0], is_old, known_sender };
         let evidence = Evidence { stray: Some(stray), old_time_s, ..Evidence::default() };
-        let finding = judge(&payment, &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment, &[], &View::Chain(evidence), &Assets::default());
         assert_eq!((finding.word, finding.difference), (Word::Unposted, want), "{:?}", payment.record.state);
     }
 }
@@ -200,8 +200,8 @@ fn without_a_chain_nothing_is_called_matched() {
         (payment(State::Lost(LossReason::Gone)), Word::Lost, Word::Lost),
         (payment(State::Answered), Word::Held, Word::Held),
     ] {
-        assert_eq!(judge(&payment, &View::Offline, &Assets::default()).word, offline);
-        assert_eq!(judge(&payment, &View::Unread, &Assets::default()).word, unread);
+        assert_eq!(judge(&payment, &[], &View::Offline, &Assets::default()).word, offline);
+        assert_eq!(judge(&payment, &[], &View::Unread, &Assets::default()).word, unread);
     }
 }
 
@@ -260,7 +260,7 @@ fn a_state_has_its_entries_and_no_other() {
         (Payment { exposed_micros: 9, ..payment(State::Answered) }, vec![], 1),
     ];
     for (payment, entries, want) in rows {
-        let findings = check_payment(&payment, &entries);
+        let findings = check_payment(&payment, &[], &entries);
         assert_eq!(findings.len(), want, "{findings:?}");
         assert!(findings.iter().all(|finding| finding.difference));
     }

@@ -38,8 +38,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences
-  2  a command line that is not understood; `ledger audit`: it could not be found out; `refund`: it has not moved yet";
+  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`, `reconcile`: differences
+  2  a command line that is not understood; `ledger audit`, `reconcile`: it could not be found out; `refund`: it has not moved yet";
 
 #[derive(Subcommand)]
 enum Command {
@@ -67,6 +67,8 @@ enum Command {
     Devnet(sandbox::DevnetArgs),
     /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
     Ledger(ledger::LedgerArgs),
+    /// Lay books, chain and served calls side by side: each payment with its state and what is to be done. Ends as `ledger audit` does.
+    Reconcile(ledger::ReconcileArgs),
     /// Give money back for a payment, whole or in part. Asked for twice it moves once. Ends with 1 where it is refused, 2 where it has
     /// not moved yet.
     Refund(refund::RefundArgs),
@@ -130,6 +132,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
+        Command::Reconcile(args) => return ledger::reconcile(args, json),
         Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),

@@ -139,6 +139,25 @@ impl Ledger {
         Ok(statement.query_map([], refund_of)?.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Payments whose call was served though an earlier one by the same authorization was: that must never be.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub fn served_twice(&self) -> Result<Vec<HoldId>, ReadFault> {
+        const SERVED: &str = "state IN ('answered', 'submitted', 'posted', 'lost') AND answer <> 'lost'";
+        let sql = format!(
+            "SELECT id FROM holds WHERE {SERVED} AND EXISTS (
+                 SELECT 1 FROM (SELECT * FROM holds AS earlier
+                     WHERE earlier.payer = holds.payer AND earlier.nonce = holds.nonce AND earlier.turn < holds.turn
+                         AND earlier.asset = holds.asset AND earlier.network = holds.network)
+                 WHERE {SERVED})
+             ORDER BY turn"
+        );
+        let mut statement = self.db.prepare(&sql)?;
+        let twice = statement.query_map([], |row| fixed(row, 0).map(HoldId))?;
+        Ok(twice.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The refunds of a payment, oldest first.
     ///
     /// # Errors

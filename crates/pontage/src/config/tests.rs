@@ -268,6 +268,7 @@ fn what_operators_set() {
     assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
     assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
     assert_eq!((defaults.trust_secret, defaults.offer_signer), (None, None));
+    assert_eq!(defaults.refunds, RefundsConfig { signer: None, daily_cap_micros: 50_000_000 });
     assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
     let text = format!(
         "{}{FREE}
@@ -279,6 +280,7 @@ admin: {{ listen: 0 }}
 telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
 discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
 extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
+refunds: {{ signer: {{ env: REFUNDS }}, daily_cap_usd: \"$0.5\" }}
 ",
         HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
     );
@@ -294,6 +296,8 @@ extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
     assert_eq!(config.trust_secret, Some(SecretSource::Env("TRUST".to_owned())));
     assert_eq!(config.offer_signer, Some(SecretSource::File("/etc/pontage/key".into())));
     assert_eq!(config.payment_identifier, IdentifierConfig::Required);
+    let signer = Some(SecretSource::Env("REFUNDS".to_owned()));
+    assert_eq!(config.refunds, RefundsConfig { signer, daily_cap_micros: 500_000 });
     let named = good(&format!("{text}public_url: https://pay.example/\n"));
     assert_eq!(named.public_url.as_deref(), Some("https://pay.example"));
 }

@@ -2,9 +2,9 @@
 
 mod books;
 mod chain;
-mod finding;
+pub(super) mod finding;
 pub(super) mod judge;
-mod report;
+pub(super) mod report;
 #[cfg(test)]
 mod tests;
 
@@ -53,15 +53,25 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.load()?;
     let assets = Assets::new(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = LocalSet::new().block_on(&runtime, audit(&config, &assets, args))?;
+    let scope = Scope { offline: args.offline, times: false };
+    let report = LocalSet::new().block_on(&runtime, audit(&config, &assets, scope))?;
     report.print(args.common.format, args.all, &assets)?;
     Ok(ExitCode::from(report.exit_code()))
 }
 
+/// What is looked at besides the journal.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// No chain at all.
+    pub(super) offline: bool,
+    /// Also when money came that is no payment of ours.
+    pub(super) times: bool,
+}
+
 /// The chains are asked where they stand before the journal is read, so that it is never behind what is compared with it.
-async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Result<Report> {
+pub(super) async fn audit(config: &Config, assets: &Assets, scope: Scope) -> anyhow::Result<Report> {
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
-    for network in config.networks.iter().filter(|_| !args.offline) {
+    for network in config.networks.iter().filter(|_| !scope.offline) {
         let url = network.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
         chains.insert(network.network, Chain::connect(network.network, url).await);
     }
@@ -79,7 +89,7 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {
         audit.report.payments += presence.holds;
-        audit.network(&presence, chains.remove(&presence.network), args.offline).await?;
+        audit.network(&presence, chains.remove(&presence.network), scope).await?;
     }
     name_changed(&mut audit.report.findings, &seals);
     Ok(audit.report)
@@ -134,6 +144,10 @@ impl Audit<'_> {
             let found = format!("entry {id} is there in part: its {what} is missing");
             findings.push(Finding::new(Word::Misbooked, Subject::Entry(id), found, RESTORE));
         }
+        for hold in self.journal.served_twice()? {
+            let found = format!("the call of payment {hold} was served, and an earlier one by the same authorization");
+            findings.push(Finding::new(Word::ServedTwice, Subject::Payment(hold), found, RESTORE));
+        }
         for hold in self.journal.booked_twice()? {
             let found = format!("the authorization of payment {hold} has moved money for an earlier payment already");
             findings.push(Finding::new(Word::Misbooked, Subject::Payment(hold), found, RESTORE));
@@ -157,7 +171,7 @@ impl Audit<'_> {
         &mut self,
         presence: &Presence,
         chain: Option<Result<Chain, String>>,
-        offline: bool,
+        scope: Scope,
     ) -> anyhow::Result<()> {
         let network = presence.network;
         let unread = |audit: &mut Self, why: String| {
@@ -168,7 +182,7 @@ impl Audit<'_> {
             Some(Ok(chain)) if chain.is_of(presence.genesis) => chain,
             Some(Ok(_)) => return unread(self, "its node is on another chain (the first block differs)".to_owned()),
             Some(Err(why)) => return unread(self, why),
-            None if offline => {
+            None if scope.offline => {
                 self.report.networks.push((network, Compared::Offline));
                 return self.judge_all(network, &View::Offline);
             }
@@ -178,6 +192,9 @@ impl Audit<'_> {
             Err(NodeFault) => unread(self, "its node stopped answering".to_owned()),
             Ok(searched) => {
                 self.report.networks.push((network, Compared::To(chain.head)));
+                if scope.times {
+                    self.date_unrelated(network, &chain).await;
+                }
                 self.compare(network, &chain, &searched)
             }
         }
@@ -282,6 +299,16 @@ impl Audit<'_> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Says when money came that is no payment of ours, where the node tells.
+    async fn date_unrelated(&mut self, network: Network, chain: &Chain) {
+        let unrelated = self.report.unrelated.iter_mut().filter(|finding| finding.network == Some(network));
+        let mut unrelated: Vec<&mut Finding> = unrelated.collect();
+        let times = chain.times_ms(unrelated.iter().filter_map(|finding| finding.block)).await;
+        for finding in &mut unrelated {
+            finding.at_ms = finding.block.and_then(|block| times.get(&block).copied());
+        }
     }
 
     /// Lays the payments and our chain_txs beside what was read.

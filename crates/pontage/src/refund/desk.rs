@@ -345,7 +345,10 @@ impl Desk {
         match self.journal.paid_by_hand(id, (chain_tx, block), times).await? {
             Some(refund) => log(&refund),
             None => {
-                return refused("taken", format!("the transfers of {amount} in {chain_tx} are linked to other refunds"));
+                return refused(
+                    "taken",
+                    format!("the transfers of {amount} in {chain_tx} are linked to other refunds"),
+                );
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use facilitator::engine::{BlockAt, ChainReceipt, Log, Node, NodeFault};
+use facilitator::engine::{Block, BlockAt, ChainReceipt, Log, Node, NodeFault};
 use facilitator::rpc::HttpNode;
 use protocol::Network;
 use tokio::task::JoinSet;
@@ -169,6 +169,18 @@ impl Chain {
             self.receipts.insert(chain_tx, receipt.as_ref().map(Mined::read));
         }
         Ok(())
+    }
+
+    /// When these blocks were made, in milliseconds; those that the node does not tell are left out.
+    pub(super) async fn times_ms(&self, blocks: impl Iterator<Item = u64>) -> BTreeMap<u64, u64> {
+        let node = &self.node;
+        let ask = |number: u64| {
+            let node = node.clone();
+            async move { Ok((number, again(|| node.block(BlockAt::Number(number))).await.ok())) }
+        };
+        let asked = bounded(blocks.collect::<BTreeSet<_>>().into_iter().map(ask)).await.unwrap_or_default();
+        let time = |(number, block): (u64, Option<Block>)| Some((number, block?.time_s.saturating_mul(1_000)));
+        asked.into_iter().filter_map(time).collect()
     }
 
     /// The chain_txs that moved one of these tokens to one of these payees.

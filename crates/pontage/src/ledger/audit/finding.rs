@@ -34,6 +34,10 @@ pub(in crate::ledger) enum Word {
     BrokenSeal,
     SequenceGap,
     FeeDiffers,
+    // What the log of served calls says otherwise than the journal.
+    ServedTwice,
+    LogDiffers,
+    NotInJournal,
 }
 
 impl Word {
@@ -65,6 +69,9 @@ impl Word {
             Self::BrokenSeal => "broken_seal",
             Self::SequenceGap => "sequence_gap",
             Self::FeeDiffers => "fee_differs",
+            Self::ServedTwice => "served_twice",
+            Self::LogDiffers => "log_differs",
+            Self::NotInJournal => "not_in_journal",
         }
     }
 
@@ -100,7 +107,10 @@ impl Word {
             | Self::SumsDiffer
             | Self::BrokenSeal
             | Self::SequenceGap
-            | Self::FeeDiffers => true,
+            | Self::FeeDiffers
+            | Self::ServedTwice
+            | Self::LogDiffers
+            | Self::NotInJournal => true,
         }
     }
 
@@ -127,7 +137,10 @@ impl Word {
             | Self::SumsDiffer
             | Self::BrokenSeal
             | Self::SequenceGap
-            | Self::FeeDiffers => Act::Compare,
+            | Self::FeeDiffers
+            | Self::ServedTwice
+            | Self::LogDiffers
+            | Self::NotInJournal => Act::Compare,
         }
     }
 
@@ -288,8 +301,8 @@ pub(in crate::ledger) struct Finding {
     pub(in crate::ledger) block: Option<u64>,
     /// Whose money it is: a payer, or the sender of what is no payment of ours.
     pub(in crate::ledger) from: Option<Address>,
-    /// When a payment was claimed.
-    pub(in crate::ledger) opened_at_ms: Option<u64>,
+    /// When a payment was claimed, or other money came.
+    pub(in crate::ledger) at_ms: Option<u64>,
     /// What the journal knows of a payment's answer.
     pub(in crate::ledger) served: Option<Served>,
     /// How much of a payment was given back, in atomic units.
@@ -318,7 +331,7 @@ impl Finding {
             chain_tx: None,
             block: None,
             from: None,
-            opened_at_ms: None,
+            at_ms: None,
             served: None,
             refunded_atomic: 0,
             act: word.act(),

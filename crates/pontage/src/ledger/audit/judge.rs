@@ -80,7 +80,7 @@ pub(super) fn judge(payment: &Payment, refunds: &[Refund], view: &View<'_>, asse
     (finding.network, finding.amount) = (Some(amount.asset.network), Some(amount));
     (finding.chain_tx, finding.block) = evidence;
     finding.from = Some(payment.record.hold.authorization.key.payer.0);
-    finding.opened_at_ms = Some(payment.record.hold.opened_at_ms);
+    finding.at_ms = Some(payment.record.hold.opened_at_ms);
     finding.served = Some(served(payment));
     finding.refunded_atomic = refunded_atomic;
     finding.act = act.or(kept.then_some(Act::Keep)).unwrap_or(finding.act);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use store::OpenFault;
 use tokio::task::LocalSet;
 
-pub(crate) use desk::{Ask, Desk};
+pub(crate) use desk::{Ask, Desk, wallet};
 
 use crate::config::{Config, LogConfig, LogLevel};
 use crate::owner::{self, Command};
@@ -96,6 +96,7 @@ fn done(path: &Path, config: &Config, options: &Options, command: &Command) -> a
 
 /// Takes the journal, does what a start does with what was left in it, and works on one command.
 fn alone(path: &Path, config: &Config, options: &Options, command: &Command) -> anyhow::Result<Value> {
+    let key = wallet(config)?;
     let store = run::open_store(config, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (lifeline, _ended) = Lifeline::new();
@@ -105,7 +106,7 @@ fn alone(path: &Path, config: &Config, options: &Options, command: &Command) -> 
         (Some(_), Some(_)) => runtime.block_on(run::start_chains(config, &store, &lifeline, &reload))?,
         (Some(_) | None, Some(_) | None) => Vec::new(),
     };
-    let desk = Desk::new(config, &store, &links)?;
+    let desk = Desk::new(config, key, &store, &links)?;
     let answer = LocalSet::new().block_on(&runtime, desk.run(command))?;
     store.fold().ok();
     Ok(answer)

@@ -31,7 +31,7 @@ use crate::limits::Limits;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
-use crate::refund::Desk;
+use crate::refund::{self, Desk};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
 use crate::{admin, log, owner, say};
@@ -187,8 +187,8 @@ pub(crate) fn serve(
     let (stop, stopped) = watch::channel(false);
     if mode != Mode::Mock {
         let (config, store, links) = (config.clone(), store.clone(), links.clone());
-        let journal = config.store_path.clone();
-        owner::start(&journal, move || Desk::new(&config, &store, &links), &lifeline, stopped.clone())?;
+        let (journal, wallet) = (config.store_path.clone(), refund::wallet(&config)?);
+        owner::start(&journal, move || Desk::new(&config, wallet, &store, &links), &lifeline, stopped.clone())?;
     }
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
     admin::start(config.operation.admin_listen, &operation)?;

@@ -7,9 +7,13 @@ mod kit;
 #[path = "refund/run.rs"]
 mod run;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+
 use kit::{FUNDS, GateOptions, PAYEE, PAYER, PRICE, Payer, REFUNDER, World, get, try_request, until};
 use run::{Ran, refund, start_refund};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xtask::chain::{ChainOptions, USDC};
 
 const WALLET: u128 = 1_000_000;
@@ -133,6 +137,60 @@ fn a_crash_between_sending_and_answering_moves_it_once() {
 }
 
 #[test]
+fn whoever_was_killed_stands_in_nobodys_way() {
+    let mut world = world("");
+    let payment = pay(&world);
+    bury(&world);
+    let socket = world.gate.journal().with_extension("db.sock");
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "for its owner alone");
+    for (line, says) in [("nonsense\n", "no command"), ("{\"command\":\"stop\",\"by_hand\":true}\n", "no command")] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("{\"error\":") && answer.contains(says), "{answer}");
+    }
+    // It leaves its socket behind.
+    world.gate.kill();
+    assert!(socket.exists());
+    let alone = refund(&world.gate, &[&payment]);
+    assert!(alone.code == 0 && alone.out.starts_with("refunded: 0.010000 USDC"), "{alone}");
+    world.gate.restart();
+    let asked = refund(&world.gate, &[&payment]);
+    assert_eq!((asked.code, &asked.out), (0, &alone.out));
+    assert_eq!(given_back(&world), [PRICE]);
+    agree(&world, 0);
+    assert!(world.gate.stop().success());
+    assert!(!socket.exists(), "a gate that stops takes it away");
+}
+
+#[test]
+fn a_reorg_that_takes_a_refund_back_does_not_take_it_from_the_payer() {
+    let world = world("");
+    let payment = pay(&world);
+    bury(&world);
+    let before = world.chain.rpc("evm_snapshot", json!([])).unwrap();
+    assert_eq!(refund(&world.gate, &[&payment]).code, 0);
+    world.chain.set_automine(false).unwrap();
+    world.chain.rpc("evm_revert", json!([before])).unwrap();
+    assert!(given_back(&world).is_empty());
+    // As high as before, and without it; then with it, once.
+    world.chain.mine().unwrap();
+    until("it has moved again", || {
+        world.chain.mine().unwrap();
+        given_back(&world) == [PRICE]
+            && run::count(&world.gate, "SELECT count(*) FROM refunds WHERE state = 'refunded'") == 1
+    });
+    let again = refund(&world.gate, &[&payment]);
+    assert!(again.code == 0 && again.out.starts_with("refunded: 0.010000 USDC"), "{again}");
+    assert_eq!(given_back(&world), [PRICE]);
+    let books = world.books();
+    assert_eq!((books.unbalanced(), books.balance("refund_due:")), (0, 0));
+    assert_eq!(books.balance("external:"), 0);
+}
+
+#[test]
 fn parts_add_up_to_what_was_paid() {
     let world = world("");
     let payment = pay(&world);
@@ -202,6 +260,14 @@ fn an_empty_wallet_pays_when_it_is_funded() {
     until("it is paid", || given_back(&world) == [PRICE]);
     let paid = refund(&world.gate, &[&payment]);
     assert!(paid.code == 0 && paid.out.starts_with("refunded: 0.010000 USDC"), "{paid}");
+    let story = run::pontage(&world.gate, &["ledger", "show", &payment]);
+    let hash = paid.out.split(" in ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(
+        story.out.contains("refund_due: 0.010000 USDC") && story.out.contains(&format!("moved in {hash}")),
+        "{story}"
+    );
+    let by_hash = run::pontage(&world.gate, &["ledger", "show", hash]);
+    assert!(by_hash.out.contains("payments   1\n") && by_hash.out.contains(&payment), "{by_hash}");
     let nothing = refund(&world.gate, &["--due"]);
     assert!(nothing.code == 0 && nothing.out == "nothing is owed back\n", "{nothing}");
     agree(&world, 0);
@@ -233,6 +299,8 @@ fn by_hand() {
     let uri = format!("ethereum:{USDC}@84532/transfer?address={}&uint256=10000", PAYER.address);
     assert!(transfer["uri"].as_str().unwrap().eq_ignore_ascii_case(&uri), "{transfer}");
     agree(&world, PRICE.cast_signed());
+    let again = refund(&world.gate, &["--due", "--unsigned", "--json"]);
+    assert_eq!((again.code, &again.json()["refunds"]), (0, &refunds), "it is printed as often as it is asked for");
     // Anything else is not it.
     world.chain.mint(REFUNDER.address, WALLET).unwrap();
     let other = world.chain.send_as(REFUNDER.address, USDC, &kit::move_all(PRICE)).unwrap();

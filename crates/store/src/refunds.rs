@@ -105,6 +105,19 @@ impl Handle {
         self.read(|db| of_payment(db, payment))
     }
 
+    /// The refunds that somebody is to pay by hand, oldest first.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub fn awaited_refunds(&self) -> Result<Vec<RefundId>, Fault> {
+        let query = |db: &Connection| {
+            let mut statement =
+                db.prepare("SELECT id FROM refunds WHERE wallet IS NULL AND state <> 'refunded' ORDER BY turn")?;
+            statement.query_map([], |row| fixed(row, 0).map(RefundId))?.collect()
+        };
+        self.read(query)
+    }
+
     /// The payments that are owed back and of which something is left to give, oldest first.
     ///
     /// # Errors

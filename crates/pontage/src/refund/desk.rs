@@ -28,6 +28,8 @@ const WAIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often refunds that have not moved are looked at.
 const MIND_EVERY: Duration = Duration::from_secs(3);
+/// Younger than any block: of what has moved nothing is looked at again.
+const NO_BLOCK: u64 = 1 << 62;
 /// How many payments one command gives back at most; the next goes on with the others.
 const DUE_MAX: usize = 200;
 
@@ -89,8 +91,17 @@ pub(crate) struct Desk {
     cap_micros: u64,
 }
 
+/// The key of the wallet that refunds are paid from. `None` where they are paid by hand.
+pub(crate) fn wallet(config: &Config) -> anyhow::Result<Option<Key>> {
+    let Some(source) = &config.refunds.signer else { return Ok(None) };
+    let secret = source.read().context("refunds.signer")?;
+    let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("refunds.signer: {source} {error}"))?;
+    info!(wallet = %key.address(), "refunds wallet");
+    Ok(Some(key))
+}
+
 impl Desk {
-    pub(crate) fn new(config: &Config, store: &Store, links: &[Link]) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, key: Option<Key>, store: &Store, links: &[Link]) -> anyhow::Result<Self> {
         let mut ways = BTreeMap::new();
         for link in links {
             if let Link::Lane(link) = link {
@@ -102,17 +113,6 @@ impl Desk {
             if let Some(url) = network.rpc_urls.first().filter(|_| !ways.contains_key(&network.network)) {
                 ways.insert(network.network, Way { node: HttpNode::new(url, NODE_TIMEOUT_MS)?, engine: None });
             }
-        }
-        let key = match &config.refunds.signer {
-            Some(source) => {
-                let secret = source.read().context("refunds.signer")?;
-                let key = Key::from_hex(secret.expose());
-                Some(key.map_err(|error| anyhow!("refunds.signer: {source} {error}"))?)
-            }
-            None => None,
-        };
-        if let Some(key) = &key {
-            info!(wallet = %key.address(), "refunds wallet");
         }
         let tokens = config.networks.iter().flat_map(|network| network.tokens.clone()).collect();
         let cap_micros = config.refunds.daily_cap_micros;
@@ -136,10 +136,14 @@ impl Desk {
             }
         };
         let (mut ids, mut refusals) = (Vec::new(), Vec::new());
-        if matches!(command, Command::RefundDue { by_hand: false }) {
-            // What was asked for before and has not moved is owed as well.
-            for network in self.ways.keys() {
-                ids.extend(self.journal.open_refunds(*network, u64::MAX >> 1).await?);
+        // What was asked for before and has not moved is owed as well.
+        match command {
+            Command::Refund(_) => {}
+            Command::RefundDue { by_hand: true } => ids.extend(self.journal.awaited_refunds()?),
+            Command::RefundDue { by_hand: false } => {
+                for network in self.ways.keys() {
+                    ids.extend(self.journal.open_refunds(*network, NO_BLOCK).await?);
+                }
             }
         }
         for ask in asks {

@@ -10,6 +10,7 @@ mod lane;
 mod multicall;
 mod reconcile;
 mod recover;
+mod refund;
 mod rest;
 mod settle;
 mod tab;

@@ -116,6 +116,11 @@ impl ChainLink {
         self.network
     }
 
+    /// The keys that settle here.
+    pub(crate) fn signers(&self) -> Vec<Address> {
+        vec![self.signer]
+    }
+
     /// The engine for the calling thread.
     pub(crate) fn engine(&self) -> Engine<HttpNode, LaneLink, Watch> {
         Engine {

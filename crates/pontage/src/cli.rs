@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, refund, run, sandbox, say};
+use crate::{config, init, ledger, pay, refund, run, sandbox, say, service};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -59,6 +59,15 @@ enum Command {
     },
     /// Like start, on Base Sepolia (eip155:84532) alone, with logs for people. Test money only.
     Dev(GateArgs),
+    /// Settle payments for other x402 servers: POST /verify and /settle, GET /supported and /discovery.
+    Facilitator {
+        /// The configuration, which has `service` in it.
+        #[arg(short, long, default_value = "facilitator.yaml")]
+        config: PathBuf,
+        /// Listen on this port, in place of the one in `listen`.
+        #[arg(short, long)]
+        port: Option<u16>,
+    },
     /// Take every payment without a look at it. Moves no money; for tests of clients.
     Mock(GateArgs),
     /// A chain, a gate, four demo services and a funded wallet in this process, and one paid call. Needs nothing else.
@@ -128,6 +137,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Schema => say(&format!("{:#}", config::schema())),
         Command::Start { gate, sidecar } => start(gate, Mode::Live, sidecar, json),
         Command::Dev(gate) => start(gate, Mode::Dev, false, json),
+        Command::Facilitator { config, port } => service::start(&config, port, json),
         Command::Mock(gate) => start(gate, Mode::Mock, false, json),
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),

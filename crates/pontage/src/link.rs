@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use alloy_primitives::Address;
 use anyhow::Context as _;
 use facilitator::engine::Engine;
 use facilitator::rpc::HttpNode;
@@ -32,6 +33,14 @@ impl Link {
         match self {
             Self::Lane(link) => link.network(),
             Self::Remote(link) => link.network(),
+        }
+    }
+
+    /// The keys that settle; none of ours where others do.
+    pub(crate) fn signers(&self) -> Vec<Address> {
+        match self {
+            Self::Lane(link) => link.signers(),
+            Self::Remote(_) => Vec::new(),
         }
     }
 

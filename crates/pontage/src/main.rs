@@ -24,6 +24,7 @@ mod reload;
 mod remote;
 mod run;
 mod sandbox;
+mod service;
 mod source;
 mod telemetry;
 mod trace;

@@ -97,13 +97,13 @@ fn done(path: &Path, config: &Config, options: &Options, command: &Command) -> a
 /// Takes the journal, does what a start does with what was left in it, and works on one command.
 fn alone(path: &Path, config: &Config, options: &Options, command: &Command) -> anyhow::Result<Value> {
     let key = wallet(config)?;
-    let store = run::open_store(config, None)?;
+    let store = run::open_store(config, &config.store_path, "gate")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (lifeline, _ended) = Lifeline::new();
     let reload = Reload::new(path, config.clone(), options.clone());
     // Others settle, or somebody pays by hand: there is nothing to start.
     let links = match (&config.signer, &config.refunds.signer) {
-        (Some(_), Some(_)) => runtime.block_on(run::start_chains(config, &store, &lifeline, &reload))?,
+        (Some(_), Some(_)) => runtime.block_on(run::start_chains(config, &store, &lifeline, &reload.plans()))?,
         (Some(_) | None, Some(_) | None) => Vec::new(),
     };
     let desk = Desk::new(config, key, &store, &links)?;

@@ -30,6 +30,7 @@ use crate::ledger::Sealer;
 use crate::limits::Limits;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
+use crate::plan::Plan;
 use crate::price::{Prices, Quotes};
 use crate::refund::{self, Desk};
 use crate::reload::Reload;
@@ -37,7 +38,7 @@ use crate::remote::{self, RemoteLink};
 use crate::{admin, log, owner, say};
 
 /// How long a stop waits for settlements that no connection owns.
-const STOP_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// For money, or for trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,12 +166,16 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     let mode = options.mode;
     let config = options.load(path)?;
+    if config.service.is_some() {
+        bail!("`service` makes this configuration a facilitator's: start it with `pontage facilitator`");
+    }
     let log = log::start(mode, &config.log)?;
     let target = options.target(&config)?;
     warn_of_play(mode, &config)?;
     // What is only played is not written down.
     let play = (mode == Mode::Mock).then(tempfile::tempdir).transpose()?;
-    let store = open_store(&config, play.as_ref().map(tempfile::TempDir::path))?;
+    let path_of_play = play.as_ref().map(|folder| folder.path().join("mock.db"));
+    let store = open_store(&config, path_of_play.as_deref().unwrap_or(&config.store_path), "gate")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (lifeline, mut ended) = Lifeline::new();
     let mut reload = Reload::new(path, config.clone(), options.clone());
@@ -179,7 +184,7 @@ pub(crate) fn serve(
     let (links, sealer) = match mode {
         Mode::Mock => (Vec::new(), None),
         Mode::Live | Mode::Dev | Mode::Sandbox => {
-            let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
+            let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload.plans()))?;
             let key = if config.remote.is_some() { None } else { settlement_key(&config)? };
             (links, key.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
         }
@@ -243,14 +248,17 @@ fn warn_of_play(mode: Mode, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the journal, or one that is gone afterwards in a folder of its own.
-pub(crate) fn open_store(config: &Config, play: Option<&Path>) -> anyhow::Result<Store> {
+/// Opens the journal, which is kept for one purpose alone.
+pub(crate) fn open_store(config: &Config, path: &Path, purpose: &str) -> anyhow::Result<Store> {
     let limits = store::Limits {
         answers_max_bytes: config.replay.answers_max_bytes,
         answers_keep_s: config.replay.answers_keep_s,
     };
-    let path = play.map_or(config.store_path.clone(), |folder| folder.join("mock.db"));
-    let store = Store::open(&path, limits, host::now_ms).with_context(|| format!("store.path {}", path.display()))?;
+    let store = Store::open(path, limits, host::now_ms).with_context(|| format!("store.path {}", path.display()))?;
+    if !store.bind_purpose(purpose)? {
+        let shown = path.display();
+        bail!("store.path {shown}: this journal is not a {purpose}'s. A gate and a facilitator keep a journal each");
+    }
     let known = |gone: &Network| config.networks.iter().any(|network| network.network == *gone);
     if let Some(gone) = store.unfinished_networks()?.iter().find(|gone| !known(gone)) {
         bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
@@ -306,7 +314,7 @@ fn introduce(config: &Config, reload: &Reload, mode: Mode) {
 }
 
 /// Seals the books from time to time, where there is a key to do it. Does not end.
-async fn keep_sealing(sealer: Option<&Sealer>) {
+pub(crate) async fn keep_sealing(sealer: Option<&Sealer>) {
     match sealer {
         Some(sealer) => sealer.run().await,
         None => std::future::pending().await,
@@ -325,6 +333,18 @@ async fn settle_tabs(links: &[Link], store: &Store) {
     }
 }
 
+/// A listener for each core, all on one port.
+pub(crate) fn listeners(listen: SocketAddr) -> anyhow::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let taken = || format!("listen: {listen} cannot be bound");
+    // Two processes could share a port and each answer for half of the calls, with a journal of its own.
+    proxy::ensure_free(listen).with_context(taken)?;
+    let first = proxy::bind(listen).with_context(taken)?;
+    let address = first.local_addr()?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let others = (1..cores).map(|_| proxy::bind(address));
+    Ok((address, std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?))
+}
+
 /// Starts a worker for each core. Everything that can fail is made before the first of them serves.
 fn start_workers(
     config: &Config,
@@ -338,14 +358,7 @@ fn start_workers(
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
     let tls = target.is_some_and(proxy::Target::is_https).then(proxy::platform_tls).transpose()?;
     let quotes = Quotes::default();
-    let taken = || format!("listen: {} cannot be bound", config.listen);
-    // Two processes could share a port and each answer for half of the calls, with a journal of its own.
-    proxy::ensure_free(config.listen).with_context(taken)?;
-    let first = proxy::bind(config.listen).with_context(taken)?;
-    let address = first.local_addr()?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let others = (1..cores).map(|_| proxy::bind(address));
-    let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
+    let (address, listeners) = listeners(config.listen)?;
     let mut workers = Vec::new();
     let (serving, served) = std::sync::mpsc::channel();
     for listener in listeners {
@@ -463,7 +476,7 @@ impl Worker {
 }
 
 /// The key that settles and seals. `None` where there is nothing to be paid for, or others settle.
-fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
+pub(crate) fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     if config.networks.is_empty() || config.remote.is_some() {
         return Ok(None);
     }
@@ -487,24 +500,24 @@ fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
     Ok(Some(key))
 }
 
-/// Starts whoever settles on each network.
+/// The way to whoever settles, on each network.
 pub(crate) async fn start_chains(
     config: &Config,
     store: &Store,
     lifeline: &Lifeline,
-    reload: &Reload,
+    plans: &watch::Receiver<Arc<Plan>>,
 ) -> anyhow::Result<Vec<Link>> {
     let mut links = Vec::new();
     if let Some(sites) = remote::sites(config).await? {
         for network in &config.networks {
-            let link = RemoteLink::start(config, network, reload.plans(), &sites, store, lifeline).await?;
+            let link = RemoteLink::start(config, network, plans.clone(), &sites, store, lifeline).await?;
             links.push(Link::Remote(link));
         }
         return Ok(links);
     }
     let Some(key) = settlement_key(config)? else { return Ok(links) };
     for network in &config.networks {
-        let link = ChainLink::start(network, &config.tab, reload.plans(), &key, store, lifeline).await?;
+        let link = ChainLink::start(network, &config.tab, plans.clone(), &key, store, lifeline).await?;
         links.push(Link::Lane(link));
     }
     Ok(links)

@@ -1,5 +1,6 @@
 //! The wire objects of x402 v1 and v2: challenge, credential, receipt, and the header that carries them.
 
+mod asked;
 mod challenge;
 mod credential;
 pub mod ext;
@@ -7,6 +8,7 @@ mod header;
 mod json;
 mod receipt;
 
+pub use asked::{Asked, BODY_MAX_BYTES, Listed, Requirements};
 pub use challenge::{Challenge, ChallengeFault, Resource};
 pub use credential::{Accepted, Credential, Terms, Version};
 pub use ext::{Extensions, PAYMENT_IDENTIFIER, PaymentId};

@@ -186,3 +186,15 @@ CREATE TABLE IF NOT EXISTS refund_bids (
     PRIMARY KEY (refund, chain_tx)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS refund_bids_by_chain_tx ON refund_bids (chain_tx);
+
+-- What a facilitator lists under /discovery.
+CREATE TABLE IF NOT EXISTS listings (
+    resource  TEXT NOT NULL,                  -- URL without query
+    tool      TEXT NOT NULL,                  -- of an MCP server; empty for everything else
+    payee     BLOB NOT NULL,
+    item      TEXT NOT NULL,                  -- what is told of it, JSON
+    proven    INTEGER NOT NULL,               -- whether the payee's key has signed that
+    settled   INTEGER NOT NULL,               -- payments for it that were settled here
+    updated_s INTEGER NOT NULL,
+    PRIMARY KEY (resource, tool, payee)
+) STRICT, WITHOUT ROWID;

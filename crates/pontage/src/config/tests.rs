@@ -457,7 +457,7 @@ fn the_template_has_one_thing_to_fill_in() {
 fn the_examples_of_the_docs_have_every_key_and_parse() {
     let docs = include_str!("../../../../docs/config.md");
     let examples: Vec<_> = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in &examples {
         good(example);
     }

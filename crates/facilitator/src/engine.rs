@@ -10,6 +10,7 @@
 )]
 
 mod chain_tx;
+mod finality;
 mod handed;
 mod lane;
 mod live;
@@ -20,6 +21,7 @@ mod tab;
 mod token;
 
 pub use chain_tx::ChainTx;
+pub use finality::{FinalAt, Finality};
 pub use handed::{Handed, Looked, NoLane, Remote, Told, Verified, reader};
 pub use lane::{Lane, LaneJournal, Rejected};
 pub use live::{Head, Live};

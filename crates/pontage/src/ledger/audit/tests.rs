@@ -21,7 +21,7 @@ const AMOUNT: u128 = 10;
 fn settled() -> State {
     let asset = Asset { network: NETWORK, address: AssetAddress(TOKEN) };
     let amount = protocol::Amount::new(AMOUNT, asset);
-    State::Posted(Settled { chain_tx: TX, block: 9, amount, payer: Payer(PAYER) })
+    State::Posted(Settled { chain_tx: TX, block: 9, block_hash: B256::with_last_byte(9), amount, payer: Payer(PAYER) })
 }
 
 fn payment(state: State) -> Payment {
@@ -80,7 +80,7 @@ fn moved(to: Address, value: u128) -> Log {
 
 fn mined(logs: Vec<Log>) -> Mined {
     let success = !logs.is_empty();
-    Mined::read(&ChainReceipt { chain_tx: TX, block: 9, success, from: OURS, fee_wei: Some(5), logs })
+    Mined::read(&ChainReceipt { chain_tx: TX, block: 9, block_hash: B256::with_last_byte(9), success, from: OURS, fee_wei: Some(5), logs })
 }
 
 fn paid() -> Mined {

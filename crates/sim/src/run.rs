@@ -133,7 +133,8 @@ fn is_at_rest(world: &World) -> bool {
 }
 
 async fn mine(world: Rc<World>) {
-    let mut reorgs = world.plan.reorgs.clone();
+    // After how many more blocks, and how deep: shallower than what is taken as final.
+    let mut coming: Option<(usize, usize)> = None;
     loop {
         world.exec.sleep(world.plan.block_ms).await;
         let mut mining = world.plan.mining;
@@ -153,17 +154,24 @@ async fn mine(world: Rc<World>) {
         let now_s = world.exec.now_ms() / 1_000;
         let mut chain = world.chain.borrow_mut();
         let before = chain.receipts.len();
-        let due = reorgs.first().filter(|(at_ms, _)| *at_ms <= world.age_ms() && !world.quiet.get()).copied();
-        if let Some((_, depth)) = due {
-            reorgs.remove(0);
+        if world.quiet.get() {
+            coming = None;
+        }
+        if let Some((0, depth)) = coming.take_if(|(left, _)| *left == 0) {
             chain.reorg(depth, now_s, mining, &mut world.chance.borrow_mut());
             world.count(|figures| figures.reorgs += 1);
             world.say(|| format!("a reorg of {depth} blocks, up to block {}", chain.height()));
             continue;
         }
+        coming = coming.map(|(left, depth)| (left - 1, depth));
         chain.mine(now_s, mining, &mut world.chance.borrow_mut());
         if chain.receipts.len() > before {
             world.say(|| format!("block {}: {} chain_txs", chain.height(), chain.receipts.len() - before));
+            if coming.is_none() && world.strikes(world.plan.reorgs_per_mille) {
+                let mut chance = world.chance.borrow_mut();
+                let left = chance.place(3);
+                coming = Some((left, chance.place(3 - left) + left + 1));
+            }
         }
     }
 }

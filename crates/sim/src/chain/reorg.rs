@@ -52,11 +52,11 @@ impl Chain {
         let sequence = self.latest().token.sequence;
         for block in &left {
             for raw in &block.ours {
-                if chance.below(4) > 0 {
+                if chance.one_in(2) {
                     self.pool.add(Raw::clone(raw), sequence);
                 }
             }
-            let again = block.deeds.iter().filter(|_| chance.below(4) > 0).cloned();
+            let again = block.deeds.iter().filter(|_| chance.one_in(2)).cloned();
             self.undone.deeds.extend(again);
         }
         let times: Vec<u64> = left.iter().map(|block| block.time_s).collect();

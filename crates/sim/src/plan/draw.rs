@@ -59,7 +59,7 @@ impl Plan {
             disk_away: windows(chance, 5),
             answers_max: if chance.one_in(6) { 1 } else { 100 },
             last_restart: chance.one_in(2),
-            reorgs: reorgs(chance),
+            reorgs_per_mille: [0, 0, 50, 200, 500][chance.place(5)],
         }
     }
 }
@@ -271,14 +271,6 @@ fn crashes(chance: &mut Chance) -> Vec<Crash> {
         polls: chance.below(60),
     };
     (0..count).map(|_| crash()).collect()
-}
-
-/// Shallower than what is taken as final.
-fn reorgs(chance: &mut Chance) -> Vec<(u64, usize)> {
-    let count = [0, 0, 1, 2, 4][chance.place(5)];
-    let mut reorgs: Vec<_> = (0..count).map(|_| (chance.below(80_000), 1 + chance.place(3))).collect();
-    reorgs.sort_unstable();
-    reorgs
 }
 
 fn windows(chance: &mut Chance, one_in: u64) -> Vec<(u64, u64)> {

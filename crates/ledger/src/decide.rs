@@ -38,8 +38,11 @@ pub enum Step {
     /// This signed chain_tx is about to be broadcast, or with [`HANDED`] the hold is about to be handed to a remote facilitator, which
     /// may then move the money at any time. Also marks a further chain_tx for the same hold.
     Submit(B256),
-    /// The money moved. Repeated for the same chain_tx in another block, it is where the payment is now.
+    /// The money moved. Repeated for the same chain_tx in another block, it is where the payment is now. For a hold that has ended it
+    /// says nothing yet: a reorg may have ended it, and may have taken that block. See [`Step::Arrive`].
     Post(Settled),
+    /// Money for a hold that has ended is in a block that is final.
+    Arrive(Settled),
     /// A reorg took the money out: the block of this hash, in which it was posted, is not in the chain any more, and no other block
     /// has it. The same chain_tx is submitted again.
     Unsettle(B256),
@@ -114,6 +117,7 @@ pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation>
             advance_answer(record, step)
         }
         Step::Post(settled) => advance_post(record, settled),
+        Step::Arrive(_) => advance_arrive(record, step),
         Step::Unsettle(block_hash) => advance_unsettle(record, block_hash),
         Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire => {
             advance_money(record, step)
@@ -139,17 +143,26 @@ fn advance_post(record: &Record, settled: Settled) -> Result<Option<Change>, Vio
         // What was read late of a block that has been left does not take a final payment back there.
         State::Posted(earlier) if settled.block_hash == earlier.block_hash || record.is_final => return Ok(None),
         State::Posted(_) => next.state = State::Posted(settled),
-        State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => return Ok(None),
-        State::Released(_) | State::Burnt(_) => {
-            next.late = true;
-            entries.push(late(record));
+        // A facilitator's word that names no block is all that there will be.
+        State::Released(_) | State::Burnt(_) | State::Lost(_) if settled.block_hash.is_zero() => {
+            return advance_arrive(record, Step::Post(settled));
         }
-        State::Lost(_) => {
-            next.late = true;
-            entries.push(recovered(record));
-        }
+        State::Released(_) | State::Burnt(_) | State::Lost(_) => return Ok(None),
     }
     Ok(Some(Change { record: next, entries }))
+}
+
+/// Money came after the end.
+fn advance_arrive(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
+    let entry = match record.state {
+        State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => return Ok(None),
+        State::Released(_) | State::Burnt(_) => late(record),
+        State::Lost(_) => recovered(record),
+        State::Open | State::Answered | State::Submitted(_) | State::Posted(_) => {
+            return Err(Violation { state: record.state, step });
+        }
+    };
+    Ok(Some(Change { record: Record { late: true, ..record.clone() }, entries: vec![entry] }))
 }
 
 /// What was posted is not in the chain any more. Nothing is owed back of money that did not come.
@@ -235,7 +248,7 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         (Step::Refuse(_), State::Burnt(BurnReason::SettlementRefused) | State::Lost(_)) => return Ok(None),
         (Step::Expire, State::Released(ReleaseReason::Expired) | State::Lost(_)) => return Ok(None),
         (Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _)
-        | (Step::Post(_) | Step::Unsettle(_), _)
+        | (Step::Post(_) | Step::Arrive(_) | Step::Unsettle(_), _)
         | (Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::TakeBack | Step::LoseAnswer, _) => {
             return violation;
         }
@@ -301,7 +314,7 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
                 entries.push(refund(&mut next));
             }
         }
-        (Step::Answer | Step::Deliver | Step::KeepAnswer | Step::Unsettle(_), _)
+        (Step::Answer | Step::Deliver | Step::KeepAnswer | Step::Arrive(_) | Step::Unsettle(_), _)
         | (Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _) => {
             return violation;
         }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, anyhow, bail};
 use facilitator::engine::{
-    self, BlockAt, BooksJournal as _, Engine, FinalAt, Finality, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
+    self, BlockAt, BooksJournal as _, Engine, FinalAt, Finality, Head, Lane, Live, Node, Pace, Purse, Submitter,
+    TabTerms,
 };
 use facilitator::rpc::HttpNode;
 use gate::{Fault, FaultKind};

@@ -51,7 +51,9 @@ fn pay(world: &World, path: &str) -> Paid {
         assert_eq!(answer.unwrap().status, 200);
     }
     let nonce = fields.nonce.to_string();
-    until("it is posted", || world.books().claims().iter().any(|claim| claim.nonce == nonce && claim.state == "posted"));
+    until("it is posted", || {
+        world.books().claims().iter().any(|claim| claim.nonce == nonce && claim.state == "posted")
+    });
     until("the gas is booked", || run::unmined(&world.gate.journal()) == 0);
     Paid { id: run::payment_of(&world.gate.journal(), &nonce).unwrap(), offer, fields }
 }
@@ -166,7 +168,10 @@ fn what_cannot_come_back_is_lost_and_the_books_say_why() {
         until("the gas is booked", || run::unmined(&world.gate.journal()) == 0);
         let audit = audited(&world, "1 payment: 1 lost; 0 differences");
         assert!(audit.contains("reorged: "), "{audit}");
-        assert_eq!((&status(&world, &paid)["state"], &status(&world, &paid)["money"]), (&"failed".into(), &"untouched".into()));
+        assert_eq!(
+            (&status(&world, &paid)["state"], &status(&world, &paid)["money"]),
+            (&"failed".into(), &"untouched".into())
+        );
     }
 }
 
@@ -203,7 +208,9 @@ fn direct_waits_for_its_confirmations_and_the_node_says_what_is_final() {
         until("it is submitted", || world.books().holds("submitted") == 1);
         for depth in 1..=3 {
             assert!(!call.is_finished(), "answered with {} of 3 confirmations", depth - 1);
-            until("the pool has it", || depth > 1 || world.chain.rpc("txpool_status", json!([])).unwrap()["pending"] == "0x1");
+            until("the pool has it", || {
+                depth > 1 || world.chain.rpc("txpool_status", json!([])).unwrap()["pending"] == "0x1"
+            });
             world.chain.mine().unwrap();
             if depth < 3 {
                 // A look of the reconciler goes by.

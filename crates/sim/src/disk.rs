@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256};
 use facilitator::engine::{Bid, ChainTx, Mined, Rejected, Unfinished};
 use gate::{Answer, Standing};
 use ledger::{
-    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason, Reservation, State,
-    Step, Violation,
+    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason,
+    Reservation, State, Step, Violation,
 };
 use protocol::{Amount, Asset, ClaimKey, Network, Payer};
 

@@ -112,11 +112,7 @@ impl Node for SimNode {
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
         self.ask(|chain, view| {
-            let head = |block: &chain::Block| Block {
-                number: block.number,
-                hash: block.hash,
-                time_s: block.time_s,
-            };
+            let head = |block: &chain::Block| Block { number: block.number, hash: block.hash, time_s: block.time_s };
             place(chain, at, view).map(head)
         })
         .await

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
 use crate::handle::{Handle, advance};
-use crate::{finality, rows};
 use crate::writer::Batch;
+use crate::{finality, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {

@@ -19,9 +19,8 @@ impl Handle {
                  UNION SELECT block, block_hash FROM chain_txs WHERE network = ?1 AND block_hash IS NOT NULL AND final = 0
                  ORDER BY 1",
             )?;
-            let block = |row: &Row<'_>| {
-                Ok(BlockRef { number: rows::unsigned(row, 0)?, hash: B256::new(rows::fixed(row, 1)?) })
-            };
+            let block =
+                |row: &Row<'_>| Ok(BlockRef { number: rows::unsigned(row, 0)?, hash: B256::new(rows::fixed(row, 1)?) });
             statement.query_map([rows::signed(network.chain_id)?], block)?.collect()
         };
         self.read(query)

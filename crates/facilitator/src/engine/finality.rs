@@ -81,11 +81,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     ///
     /// # Errors
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
-    pub(super) async fn look_back<J: BooksJournal>(
-        &self,
-        journal: &J,
-        network: Network,
-    ) -> Result<usize, Fault> {
+    pub(super) async fn look_back<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
         let mut blocks = journal.unfinal(network).await?;
         if blocks.is_empty() {
             return Ok(0);

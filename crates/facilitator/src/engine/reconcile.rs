@@ -223,7 +223,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         for record in journal.watched(network, final_time_s).await? {
             match self.landed(&record.hold, at).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
-                    journal.advance(record.hold.id, Step::Post(settled)).await?;
+                    journal.advance(record.hold.id, Step::Arrive(settled)).await?;
                     arrived = arrived.saturating_add(1);
                 }
                 Ok(Landed::Not | Landed::Gone | Landed::Unlogged) => {}

@@ -4,6 +4,7 @@
 mod batch;
 mod books;
 mod check;
+mod finality;
 mod groups;
 mod handed;
 mod lane;
@@ -228,7 +229,15 @@ impl World {
 
     fn receipt_of(&self, chain_tx: B256, block: u64, success: bool, from: Address, logs: Vec<Log>) {
         let fee_wei = Some(21_000);
-        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, block_hash: HERE, success, from, fee_wei, logs });
+        self.receipts.borrow_mut().push(ChainReceipt {
+            chain_tx,
+            block,
+            block_hash: HERE,
+            success,
+            from,
+            fee_wei,
+            logs,
+        });
     }
 
     fn cancel(&self) {
@@ -456,6 +465,7 @@ fn step_word(step: Step) -> String {
     match step {
         Step::Submit(_) => "submit".to_owned(),
         Step::Post(settled) => format!("post {:x}", settled.chain_tx[0]),
+        Step::Arrive(settled) => format!("arrive {:x}", settled.chain_tx[0]),
         Step::Unsettle(_) => "unsettle".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),

@@ -328,6 +328,7 @@ fn step_word(step: Step) -> String {
     match step {
         Step::Submit(_) => "submit".to_owned(),
         Step::Post(_) => "post".to_owned(),
+        Step::Arrive(_) => "arrive".to_owned(),
         Step::Unsettle(_) => "unsettle".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),

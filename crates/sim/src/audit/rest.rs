@@ -167,7 +167,9 @@ impl Audit {
             // What a reorg took from it and a stranger brought back is none of its payment any more.
             let Some(hold) = hold.filter(|hold| hold.end != End::Lost) else { continue };
             let Some(transfer) = facts.transfers.iter().find(|transfer| transfer.key == hold.key) else { continue };
-            self.check(facts.is_after(transfer, hold), || format!("what moved before a claim counts as its payment: {hold:?}"));
+            self.check(facts.is_after(transfer, hold), || {
+                format!("what moved before a claim counts as its payment: {hold:?}")
+            });
             let known = transfer.sender == self.terms.signer || transfer.sender == hold.key.0;
             self.check(known, || format!("what a stranger landed counts as payment: {hold:?}"));
         }
@@ -179,7 +181,9 @@ impl Audit {
             let ours = by_us(books, facts, hold.id, hold.key);
             // What failed in one block may go through in another; then it is refundable.
             let shaken = hold.late && facts.shaken.contains(&hold.key.0);
-            self.check(!ours || shaken, || format!("a payer was charged for a call that was let go or burnt: {hold:?}"));
+            self.check(!ours || shaken, || {
+                format!("a payer was charged for a call that was let go or burnt: {hold:?}")
+            });
         }
     }
 
@@ -201,7 +205,9 @@ impl Audit {
                 Told::Untouched => {
                     let moved = statement.hold.is_some_and(|hold| by_us(books, facts, hold, key));
                     let shaken = facts.shaken.contains(&key.0);
-                    self.check(!moved || shaken, || format!("a caller was told `untouched`, and we moved it: {}", word(key)));
+                    self.check(!moved || shaken, || {
+                        format!("a caller was told `untouched`, and we moved it: {}", word(key))
+                    });
                 }
                 Told::Moved => {
                     let undone = facts.undone.iter().any(|transfer| transfer.key == key);

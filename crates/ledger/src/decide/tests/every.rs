@@ -21,7 +21,7 @@ fn steps() -> Vec<Step> {
         steps.extend([Step::Submit(B256::repeat_byte(byte)), Step::Post(settled(byte))]);
     }
     steps.push(Step::Post(Settled { block: 7, block_hash: ELSEWHERE, ..settled(1) }));
-    steps.extend([Step::Unsettle(HERE), Step::Unsettle(ELSEWHERE)]);
+    steps.extend([Step::Unsettle(HERE), Step::Unsettle(ELSEWHERE), Step::Arrive(settled(1))]);
     steps.extend(RELEASES.map(Step::Release));
     steps.extend(BURNS.map(Step::Burn));
     steps.extend(LOSSES.map(Step::Refuse));
@@ -53,7 +53,8 @@ fn reached(rail: Rail) -> BTreeMap<String, Reached> {
             change.entries.iter().for_each(balances);
             let next = change.record;
             assert_eq!(next.hold, record.hold, "the claim never changes");
-            let undone = matches!((record.state, next.state), (State::Posted(_), State::Posted(_) | State::Submitted(_)));
+            let undone =
+                matches!((record.state, next.state), (State::Posted(_), State::Posted(_) | State::Submitted(_)));
             assert!(
                 !record.state.ended() || next.state == record.state || (undone && !record.is_final),
                 "{record:?} {step:?}: an end is an end, but for a reorg"
@@ -95,7 +96,8 @@ fn what_is_booked_says_where_the_money_is() {
             assert_eq!(times("resettled") + usize::from(record.is_unsettled()), reorgs, "{what}");
             assert_eq!(times("uncollected"), usize::from(is_lost && reorgs == 0), "{what}");
             assert_eq!(times("refund_due"), usize::from(record.refund_due) + times("refund_voided"), "{what}");
-            let came = ["posted", "resettled", "late", "recovered"].map(times).iter().sum::<usize>() - times("unsettled");
+            let came =
+                ["posted", "resettled", "late", "recovered"].map(times).iter().sum::<usize>() - times("unsettled");
             assert_eq!(came, usize::from(is_posted || record.late), "{what}: what came is what is there");
             assert_eq!(times("late") + times("recovered"), usize::from(record.late), "{what}");
             assert!(!is_posted || !record.late, "{what}: the money moves once");

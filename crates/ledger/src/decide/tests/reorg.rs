@@ -34,7 +34,7 @@ fn the_money_goes_to_loss_and_comes_back() {
         }
         let lost = advance(&record, Step::Expire).unwrap().unwrap().record;
         assert_eq!(lost.state, State::Lost(LossReason::Reorged), "{rail:?}");
-        assert_eq!(outcome(&lost, Step::Post(settled(2))), "lost recovered", "{rail:?}");
+        assert_eq!(outcome(&lost, Step::Arrive(settled(2))), "lost recovered", "{rail:?}");
     }
 }
 

@@ -127,10 +127,8 @@ pub(super) fn check_payment(payment: &Payment, entries: &[EntryRow]) -> Vec<Find
 /// The entries of a payment without each refund that a reorg made void, which has its own void behind it.
 fn without_voided<'a>(payment: &Payment, entries: &'a [EntryRow]) -> Vec<&'a EntryRow> {
     let authorization = &payment.record.hold.authorization;
-    let (due, revenue) = (
-        format!("refund_due:{}", authorization.key.payer),
-        format!("revenue:{}", authorization.payee),
-    );
+    let (due, revenue) =
+        (format!("refund_due:{}", authorization.key.payer), format!("revenue:{}", authorization.payee));
     let whole = |entry: &EntryRow, from: &str, to: &str| differs(entry, from, to, authorization.amount()).is_none();
     let (mut left, mut voided) = (Vec::new(), 0);
     for entry in entries {

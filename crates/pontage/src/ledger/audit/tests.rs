@@ -80,7 +80,15 @@ fn moved(to: Address, value: u128) -> Log {
 
 fn mined(logs: Vec<Log>) -> Mined {
     let success = !logs.is_empty();
-    Mined::read(&ChainReceipt { chain_tx: TX, block: 9, block_hash: B256::with_last_byte(9), success, from: OURS, fee_wei: Some(5), logs })
+    Mined::read(&ChainReceipt {
+        chain_tx: TX,
+        block: 9,
+        block_hash: B256::with_last_byte(9),
+        success,
+        from: OURS,
+        fee_wei: Some(5),
+        logs,
+    })
 }
 
 fn paid() -> Mined {

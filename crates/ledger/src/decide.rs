@@ -170,7 +170,7 @@ fn advance_unsettle(record: &Record, block_hash: B256) -> Result<Option<Change>,
     let mut next = record.clone();
     match record.state {
         // It has been found in another block meanwhile.
-        State::Posted(settled) if settled.block_hash != block_hash => return Ok(None),
+        State::Posted(settled) if settled.block_hash != block_hash => Ok(None),
         State::Posted(settled) if !record.is_final => {
             next.state = State::Submitted(settled.chain_tx);
             next.reorgs = record.reorgs.saturating_add(1);

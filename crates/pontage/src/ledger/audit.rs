@@ -63,7 +63,7 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
     for network in config.networks.iter().filter(|_| !args.offline) {
         let url = network.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        chains.insert(network.network, Chain::connect(network.network, url).await);
+        chains.insert(network.network, Chain::connect(network.network, url, network.finality.last).await);
     }
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;

@@ -10,6 +10,7 @@
 )]
 
 mod chain_tx;
+mod finality;
 mod handed;
 mod lane;
 mod live;
@@ -21,12 +22,13 @@ mod tab;
 mod token;
 
 pub use chain_tx::ChainTx;
+pub use finality::{FinalAt, Finality};
 pub use handed::{Handed, Looked, NoLane, Remote, Told, Verified, reader};
 pub use lane::{Lane, LaneJournal, Rejected};
 pub use live::{Head, Live};
 pub use node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 pub use reconcile::{Bid, BooksJournal, Mined, Unfinished, recover};
-pub use refund::{RefundBid, RefundJournal, Stands, paid_by_hand, stands};
+pub use refund::{RefundBid, RefundJournal, is_on_chain, paid_by_hand};
 pub use settle::{Engine, Pace, Purse, Submitter};
 pub use tab::TabTerms;
 pub use token::{AssetFault, check_asset, has_multicall, pay_data};

@@ -205,6 +205,7 @@ impl Node for HttpNode {
         Ok(Some(ChainReceipt {
             chain_tx,
             block: quantity(&receipt["blockNumber"])?,
+            block_hash: hash(&receipt["blockHash"])?,
             success: quantity(&receipt["status"])? == 1,
             from: address(&receipt["from"])?,
             fee_wei: fee(&receipt).ok(),
@@ -256,6 +257,8 @@ fn tag(at: BlockAt) -> String {
     match at {
         BlockAt::Latest => "latest".to_owned(),
         BlockAt::Number(number) => format!("{number:#x}"),
+        BlockAt::Safe => "safe".to_owned(),
+        BlockAt::Finalized => "finalized".to_owned(),
     }
 }
 

@@ -191,6 +191,9 @@ pub enum RefundRefusal {
     /// The money of the payment has not moved, by the books.
     #[error("the payment is {}: no money of it has moved that could be given back", word(*.0))]
     NotPaid(State),
+    /// Its block may still be taken back by a reorg.
+    #[error("the payment's block is not final yet: ask again when it is")]
+    NotFinal,
     /// More than what was paid less what is given back already.
     #[error("{left_atomic} atomic units are left to give back")]
     TooMuch {
@@ -211,6 +214,7 @@ impl RefundRefusal {
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotPaid(_) => "not_paid",
+            Self::NotFinal => "not_final",
             Self::TooMuch { .. } => "too_much",
             Self::Zero => "zero",
             Self::OtherWay => "other_way",
@@ -237,14 +241,15 @@ pub struct RefundChange {
     pub entries: Vec<Entry>,
 }
 
-/// Where the money of a payment lies by the books, if it has moved.
+/// Where the money of a payment lies by the books, if it has moved for good. A facilitator's word names no block: it is all there is.
 ///
 /// # Errors
-/// [`RefundRefusal::NotPaid`].
+/// [`RefundRefusal::NotPaid`] and [`RefundRefusal::NotFinal`].
 pub fn refundable(record: &Record) -> Result<Account, RefundRefusal> {
     let payee = record.hold.authorization.payee;
     match record.state {
-        State::Posted(_) => Ok(Account::Revenue(payee)),
+        State::Posted(settled) if record.is_final || settled.block_hash.is_zero() => Ok(Account::Revenue(payee)),
+        State::Posted(_) => Err(RefundRefusal::NotFinal),
         State::Lost(_) if record.late => Ok(Account::Revenue(payee)),
         State::Released(_) | State::Burnt(_) if record.late => Ok(Account::Suspense(payee)),
         State::Open | State::Answered | State::Submitted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_) => {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256};
 use anyhow::{Context as _, anyhow, bail};
 use facilitator::engine::{
-    self, BlockAt, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms,
+    self, BlockAt, BooksJournal as _, Engine, FinalAt, Finality, Head, Lane, Live, Node, Pace, Purse, Submitter,
+    TabTerms,
 };
 use facilitator::rpc::HttpNode;
 use gate::{Fault, FaultKind};
@@ -49,6 +50,7 @@ pub(crate) struct ChainLink {
     signer: Address,
     live: Live,
     head: Head,
+    finality: Finality,
     tab: TabTerms,
     /// What the settlement key had when it was last looked at.
     purse: Arc<Mutex<Option<Purse>>>,
@@ -130,6 +132,7 @@ impl ChainLink {
             signer: self.signer,
             live: self.live.clone(),
             head: self.head.clone(),
+            finality: self.finality,
             budget_ms: SETTLE_BUDGET_MS,
         }
     }
@@ -164,7 +167,8 @@ impl ChainLink {
         };
         let purse = Arc::default();
         let (live, head) = (Live::default(), Head::default());
-        let link = Self { network, node, lane, signer, live, head, tab, purse, plan };
+        let finality = config.finality;
+        let link = Self { network, node, lane, signer, live, head, finality, tab, purse, plan };
         link.look_into_purse(&link.engine()).await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
@@ -282,6 +286,14 @@ pub(crate) async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store
             "store.path: this journal was written for another chain with the id {chain_id} (its first block differs). \
              Use another file for another chain"
         );
+    }
+    if let Some((tag, at)) = match config.finality.last {
+        FinalAt::Safe => Some(("safe", BlockAt::Safe)),
+        FinalAt::Finalized => Some(("finalized", BlockAt::Finalized)),
+        FinalAt::Blocks(_) => None,
+    } {
+        let named = node.block(at).await;
+        named.with_context(|| format!("networks.{network}.finality.final: this node names no block `{tag}`"))?;
     }
     for (at, token) in config.tokens.iter().enumerate() {
         let answer = engine::check_asset(node, token).await.with_context(|| out_of_reach(network))?;

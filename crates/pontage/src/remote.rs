@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use facilitator::engine::{Handed, Head, Live, TabTerms, reader};
+use facilitator::engine::{Finality, Handed, Head, Live, TabTerms, reader};
 use facilitator::remote::{Bearer, HttpRemote, Sites, Terms};
 use facilitator::rpc::HttpNode;
 use gate::Fault;
@@ -44,6 +44,7 @@ pub(crate) struct RemoteLink {
     budget_ms: u64,
     live: Live,
     head: Head,
+    finality: Finality,
     tab: TabTerms,
     /// Whose caps are the tab's.
     plan: watch::Receiver<Arc<Plan>>,
@@ -111,6 +112,7 @@ impl RemoteLink {
             budget_ms: config.remote.as_ref().map(|remote| remote.settle_timeout_ms).unwrap_or_default(),
             live: Live::default(),
             head: Head::default(),
+            finality: network.finality,
             tab,
             plan,
         };
@@ -136,8 +138,10 @@ impl RemoteLink {
     /// For the calling thread: connections live on its runtime.
     pub(crate) fn handed(&self, store: &Store) -> anyhow::Result<RemoteHanded> {
         let pace = Watch::start();
-        let chain =
-            |node: &HttpNode| reader(node.clone(), pace.clone(), self.head.clone(), self.budget_ms, self.live.clone());
+        let chain = |node: &HttpNode| {
+            let (head, live) = (self.head.clone(), self.live.clone());
+            reader(node.clone(), pace.clone(), head, self.finality, self.budget_ms, live)
+        };
         Ok(Handed {
             chain: self.node.as_ref().map(chain),
             remote: self.sites.remote(self.network, &self.tokens)?,

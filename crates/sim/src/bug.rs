@@ -21,11 +21,13 @@ pub enum Bug {
     ExpiryUnderRun,
     /// A new sequence is given at start before the old chain_txs are sent again, and the journal does not look at sequences.
     NewSequenceFirst,
+    /// The journal leaves a payment posted whose money a reorg took out of the chain.
+    NoUnsettle,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoReservation,
         Self::TimeoutIsFailure,
         Self::NoMark,
@@ -35,5 +37,6 @@ impl Bug {
         Self::ReleaseOfSubmitted,
         Self::ExpiryUnderRun,
         Self::NewSequenceFirst,
+        Self::NoUnsettle,
     ];
 }

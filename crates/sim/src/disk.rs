@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256};
 use facilitator::engine::{Bid, ChainTx, Mined, Rejected, Unfinished};
 use gate::{Answer, Standing};
 use ledger::{
-    AnswerState, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason, Reservation, State,
-    Step, Violation,
+    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason,
+    Reservation, State, Step, Violation,
 };
 use protocol::{Amount, Asset, ClaimKey, Network, Payer};
 
@@ -17,7 +17,10 @@ use crate::bug::Bug;
 #[derive(Clone, Debug)]
 pub(crate) struct Signed {
     pub(crate) chain_tx: ChainTx,
+    /// Another one has its sequence, or it is mined.
     counted: bool,
+    mined: Option<Mined>,
+    is_final: bool,
 }
 
 #[derive(Default)]
@@ -120,6 +123,9 @@ impl Disk {
 
     pub(crate) fn advance(&mut self, hold: HoldId, step: Step) -> Advanced {
         let Some(at) = self.records.iter().position(|record| record.hold.id == hold) else { return Ok(None) };
+        if self.bug == Some(Bug::NoUnsettle) && matches!(step, Step::Unsettle(_)) {
+            return Ok(self.records.get(at).cloned());
+        }
         let record = &mut self.records[at];
         match ledger::advance(record, step) {
             Ok(None) => {}
@@ -212,7 +218,7 @@ impl Disk {
             return Err(Rejected(rejected));
         }
         for chain_tx in batch {
-            self.chain_txs.push(Signed { chain_tx: chain_tx.clone(), counted: false });
+            self.chain_txs.push(Signed { chain_tx: chain_tx.clone(), counted: false, mined: None, is_final: false });
         }
         for (hold, step) in steps {
             // The real journal undoes the whole batch; it was looked at above, so it is only counted here.
@@ -287,7 +293,7 @@ impl Disk {
         self.records.iter().all(|record| {
             let watched = !matches!(record.state, State::Posted(_)) && !self.unwatched.contains(&record.hold.id);
             record.state.ended() && !watched && record.answer != AnswerState::Pending
-        })
+        }) && self.unfinal().is_empty()
     }
 
     pub(crate) fn unmined(&self, below: u64) -> Vec<B256> {
@@ -296,22 +302,81 @@ impl Disk {
     }
 
     pub(crate) fn mined(&mut self, network: Network, mined: &[Mined]) {
-        for Mined { chain_tx, fee_wei, .. } in mined {
-            let found = self.chain_txs.iter().find(|signed| signed.chain_tx.hash == *chain_tx && !signed.counted);
-            let Some((sequence, signer)) = found.map(|signed| (signed.chain_tx.sequence, signed.chain_tx.signer))
+        for new in mined {
+            let found = self.chain_txs.iter_mut().find(|signed| signed.chain_tx.hash == new.chain_tx);
+            let Some(signed) = found.filter(|signed| !signed.is_final && (!signed.counted || signed.mined.is_some()))
             else {
                 continue;
             };
+            let before = signed.mined.replace(*new);
+            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
             for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
                 signed.counted = true;
             }
-            self.gas(network, *chain_tx, signer, *fee_wei);
+            match before {
+                Some(before) if before.fee_wei == new.fee_wei => continue,
+                Some(before) => self.give_back(network, &before, signer),
+                None => {}
+            }
+            self.gas(network, new.chain_tx, signer, new.fee_wei);
+        }
+    }
+
+    pub(crate) fn unmine(&mut self, network: Network, chain_txs: &[B256]) {
+        for chain_tx in chain_txs {
+            let found = self.chain_txs.iter_mut().find(|signed| signed.chain_tx.hash == *chain_tx && !signed.is_final);
+            let Some(signed) = found else { continue };
+            let Some(before) = signed.mined.take() else { continue };
+            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
+            for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
+                signed.counted = false;
+            }
+            self.give_back(network, &before, signer);
+        }
+    }
+
+    fn give_back(&mut self, network: Network, before: &Mined, signer: Address) {
+        let wei = Amount::new(before.fee_wei, Asset::native(network));
+        self.entries.push(Entry::gas_voided(before.chain_tx, signer, wei));
+    }
+
+    /// Blocks that are not final and that something is in.
+    pub(crate) fn unfinal(&self) -> Vec<BlockRef> {
+        let posted = self.records.iter().filter(|record| !record.is_final).filter_map(posted_at);
+        let mined = self.chain_txs.iter().filter(|signed| !signed.is_final);
+        let mined = mined.filter_map(|signed| signed.mined.map(|mined| mined.block));
+        let blocks: BTreeMap<(u64, B256), BlockRef> =
+            posted.chain(mined).map(|block| ((block.number, block.hash), block)).collect();
+        blocks.into_values().collect()
+    }
+
+    pub(crate) fn posted_in(&self, block: BlockRef) -> Vec<Record> {
+        let there = |record: &&Record| !record.is_final && posted_at(record) == Some(block);
+        self.records.iter().filter(there).cloned().collect()
+    }
+
+    pub(crate) fn mined_in(&self, block: BlockRef) -> Vec<B256> {
+        let there = |signed: &&Signed| !signed.is_final && signed.mined.is_some_and(|mined| mined.block == block);
+        self.chain_txs.iter().filter(there).map(|signed| signed.chain_tx.hash).collect()
+    }
+
+    pub(crate) fn finalize(&mut self, blocks: &[BlockRef]) {
+        for record in &mut self.records {
+            record.is_final |= posted_at(record).is_some_and(|block| blocks.contains(&block));
+        }
+        for signed in &mut self.chain_txs {
+            signed.is_final |= signed.mined.is_some_and(|mined| blocks.contains(&mined.block));
         }
     }
 
     fn gas(&mut self, network: Network, chain_tx: B256, signer: Address, fee_wei: u128) {
         self.entries.push(Entry::gas(chain_tx, signer, Amount::new(fee_wei, Asset::native(network))));
     }
+}
+
+fn posted_at(record: &Record) -> Option<BlockRef> {
+    let State::Posted(settled) = record.state else { return None };
+    Some(BlockRef { number: settled.block, hash: settled.block_hash })
 }
 
 fn sorted(holds: &[HoldId]) -> Vec<HoldId> {

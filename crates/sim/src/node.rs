@@ -101,6 +101,7 @@ fn place(chain: &Chain, at: BlockAt, view: u64) -> Option<&chain::Block> {
     match at {
         BlockAt::Latest => chain.at(view),
         BlockAt::Number(number) => chain.at(number).filter(|block| block.number <= view),
+        BlockAt::Safe | BlockAt::Finalized => None,
     }
 }
 
@@ -111,11 +112,7 @@ impl Node for SimNode {
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
         self.ask(|chain, view| {
-            let head = |block: &chain::Block| Block {
-                number: block.number,
-                hash: Chain::block_hash(block.number),
-                time_s: block.time_s,
-            };
+            let head = |block: &chain::Block| Block { number: block.number, hash: block.hash, time_s: block.time_s };
             place(chain, at, view).map(head)
         })
         .await

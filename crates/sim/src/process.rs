@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use alloy_primitives::B256;
-use facilitator::engine::{self, Engine, Head, Lane, Live, Pace, Submitter};
+use facilitator::engine::{self, Engine, Finality, Head, Lane, Live, Pace, Submitter};
 use gate::{Check, Closed, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Outcome, Settlement};
 use ledger::{Hold, HoldId, Step};
 use protocol::{MoneyState, Proven, Refusal};
@@ -138,6 +138,7 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
         signer: LANE,
         live: Live::default(),
         head: Head::default(),
+        finality: Finality::default(),
         budget_ms: world.plan.budget_ms,
     });
     let work = Inbox::new();

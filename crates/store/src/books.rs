@@ -3,14 +3,14 @@
 use alloy_primitives::{Address, B256, Bytes};
 use facilitator::engine::{Bid, BooksJournal, ChainTx, LaneJournal, Mined, Rejected, Unfinished};
 use gate::Fault;
-use ledger::{Entry, HoldId, Record, State, Step};
-use protocol::{Amount, Asset, Network};
+use ledger::{BlockRef, HoldId, Record, State, Step};
+use protocol::Network;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
 use crate::handle::{Handle, advance};
 use crate::writer::Batch;
-use crate::{refunds, rows};
+use crate::{finality, refunds, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
@@ -120,7 +120,28 @@ impl BooksJournal for Handle {
     }
 
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
-        self.writer.run(move |batch| mined.iter().try_for_each(|mined| write_mined(batch, mined))).await
+        self.writer.run(move |batch| mined.iter().try_for_each(|mined| finality::mined(batch, mined))).await
+    }
+
+    async fn unmine(&self, chain_txs: Vec<B256>) -> Result<(), Fault> {
+        self.writer.run(move |batch| chain_txs.iter().try_for_each(|hash| finality::unmine(batch, *hash))).await
+    }
+
+    async fn unfinal(&self, network: Network) -> Result<Vec<BlockRef>, Fault> {
+        self.unfinal_blocks(network)
+    }
+
+    async fn posted_in(&self, network: Network, block: BlockRef) -> Result<Vec<Record>, Fault> {
+        self.posted_in_block(network, block)
+    }
+
+    async fn mined_in(&self, network: Network, block: BlockRef) -> Result<Vec<B256>, Fault> {
+        self.mined_in_block(network, block)
+    }
+
+    async fn finalize(&self, network: Network, blocks: Vec<BlockRef>) -> Result<(), Fault> {
+        let all = move |batch: &mut Batch<'_>| blocks.iter().try_for_each(|at| finality::finalize(batch, network, *at));
+        self.writer.run(all).await
     }
 }
 
@@ -129,28 +150,6 @@ fn turn(db: &Connection, after: Option<HoldId>) -> rusqlite::Result<i64> {
     let Some(hold) = after else { return Ok(0) };
     let mut statement = db.prepare_cached("SELECT turn FROM holds WHERE id = ?1")?;
     Ok(statement.query_row([hold.0], |row| row.get(0)).optional()?.unwrap_or(i64::MAX))
-}
-
-/// Notes a mined chain_tx and its gas, once, and that others with its sequence never will be.
-fn write_mined(batch: &mut Batch<'_>, mined: &Mined) -> rusqlite::Result<()> {
-    let mut note = batch.db.prepare_cached(
-        "UPDATE chain_txs SET fate = 'mined', block = ?2, fee = ?3 WHERE hash = ?1 AND fate IS NULL RETURNING network, signer, sequence",
-    )?;
-    let values = params![mined.chain_tx.0, rows::signed(mined.block)?, mined.fee_wei.to_be_bytes()];
-    let found = note
-        .query_row(values, |row| {
-            Ok((rows::unsigned(row, 0)?, Address::new(rows::fixed(row, 1)?), rows::unsigned(row, 2)?))
-        })
-        .optional()?;
-    let Some((chain_id, signer, sequence)) = found else { return Ok(()) };
-    batch
-        .db
-        .prepare_cached(
-            "UPDATE chain_txs SET fate = 'outbid' WHERE network = ?1 AND signer = ?2 AND sequence = ?3 AND fate IS NULL",
-        )?
-        .execute(params![rows::signed(chain_id)?, signer.0.0, rows::signed(sequence)?])?;
-    let wei = Amount::new(mined.fee_wei, Asset::native(Network { chain_id }));
-    rows::append(batch.db, &Entry::gas(mined.chain_tx, signer, wei), batch.now_ms)
 }
 
 fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Result<(), Rejected>> {

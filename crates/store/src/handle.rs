@@ -57,6 +57,10 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
                 warn!(%hold, route = record.hold.route, payer = %authorization.key.payer, ?reason,
                     amount_atomic = authorization.amount_atomic, "a call was served and cannot be collected: it is a loss");
             }
+            if let (State::Posted(settled), State::Submitted(_)) = (record.state, change.record.state) {
+                warn!(%hold, chain_tx = %settled.chain_tx, block = settled.block,
+                    "a reorg took the money of a payment out of the chain: it is submitted again");
+            }
             Ok(Ok(Some(change.record)))
         }
         Err(violation) => Ok(Err(violation)),

@@ -1,5 +1,6 @@
 //! The journal's promises on a real file.
 
+mod finality;
 mod names;
 mod refunds;
 mod seals;
@@ -70,7 +71,8 @@ fn bid(hash: u8, sequence: u64, members: usize) -> Bid {
 
 fn settled(hold: &Hold, block: u64) -> Settled {
     let authorization = &hold.authorization;
-    Settled { chain_tx: B256::repeat_byte(8), block, amount: authorization.amount(), payer: authorization.key.payer }
+    let (chain_tx, block_hash) = (B256::repeat_byte(8), B256::with_last_byte(1));
+    Settled { chain_tx, block, block_hash, amount: authorization.amount(), payer: authorization.key.payer }
 }
 
 struct Journalled {

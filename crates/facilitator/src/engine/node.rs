@@ -25,6 +25,10 @@ pub enum BlockAt {
     Latest,
     /// By height.
     Number(u64),
+    /// The newest that nodes call `safe`.
+    Safe,
+    /// The newest that nodes call `finalized`.
+    Finalized,
 }
 
 /// A call that is tried without being sent.
@@ -89,6 +93,8 @@ pub struct ChainReceipt {
     pub chain_tx: B256,
     /// Its block.
     pub block: u64,
+    /// That block's hash.
+    pub block_hash: B256,
     /// Whether it went through.
     pub success: bool,
     /// Who sent it.

@@ -12,8 +12,6 @@ use super::settle::{Engine, Landed, Pace, Submitter, settled};
 use super::tab::REST_MS;
 use super::token::moved;
 
-/// Behind how many blocks a block is taken as final, where something is ended for good. (Per network later.)
-const FINALITY_BLOCKS: u64 = 12;
 /// How many holds are looked at before what was found out is written.
 const AT_ONCE: usize = 64;
 /// How long before the end of its validity a payment on the tab is submitted, though its answer is still being given out: later
@@ -46,9 +44,17 @@ pub struct Mined {
     /// Which.
     pub chain_tx: B256,
     /// Its block.
-    pub block: u64,
+    pub block: BlockRef,
     /// What its signer paid for it, in wei.
     pub fee_wei: u128,
+}
+
+impl Mined {
+    /// What a receipt says. `None` where the node does not say what it cost.
+    pub(super) fn of(receipt: &ChainReceipt) -> Option<Self> {
+        let block = BlockRef { number: receipt.block, hash: receipt.block_hash };
+        Some(Self { chain_tx: receipt.chain_tx, block, fee_wei: receipt.fee_wei? })
+    }
 }
 
 /// What reconciliation needs of the journal.
@@ -77,12 +83,29 @@ pub trait BooksJournal: Journal {
     /// Chain_txs of a signer with a sequence below `below` whose gas is not in the books, at most 100.
     fn unmined(&self, network: Network, signer: Address, below: u64) -> impl Future<Output = Result<Vec<B256>, Fault>>;
 
-    /// Writes what mined chain_txs have cost. Others with the same sequence can never be mined, and cost nothing.
+    /// Writes what mined chain_txs have cost. Others with the same sequence cannot be mined as long as it is, and cost nothing. One that
+    /// is known in another block is in this one now; where it cost something else, that is given back and written anew.
     fn mined(&self, mined: Vec<Mined>) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Takes back that these were mined, and what they have cost. Nothing is known any more of those with the same sequence either.
+    fn unmine(&self, chain_txs: Vec<B256>) -> impl Future<Output = Result<(), Fault>>;
+
+    /// The blocks that are not known as final and that posted payments or mined chain_txs are in, the lowest first. A payment that is
+    /// posted by a facilitator's word alone has none.
+    fn unfinal(&self, network: Network) -> impl Future<Output = Result<Vec<BlockRef>, Fault>>;
+
+    /// The payments that are posted in a block and not final.
+    fn posted_in(&self, network: Network, block: BlockRef) -> impl Future<Output = Result<Vec<Record>, Fault>>;
+
+    /// The chain_txs that are mined in a block and not final.
+    fn mined_in(&self, network: Network, block: BlockRef) -> impl Future<Output = Result<Vec<B256>, Fault>>;
+
+    /// Notes that blocks are final, with everything in them.
+    fn finalize(&self, network: Network, blocks: Vec<BlockRef>) -> impl Future<Output = Result<(), Fault>>;
 }
 
 /// Receipts that were read in one pass: the members of a batch share theirs.
-type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
+pub(super) type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
 
 /// What must be done once at start, before anything is served: runs that a crash cut off are burnt (the upstream may have run,
 /// nothing was submitted), and answers that died with the process are lost.
@@ -114,6 +137,8 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
                 (State::Submitted(_), AnswerState::Live) if record.hold.rail == Rail::Tab => {
                     journal.advance(hold, Step::Deliver).await?;
                 }
+                // It was posted, and a reorg undid that: its answer was released before.
+                (State::Submitted(_), AnswerState::Live) if record.is_unsettled() => {}
                 (State::Submitted(_), AnswerState::Live | AnswerState::Pending)
                 | (State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_), AnswerState::Pending) => {
                     journal.advance(hold, Step::LoseAnswer).await?;
@@ -136,7 +161,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// # Errors
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
     pub async fn reconcile<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
-        let mut resolved = 0usize;
+        // Before the others: what a reorg took out is taken up with them.
+        let mut resolved = self.look_back(journal, network).await?;
         let mut after = None;
         loop {
             let page = journal.unfinished(network, after).await?;
@@ -197,11 +223,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         for record in journal.watched(network, final_time_s).await? {
             match self.landed(&record.hold, at).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
-                    journal.advance(record.hold.id, Step::Post(settled)).await?;
+                    journal.advance(record.hold.id, Step::Arrive(settled)).await?;
                     arrived = arrived.saturating_add(1);
                 }
                 Ok(Landed::Not | Landed::Gone | Landed::Unlogged) => {}
-                Err(NodeFault) => continue,
+                Ok(Landed::Shallow(_)) | Err(NodeFault) => continue,
             }
             journal.unwatch(record.hold.id).await?;
         }
@@ -213,8 +239,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let mut mined = Vec::new();
         for chain_tx in journal.unmined(network, self.signer, below).await? {
             // One without a receipt was outbid; its twin's receipt says so to the journal.
-            if let Ok(Some(ChainReceipt { block, fee_wei: Some(fee_wei), .. })) = self.node.receipt(chain_tx).await {
-                mined.push(Mined { chain_tx, block, fee_wei });
+            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
+                mined.extend(Mined::of(&receipt));
             }
         }
         if mined.is_empty() { Ok(()) } else { journal.mined(mined).await }
@@ -224,11 +250,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     pub(super) async fn times(&self) -> Result<Times, NodeFault> {
         let latest = self.node.block(BlockAt::Latest).await?;
         self.head.set(BlockRef { number: latest.number, hash: latest.hash });
-        let final_s = match latest.number.checked_sub(FINALITY_BLOCKS) {
-            Some(number) => self.node.block(BlockAt::Number(number)).await?.time_s,
-            None => 0,
-        };
-        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_s })
+        let (final_block, final_s) = self.last_block(&latest).await?.map_or((0, 0), |last| (last.number, last.time_s));
+        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_block, final_s })
     }
 
     async fn resolve(
@@ -280,7 +303,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Not if expired => Next::Step(never_moved(record.state)),
             Landed::Not if dead => Next::Again,
-            Landed::Not | Landed::Foreign(_) | Landed::Unlogged => Next::Wait,
+            Landed::Not | Landed::Foreign(_) | Landed::Unlogged | Landed::Shallow(_) => Next::Wait,
         })
     }
 
@@ -298,7 +321,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         for bid in bids {
             let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
             if moved(&receipt, &hold.authorization) {
-                return Ok(Some(Step::Post(settled(hold, &receipt))));
+                let deep = self.finality.is_deep(receipt.block, times.latest);
+                return Ok(deep.then(|| Step::Post(settled(hold, &receipt))));
             }
             known.insert(bid.sequence);
             // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
@@ -317,7 +341,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Ok(None)
     }
 
-    async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
+    pub(super) async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
         if let Some(receipt) = read.get(&chain_tx) {
             return Ok(receipt.clone());
         }
@@ -331,10 +355,12 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     /// The height of the newest: everything that one verdict rests on is read there.
-    latest: u64,
+    pub(super) latest: u64,
     /// Of the newest.
     latest_s: u64,
-    /// Of the newest that is final; 0 while the chain is younger than that.
+    /// The height of the newest that is final; 0 while the chain is younger than that, or the node does not say.
+    pub(super) final_block: u64,
+    /// Of the newest that is final; 0 with its height.
     pub(super) final_s: u64,
 }
 

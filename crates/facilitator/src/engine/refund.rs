@@ -11,9 +11,6 @@ use super::node::{BlockAt, CallResult, EthCall, Node, NodeFault};
 use super::settle::{Engine, Landed, Pace, Submitter};
 use super::token::{balance_data, gave, moved, word};
 
-/// Behind how many blocks a payment is taken as final, before any of it is given back: the reconciler's number.
-const FINAL_BLOCKS: u64 = 12;
-
 /// A chain_tx that was signed for a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefundBid {
@@ -36,36 +33,15 @@ pub trait RefundJournal {
     fn advance_refund(&self, id: RefundId, step: RefundStep) -> impl Future<Output = Result<Option<Refund>, Fault>>;
 }
 
-/// Whether the money of a payment has come for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
-    /// Deep enough that no reorg takes it back.
-    Final,
-    /// In this block, and so many more are needed.
-    Young {
-        /// Its block.
-        block: u64,
-        /// How many blocks must come on top of the newest.
-        missing: u64,
-    },
-    /// The chain does not have it.
-    Gone,
-}
-
-/// Looks whether the money of a posted payment is on the chain, deep enough to give some of it back. What came after a payment had
-/// ended was booked by a final block.
+/// Whether the money of a posted payment is on the chain, as the books say. What came after a payment had ended was booked by a final
+/// block.
 ///
 /// # Errors
 /// [`NodeFault`] when nobody can say now.
-pub async fn stands<N: Node>(node: &N, payment: &Record) -> Result<Stands, NodeFault> {
-    let State::Posted(settled) = payment.state else { return Ok(Stands::Final) };
-    let head = node.block(BlockAt::Latest).await?.number;
+pub async fn is_on_chain<N: Node>(node: &N, payment: &Record) -> Result<bool, NodeFault> {
+    let State::Posted(settled) = payment.state else { return Ok(true) };
     let receipt = node.receipt(settled.chain_tx).await?;
-    let Some(receipt) = receipt.filter(|receipt| moved(receipt, &payment.hold.authorization)) else {
-        return Ok(Stands::Gone);
-    };
-    let missing = receipt.block.saturating_add(FINAL_BLOCKS).saturating_sub(head);
-    Ok(if missing == 0 { Stands::Final } else { Stands::Young { block: receipt.block, missing } })
+    Ok(receipt.is_some_and(|receipt| moved(&receipt, &payment.hold.authorization)))
 }
 
 /// The block in which a chain_tx of somebody's has paid a refund, and how often it did: one chain_tx may pay several alike.
@@ -96,7 +72,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     ) -> Result<Vec<Refund>, Fault> {
         let Ok(head) = self.node.block(BlockAt::Latest).await else { return Ok(Vec::new()) };
         let mut changed = Vec::new();
-        for id in journal.open_refunds(network, head.number.saturating_sub(FINAL_BLOCKS)).await? {
+        let Ok(last) = self.last_block(&head).await else { return Ok(Vec::new()) };
+        for id in journal.open_refunds(network, last.map_or(0, |last| last.number)).await? {
             let before = journal.refund(id).await?.map(|(refund, _)| refund);
             let after = self.pay_refund(journal, id, cap_micros).await?;
             changed.extend(after.filter(|_| after != before));
@@ -151,7 +128,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                 return Ok(Next::Step(RefundStep::Settle { chain_tx: settled.chain_tx, block: settled.block }));
             }
             (_, Landed::Gone) => return Ok(Next::Step(RefundStep::Stop(RefundProblem::TokenRefuses))),
-            (_, Landed::Unlogged) => return Ok(Next::Wait),
+            (_, Landed::Unlogged | Landed::Shallow(_)) => return Ok(Next::Wait),
             (RefundState::Due | RefundState::Submitted(_), Landed::Not) => {}
         }
         if let RefundState::Submitted(_) = refund.state {

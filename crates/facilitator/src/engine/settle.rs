@@ -6,12 +6,15 @@ use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
 use super::chain_tx::{TRANSFER_GAS_MAX, fee_max, gas_max};
+use super::finality::Finality;
 use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
 use super::token::{
     CANCELED, MULTICALL3, USED, balance_data, batch_data, moved, moved_by_itself, state_data, transfer_data, word,
 };
 
+/// How far behind the block that was read at admission a use is looked for, where a reorg took that block out.
+const REORG_MAX_BLOCKS: u64 = 128;
 /// The longest pause between two looks for a receipt.
 const SLOW_MS: u64 = 500;
 
@@ -45,6 +48,8 @@ pub struct Engine<N, L, P> {
     pub live: Live,
     /// The newest block that was read, for payments that are admitted without a look at the chain.
     pub head: Head,
+    /// How deep a payment must be.
+    pub finality: Finality,
     /// After this long without a receipt the settlement is Unknown.
     pub budget_ms: u64,
 }
@@ -59,6 +64,8 @@ pub(super) enum Landed {
     Foreign(Settled),
     /// Cancelled, or used for another transfer: it will never pay this hold.
     Gone,
+    /// By this chain_tx, which is not deep enough yet.
+    Shallow(B256),
     /// Used, and no log says by whom since the block that was read at admission: the node's parts disagree for a moment, or a
     /// reorg moved an older use. Such a use is no payment for this hold; it only may not be the last word.
     Unlogged,
@@ -147,7 +154,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let start = self.pace.elapsed_ms();
         let mut pause_ms = 5u64;
         loop {
-            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
+            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await
+                && let Ok(true) = self.is_deep_now(receipt.block, BlockAt::Latest).await
+            {
                 return self.judge(hold, &receipt, receipt.block).await;
             }
             // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
@@ -164,7 +173,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
     }
 
-    /// What our own chain_tx's receipt means. A receipt is one confirmation. Why it failed is looked for in a block of `not_before`
+    /// What our own chain_tx's receipt means, once it is deep enough. Why it failed is looked for in a block of `not_before`
     /// or later.
     pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt, not_before: u64) -> Settlement {
         if moved(receipt, &hold.authorization) {
@@ -200,7 +209,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                     Ok(_) | Err(NodeFault) => unknown,
                 }
             }
-            Ok(Landed::Unlogged) | Err(NodeFault) => unknown,
+            Ok(Landed::Unlogged | Landed::Shallow(_)) | Err(NodeFault) => unknown,
         }
     }
 
@@ -223,7 +232,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let key = &hold.authorization.key;
         let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
         let from_block = hold.seen.number.saturating_add(1);
-        let logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        let mut logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        // The nonce was unused in the block that was read at admission, and so it was in every one that the chain shares with it.
+        if logs.is_empty() && self.has_left(hold.seen).await? {
+            logs = self.node.logs(key.asset.address.0, &topics, from_block.saturating_sub(REORG_MAX_BLOCKS)).await?;
+        }
         let Some(log) = logs.first() else { return Ok(Landed::Unlogged) };
         if log.topics.first() == Some(&CANCELED) {
             return Ok(Landed::Gone);
@@ -233,6 +246,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let ours = receipt.from == self.signer && moved(&receipt, &hold.authorization);
         if !ours && !moved_by_itself(&receipt, &hold.authorization) {
             return Ok(Landed::Gone);
+        }
+        if !self.is_deep_now(receipt.block, at).await? {
+            return Ok(Landed::Shallow(receipt.chain_tx));
         }
         let settled = settled(hold, &receipt);
         let known = receipt.from == self.signer || receipt.from == key.payer.0;
@@ -274,6 +290,7 @@ pub(super) fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {
     Settled {
         chain_tx: receipt.chain_tx,
         block: receipt.block,
+        block_hash: receipt.block_hash,
         amount: hold.authorization.amount(),
         payer: hold.authorization.key.payer,
     }

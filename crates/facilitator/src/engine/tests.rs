@@ -4,6 +4,7 @@
 mod batch;
 mod books;
 mod check;
+mod finality;
 mod groups;
 mod handed;
 mod lane;
@@ -44,6 +45,8 @@ const MICROS: u64 = 10_000;
 const VALID_BEFORE_S: u64 = 2_000_000_000;
 const SEEN: u64 = 100;
 const LATEST: u64 = 103;
+/// The hash of every block, but for those that a reorg has changed.
+const HERE: B256 = B256::with_last_byte(7);
 /// keccak256 of `Transfer(address,address,uint256)`.
 const TRANSFER: B256 =
     B256::new(alloy_primitives::hex!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"));
@@ -82,6 +85,8 @@ struct Cells {
     works: RefCell<BTreeMap<&'static str, usize>>,
 
     latest: Cell<u64>,
+    /// Blocks with a hash of their own.
+    hashes: RefCell<BTreeMap<u64, B256>>,
     /// A block is one second younger than the one before it.
     genesis_s: Cell<u64>,
     deployed: Cell<bool>,
@@ -120,6 +125,8 @@ struct Cells {
     /// Whose gas is not in the books, by sequence.
     unmined: RefCell<Vec<(u64, B256)>>,
     gas: RefCell<Vec<Mined>>,
+    /// Blocks that are final.
+    last: RefCell<BTreeSet<(u64, B256)>>,
 }
 
 impl World {
@@ -128,6 +135,7 @@ impl World {
             calls: RefCell::default(),
             works: RefCell::default(),
             latest: Cell::new(LATEST),
+            hashes: RefCell::default(),
             genesis_s: Cell::new(1_900_000_000),
             deployed: Cell::new(true),
             balance: Cell::new(AMOUNT),
@@ -140,6 +148,7 @@ impl World {
             batches: RefCell::default(),
             unmined: RefCell::default(),
             gas: RefCell::default(),
+            last: RefCell::default(),
             token_refuses: Cell::default(),
             used: RefCell::default(),
             receipts: RefCell::default(),
@@ -221,7 +230,15 @@ impl World {
 
     fn receipt_of(&self, chain_tx: B256, block: u64, success: bool, from: Address, logs: Vec<Log>) {
         let fee_wei = Some(21_000);
-        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, success, from, fee_wei, logs });
+        self.receipts.borrow_mut().push(ChainReceipt {
+            chain_tx,
+            block,
+            block_hash: HERE,
+            success,
+            from,
+            fee_wei,
+            logs,
+        });
     }
 
     fn cancel(&self) {
@@ -258,8 +275,10 @@ impl Node for World {
         let number = match at {
             BlockAt::Latest => self.latest.get(),
             BlockAt::Number(number) => number,
+            BlockAt::Safe | BlockAt::Finalized => unreachable!("twelve blocks are final"),
         };
-        Ok(Block { number, hash: B256::with_last_byte(7), time_s: self.genesis_s.get() + number })
+        let hash = self.hashes.borrow().get(&number).copied().unwrap_or(HERE);
+        Ok(Block { number, hash, time_s: self.genesis_s.get() + number })
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
@@ -347,6 +366,7 @@ fn engine(world: &World) -> Engine<World, World, World> {
         signer: lane_key().address(),
         live: Live::default(),
         head: Head::default(),
+        finality: Finality::default(),
         budget_ms: 15_000,
     }
 }
@@ -410,7 +430,7 @@ fn hold_by(key: &str, number: u8) -> Hold {
         route: "paid".to_owned(),
         fingerprint: B256::ZERO,
         idempotency: None,
-        seen: BlockRef { number: SEEN, hash: B256::ZERO },
+        seen: BlockRef { number: SEEN, hash: HERE },
         opened_at_ms: 1,
         rail: Rail::Direct,
         source: Source([8; 16]),
@@ -437,6 +457,8 @@ fn at_word(at: BlockAt) -> String {
     match at {
         BlockAt::Latest => "latest".to_owned(),
         BlockAt::Number(number) => number.to_string(),
+        BlockAt::Safe => "safe".to_owned(),
+        BlockAt::Finalized => "finalized".to_owned(),
     }
 }
 
@@ -444,6 +466,8 @@ fn step_word(step: Step) -> String {
     match step {
         Step::Submit(_) => "submit".to_owned(),
         Step::Post(settled) => format!("post {:x}", settled.chain_tx[0]),
+        Step::Arrive(settled) => format!("arrive {:x}", settled.chain_tx[0]),
+        Step::Unsettle(_) => "unsettle".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),
         Step::Refuse(reason) => format!("refuse {reason:?}"),

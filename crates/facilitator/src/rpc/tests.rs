@@ -225,7 +225,7 @@ async fn what_is_asked() {
 #[tokio::test]
 async fn receipts() {
     let receipt = json!({
-        "blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": [{
+        "blockNumber": "0x68", "blockHash": B256::repeat_byte(9), "status": "0x1", "from": ACCOUNT, "logs": [{
             "address": ACCOUNT, "topics": [B256::ZERO], "data": "0x07", "transactionHash": B256::ZERO, "blockNumber": "0x68",
         }],
     });
@@ -244,6 +244,7 @@ async fn receipts() {
         (Value::Null, "none"),
         // A receipt that cannot be read is neither a success nor a revert.
         (bent("status", Value::Null), "fault"),
+        (bent("blockHash", Value::Null), "fault"),
         (bent("status", json!(1)), "fault"),
         (bent("logs", Value::Null), "fault"),
         (bent("logs", json!([{}])), "fault"),
@@ -333,7 +334,9 @@ async fn what_a_chain_tx_has_cost() {
         (json!("0x1"), json!(max), json!("0x1"), None),
         (json!("0x1"), json!(format!("{max}0")), not_said(), None),
     ] {
-        let mut receipt = json!({"blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": []});
+        let hash = B256::repeat_byte(9);
+        let mut receipt =
+            json!({"blockNumber": "0x68", "blockHash": hash, "status": "0x1", "from": ACCOUNT, "logs": []});
         for (name, value) in [("gasUsed", gas), ("effectiveGasPrice", price), ("l1Fee", data)] {
             if value != not_said() {
                 receipt[name] = value;

@@ -35,7 +35,7 @@ fn record(state: State, late: bool, refund_due: bool) -> Record {
         source: Source([6; 16]),
         exposure_micros: 10_000,
     };
-    Record { state, late, refund_due, ..Record::new(hold) }
+    Record { state, late, refund_due, is_final: matches!(state, State::Posted(_)), ..Record::new(hold) }
 }
 
 fn posted() -> State {
@@ -44,6 +44,7 @@ fn posted() -> State {
     State::Posted(Settled {
         chain_tx: B256::repeat_byte(1),
         block: 6,
+        block_hash: B256::repeat_byte(6),
         amount: authorization.amount(),
         payer: authorization.key.payer,
     })
@@ -103,6 +104,12 @@ fn money_that_has_moved_can_be_given_back() {
         let got = asked.map(|change| moves(&change.unwrap().entries));
         assert_eq!(got, want, "{state:?} {late} {due}");
     }
+    let ask = |record: Record| request_refund(&record, &[], refund(None, PRICE, ""));
+    let young = Record { is_final: false, ..record(posted(), false, false) };
+    assert_eq!(ask(young.clone()), Err(RefundRefusal::NotFinal));
+    let State::Posted(settled) = young.state else { panic!("it is posted") };
+    let by_word = State::Posted(Settled { block_hash: B256::ZERO, ..settled });
+    assert!(ask(Record { state: by_word, ..young }).is_ok(), "a facilitator's word is all that there will be");
 }
 
 #[test]

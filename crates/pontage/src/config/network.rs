@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use facilitator::engine::{FinalAt, Finality};
 use protocol::{Asset, AssetAddress, AssetInfo, Network};
 
+use super::optional;
 use super::reader::{At, Entry, Fields, Node, Reader};
 use super::url::check_url;
 
@@ -12,6 +14,9 @@ const MAX_TOKENS: usize = 16;
 /// An offer takes about 300 bytes of the challenge's header, of which clients and proxies take 8 KiB.
 const MAX_OFFERS: usize = 24;
 const MAX_DECIMALS: u64 = 36;
+const MAX_CONFIRMATIONS: u64 = 64;
+const MAX_FINAL_BLOCKS: u64 = 10_000;
+const FINAL_FIX: &str = "write safe, finalized, or how many blocks must be on top, such as final: 12.";
 const NETWORKS_FIX: &str = "write a network by its CAIP-2 id, such as eip155:8453, with rpc_urls beneath it.";
 const RPC_FIX: &str = "write a list with one address, such as rpc_urls: [\"http://127.0.0.1:8545\"].";
 const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, decimals }.";
@@ -23,6 +28,8 @@ pub(crate) struct NetworkConfig {
     pub(crate) network: Network,
     /// Its nodes; one in this version, none where facilitators of others settle. May hold an access key, so `Debug` leaves them out.
     pub(crate) rpc_urls: Vec<String>,
+    /// How deep a payment must be there.
+    pub(crate) finality: Finality,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
     pub(crate) tokens: Vec<AssetInfo>,
 }
@@ -32,6 +39,7 @@ impl fmt::Debug for NetworkConfig {
         f.debug_struct("NetworkConfig")
             .field("network", &self.network)
             .field("rpc_urls", &"***")
+            .field("finality", &self.finality)
             .field("tokens", &self.tokens)
             .finish()
     }
@@ -40,7 +48,8 @@ impl fmt::Debug for NetworkConfig {
 impl NetworkConfig {
     /// What stands in where the file names no network: its USDC, and no node. `None` where pontage knows no USDC there.
     pub(super) fn default_on(network: Network) -> Option<Self> {
-        Some(Self { network, rpc_urls: Vec::new(), tokens: vec![AssetInfo::usdc(network)?] })
+        let (rpc_urls, finality) = (Vec::new(), Finality::default());
+        Some(Self { network, rpc_urls, finality, tokens: vec![AssetInfo::usdc(network)?] })
     }
 }
 
@@ -76,13 +85,40 @@ fn network<'d>(
         None if !needs_node && !fields.was_meant("rpc_urls") => Some(Vec::new()),
         _ => rpc_urls(reader, &fields),
     };
+    let finality = optional(reader, &fields, "finality", Finality::default(), finality);
     let tokens = match (fields.get("assets"), network) {
         (Some(node), _) => assets(reader, &node, network),
         (None, Some(network)) if !fields.was_meant("assets") => default_token(reader, &entry.at, network),
         (None, _) => None,
     };
     all_tokens.extend(tokens.iter().flatten().cloned());
-    Some(NetworkConfig { network: network?, rpc_urls: rpc_urls?, tokens: tokens? })
+    Some(NetworkConfig { network: network?, rpc_urls: rpc_urls?, finality: finality?, tokens: tokens? })
+}
+
+fn finality<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Finality> {
+    let fields = reader.fields(node, "networks.<caip2>.finality")?;
+    let default = Finality::default();
+    let confirmations = optional(reader, &fields, "confirmations", default.confirmations, |reader, node| {
+        reader.whole(node, 1..=MAX_CONFIRMATIONS, "blocks")
+    });
+    let last = optional(reader, &fields, "final", default.last, |reader, node| {
+        match reader.text(node, FINAL_FIX)?.value.as_str() {
+            "safe" => Some(FinalAt::Safe),
+            "finalized" => Some(FinalAt::Finalized),
+            text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                reader.whole(node, 1..=MAX_FINAL_BLOCKS, "blocks").map(FinalAt::Blocks)
+            }
+            _ => reader.mistake(&node.at, "this is neither a block that nodes name nor a number.", FINAL_FIX),
+        }
+    });
+    let finality = Finality { confirmations: confirmations?, last: last? };
+    match finality.last {
+        FinalAt::Blocks(blocks) if finality.confirmations > blocks.saturating_add(1) => {
+            let what = "a payment would be final before it is settled.";
+            reader.mistake(&node.at, what, "write a higher number for final, or a lower one for confirmations.")
+        }
+        FinalAt::Blocks(_) | FinalAt::Safe | FinalAt::Finalized => Some(finality),
+    }
 }
 
 fn network_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Network> {

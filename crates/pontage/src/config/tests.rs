@@ -196,6 +196,22 @@ fn tokens_are_read() {
 }
 
 #[test]
+fn how_deep_a_payment_must_be() {
+    use facilitator::engine::{FinalAt, Finality};
+    let url = "rpc_urls: [http://a]";
+    for (keys, confirmations, last) in [
+        ("", 1, FinalAt::Blocks(12)),
+        (", finality: {}", 1, FinalAt::Blocks(12)),
+        (", finality: { final: safe }", 1, FinalAt::Safe),
+        (", finality: { confirmations: 64, final: finalized }", 64, FinalAt::Finalized),
+        (", finality: { confirmations: 3, final: 2 }", 3, FinalAt::Blocks(2)),
+    ] {
+        let config = good(&format!("{HEAD}  eip155:8453: {{ {url}{keys} }}\n{FREE}"));
+        assert_eq!(config.networks[1].finality, Finality { confirmations, last }, "{keys}");
+    }
+}
+
+#[test]
 fn facilitators_of_others() {
     let config =
         good(&format!("{HEAD}{FREE}facilitator: {{ urls: [\"https://a.example/x402\", \"http://b:4021\"] }}\n"));

@@ -73,7 +73,7 @@ pub(super) async fn audit(config: &Config, assets: &Assets, scope: Scope) -> any
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
     for network in config.networks.iter().filter(|_| !scope.offline) {
         let url = network.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        chains.insert(network.network, Chain::connect(network.network, url).await);
+        chains.insert(network.network, Chain::connect(network.network, url, network.finality.last).await);
     }
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, hex};
 use anyhow::{Context as _, anyhow};
-use facilitator::engine::{BlockAt, Engine, Node as _, RefundJournal as _, Stands, paid_by_hand, pay_data, stands};
+use facilitator::engine::{BlockAt, Engine, Node as _, RefundJournal as _, is_on_chain, paid_by_hand, pay_data};
 use facilitator::rpc::HttpNode;
 use gate::{Fault, Journal as _};
 use ledger::{
@@ -26,6 +26,8 @@ use crate::owner::Command;
 /// How long a command waits until its refunds have moved.
 const WAIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long it is waited for a payment to be found final.
+const FINAL_WAIT: Duration = Duration::from_secs(3);
 /// How often refunds that have not moved are looked at.
 const MIND_EVERY: Duration = Duration::from_secs(3);
 /// Younger than any block: of what has moved nothing is looked at again.
@@ -216,7 +218,13 @@ impl Desk {
 
     /// Takes what is asked for into the books, once.
     async fn enter(&self, ask: &Ask) -> Result<RefundId, Stop> {
-        let record = self.payment(&ask.payment).await?;
+        let mut record = self.payment(&ask.payment).await?;
+        // Where the journal was taken a moment ago, the reconciler is about to look whether it is final.
+        let end = Instant::now() + FINAL_WAIT;
+        while may_become_final(&record) && Instant::now() < end {
+            tokio::time::sleep(LOOK_EVERY).await;
+            record = self.payment(&ask.payment).await?;
+        }
         let refunds = self.journal.refunds_of(record.hold.id)?;
         let asset = record.hold.authorization.key.asset;
         let token = self.tokens.iter().find(|token| token.asset == asset);
@@ -293,7 +301,16 @@ impl Desk {
             return Err(Stop::Refused(self.amounts(refusal, token)));
         }
         if let Some(way) = way {
-            check_stands(&way.node, record).await?;
+            match is_on_chain(&way.node, record).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    return refused(
+                        "not_on_chain",
+                        "the chain does not have the payment: `pontage reconcile` says what it has",
+                    );
+                }
+                Err(_) => return unreachable(),
+            }
         }
         if !by_hand {
             let Some(key) = &self.key else {
@@ -364,7 +381,9 @@ impl Desk {
                 let left = self.assets.amount(protocol::Amount::new(left_atomic, token.asset));
                 Refused(refusal.code(), format!("{left} of this payment are left to give back"))
             }
-            RefundRefusal::NotPaid(_) | RefundRefusal::Zero | RefundRefusal::OtherWay => refusal.into(),
+            RefundRefusal::NotPaid(_) | RefundRefusal::NotFinal | RefundRefusal::Zero | RefundRefusal::OtherWay => {
+                refusal.into()
+            }
         }
     }
 
@@ -409,21 +428,9 @@ fn unreachable<T>() -> Result<T, Stop> {
     refused("chain_unavailable", "the chain cannot be read now (the cause is in the log): ask again")
 }
 
-/// Only what has come for good is given back.
-async fn check_stands(node: &HttpNode, record: &Record) -> Result<(), Stop> {
-    match stands(node, record).await {
-        Ok(Stands::Final) => Ok(()),
-        Ok(Stands::Young { block, missing }) => refused(
-            "not_final",
-            format!(
-                "the payment is in block {block}, which is not final: {missing} more blocks are needed. Ask again then"
-            ),
-        ),
-        Ok(Stands::Gone) => {
-            refused("not_on_chain", "the chain does not have the payment: `pontage reconcile` says what it has")
-        }
-        Err(_) => unreachable(),
-    }
+/// Whether a posted payment may become final without a further step of anybody's.
+fn may_become_final(record: &Record) -> bool {
+    matches!(record.state, State::Posted(settled) if !record.is_final && !settled.block_hash.is_zero())
 }
 
 fn log(refund: &Refund) {

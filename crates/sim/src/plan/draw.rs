@@ -59,6 +59,7 @@ impl Plan {
             disk_away: windows(chance, 5),
             answers_max: if chance.one_in(6) { 1 } else { 100 },
             last_restart: chance.one_in(2),
+            reorgs_per_mille: [0, 0, 50, 200, 500][chance.place(5)],
         }
     }
 }

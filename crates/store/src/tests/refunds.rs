@@ -6,13 +6,15 @@ use facilitator::engine::RefundJournal;
 
 const CAP: RefundStep = RefundStep::Admit { cap_micros: 15 };
 
-/// A posted payment.
+/// A posted payment whose block is final.
 async fn posted(j: &Journalled, id: u8) -> Hold {
     let hold = hold(id, id);
     assert!(won(&j.reserve(hold.clone(), 1_000).await));
     for step in [Step::Submit(B256::repeat_byte(8)), Step::Post(settled(&hold, 9))] {
         j.handle.advance(hold.id, step).await.unwrap();
     }
+    let Settled { block, block_hash, .. } = settled(&hold, 9);
+    j.handle.finalize(NETWORK, vec![BlockRef { number: block, hash: block_hash }]).await.unwrap();
     hold
 }
 

@@ -53,6 +53,14 @@ fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<
     let (due, suspense, all) =
         (format!("refund_due:{payer}"), format!("suspense:{payee}"), record.hold.authorization.amount_atomic);
     let mut expected = Vec::new();
+    // What a reorg took out is in loss, each time until it came back.
+    let back = record.reorgs.saturating_sub(u32::from(record.is_unsettled()));
+    for _ in 0..record.reorgs {
+        expected.push(("unsettled", loss.clone(), wallet.clone(), all));
+    }
+    for _ in 0..back {
+        expected.push(("resettled", wallet.clone(), loss.clone(), all));
+    }
     match record.state {
         State::Posted(_) => {
             expected.push(("posted", wallet.clone(), revenue.clone(), all));
@@ -62,6 +70,15 @@ fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<
             if record.refund_due && left > 0 {
                 expected.push(("refund_due", revenue.clone(), due.clone(), left));
             }
+        }
+        State::Lost(_) if record.reorgs > 0 => {
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
+            if record.late {
+                expected.push(("recovered", wallet.clone(), loss, all));
+            }
+        }
+        State::Submitted(_) if record.reorgs > 0 => {
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
         }
         State::Lost(_) => {
             expected.push(("uncollected", loss.clone(), revenue.clone(), all));
@@ -101,7 +118,7 @@ fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<
 pub(super) fn check_payment(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Finding> {
     let hold = &payment.record.hold;
     let amount = hold.authorization.amount();
-    let mut left: Vec<&EntryRow> = entries.iter().collect();
+    let mut left = without_voided(payment, entries);
     let mut findings = Vec::new();
     let mut add = |subject, found: String| {
         let mut finding = Finding::new(Word::Misbooked, subject, found, RESTORE);
@@ -132,6 +149,28 @@ pub(super) fn check_payment(payment: &Payment, refunds: &[Refund], entries: &[En
         findings.push(Finding::new(Word::SumsDiffer, Subject::Payment(hold.id), found, RESTORE));
     }
     findings
+}
+
+/// The entries of a payment without each refund that a reorg made void, which has its own void behind it.
+fn without_voided<'a>(payment: &Payment, entries: &'a [EntryRow]) -> Vec<&'a EntryRow> {
+    let authorization = &payment.record.hold.authorization;
+    let (due, revenue) =
+        (format!("refund_due:{}", authorization.key.payer), format!("revenue:{}", authorization.payee));
+    let whole = |entry: &EntryRow, from: &str, to: &str| differs(entry, from, to, authorization.amount()).is_none();
+    let (mut left, mut voided) = (Vec::new(), 0);
+    for entry in entries {
+        let refund = left.iter().rposition(|before: &&EntryRow| {
+            before.kind == "refund_due" && entry.kind == "refund_voided" && whole(before, &revenue, &due)
+        });
+        match refund {
+            Some(at) if whole(entry, &due, &revenue) && voided < payment.record.reorgs => {
+                left.remove(at);
+                voided += 1;
+            }
+            Some(_) | None => left.push(entry),
+        }
+    }
+    left
 }
 
 /// What a payment says is what its payer has signed.
@@ -214,7 +253,7 @@ pub(super) fn check_chain_txs(chain_txs: &[ChainTxRow], gas: &BTreeMap<B256, Vec
 }
 
 fn check_gas(tx: &ChainTxRow, entries: &[EntryRow]) -> Option<Finding> {
-    let what = match (tx.fate, entries) {
+    let what = match (tx.fate, gas_without_voided(tx, entries)) {
         (Some(Fate::Mined { fee_wei, .. }), [entry]) if entry.kind == "gas" => {
             let amount = Amount::new(fee_wei, Asset::native(tx.network));
             let what = differs(entry, &format!("key:{}", tx.signer), &format!("gas:{}", tx.signer), amount)?;
@@ -228,6 +267,24 @@ fn check_gas(tx: &ChainTxRow, entries: &[EntryRow]) -> Option<Finding> {
     };
     let found = format!("transaction {} {what}", tx.hash);
     Some(Finding::new(Word::Misbooked, Subject::ChainTx(tx.hash), found, RESTORE))
+}
+
+/// The entries of a chain_tx without each gas that a reorg made void, which has its void behind it.
+fn gas_without_voided<'a>(tx: &ChainTxRow, entries: &'a [EntryRow]) -> &'a [EntryRow] {
+    let (key, gas) = (format!("key:{}", tx.signer), format!("gas:{}", tx.signer));
+    let amount = |entry: &EntryRow| {
+        let atomic = entry.lines.first().map_or(0, |line| line.amount_atomic);
+        Amount::new(atomic, Asset::native(tx.network))
+    };
+    let mut left = entries;
+    while let [one, other, rest @ ..] = left
+        && (one.kind.as_str(), other.kind.as_str()) == ("gas", "gas_voided")
+        && differs(one, &key, &gas, amount(one)).is_none()
+        && differs(other, &gas, &key, amount(one)).is_none()
+    {
+        left = rest;
+    }
+    left
 }
 
 /// Walks the entries in the order of their ids and recomputes the seals over them.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use facilitator::engine::{Block, BlockAt, ChainReceipt, Log, Node, NodeFault};
+use facilitator::engine::{Block, BlockAt, ChainReceipt, FinalAt, Log, Node, NodeFault};
 use facilitator::rpc::HttpNode;
 use protocol::Network;
 use tokio::task::JoinSet;
@@ -22,8 +22,6 @@ const NONCES_MAX: usize = 200;
 const TIMEOUT_MS: u64 = 20_000;
 /// How long it is waited before a request is repeated.
 const PAUSES_MS: [u64; 2] = [250, 1_500];
-/// Behind how many blocks a block is taken as final: the reconciler's number.
-const FINALITY_BLOCKS: u64 = 12;
 /// How long, by the chain's clock, a running gate may take to book what is final: chains with many blocks in a second have twelve
 /// before it has looked.
 const GRACE_S: u64 = 60;
@@ -119,8 +117,8 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Asks where the chain stands.
-    pub(super) async fn connect(network: Network, url: &str) -> Result<Self, String> {
+    /// Asks where the chain stands. `last` says which block is final, as for the reconciler.
+    pub(super) async fn connect(network: Network, url: &str, last: FinalAt) -> Result<Self, String> {
         let silent = |NodeFault| "its node does not answer".to_owned();
         let node = HttpNode::new(url, TIMEOUT_MS).map_err(silent)?;
         let chain_id = again(|| async { node.chain_id().await }).await.map_err(silent)?;
@@ -130,7 +128,12 @@ impl Chain {
         let block = async |at| again(|| async { node.block(at).await }).await.map_err(silent);
         let head = block(BlockAt::Latest).await?;
         let genesis = block(BlockAt::Number(0)).await?.hash;
-        let (mut old_block, mut old_time_s, mut depth) = (0, 0, FINALITY_BLOCKS);
+        let depth = match last {
+            FinalAt::Blocks(blocks) => blocks,
+            FinalAt::Safe => head.number.saturating_sub(block(BlockAt::Safe).await?.number),
+            FinalAt::Finalized => head.number.saturating_sub(block(BlockAt::Finalized).await?.number),
+        };
+        let (mut old_block, mut old_time_s, mut depth) = (0, 0, depth.max(1));
         while let Some(number) = head.number.checked_sub(depth) {
             let old = block(BlockAt::Number(number)).await?;
             if old.time_s.saturating_add(GRACE_S) <= head.time_s {

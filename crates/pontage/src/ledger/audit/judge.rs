@@ -10,6 +10,7 @@ use super::finding::{Act, Finding, Served, Subject, Word};
 use crate::ledger::print::{Assets, utc};
 
 const NOTHING: &str = "nothing";
+const FOLLOW: &str = "its block was not final: start the gate, which un-settles it; if it runs, read its log";
 const COMPARE: &str = "ask another node for it, and compare the journal with a backup";
 
 /// What is known of the chain for one payment.
@@ -255,7 +256,8 @@ fn seen(payment: &Payment, evidence: &Evidence<'_>, assets: &Assets) -> Verdict 
                 let there = evidence.receipt.is_some_and(|mined| mined.move_of(claim(payment)).is_some());
                 let elsewhere = if there { String::new() } else { elsewhere(payment, settled.chain_tx, evidence) };
                 let found = format!("{found}{elsewhere}");
-                (word, found, COMPARE.to_owned(), (Some(settled.chain_tx), Some(settled.block)))
+                let action = if record.is_final || word != Word::Missing { COMPARE } else { FOLLOW };
+                (word, found, action.to_owned(), (Some(settled.chain_tx), Some(settled.block)))
             }
         },
         State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => {
@@ -378,12 +380,13 @@ fn loss_words(payment: &Payment, reason: LossReason) -> String {
             let end = payment.record.hold.authorization.valid_before_s.saturating_mul(1_000);
             format!("not settled before {}", utc(end))
         }
+        LossReason::Reorged => "a reorg took out the block that had it, and it cannot come back".to_owned(),
     }
 }
 
 const fn write_off(reason: LossReason) -> &'static str {
     match reason {
-        LossReason::Emptied | LossReason::Gone | LossReason::Failed => "write it off",
+        LossReason::Emptied | LossReason::Gone | LossReason::Failed | LossReason::Reorged => "write it off",
         LossReason::Expired => "write it off; find out why it was not settled in time",
     }
 }
@@ -447,6 +450,12 @@ fn going(payment: &Payment) -> Verdict {
             Word::Held,
             format!("on the tab since {since}"),
             "nothing while a gate runs: it settles it; if none does, start it".to_owned(),
+            at,
+        ),
+        (State::Submitted(chain_tx), _) if record.is_unsettled() => (
+            Word::Submitted,
+            format!("a reorg took out the block that had it; sent again in {chain_tx}"),
+            "nothing while a gate runs: it follows it up; if none does, start it".to_owned(),
             at,
         ),
         (State::Submitted(chain_tx), _) => {

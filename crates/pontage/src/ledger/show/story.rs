@@ -148,9 +148,15 @@ fn state(story: &Story, assets: &Assets) -> String {
         State::Open => "open: the call is running".to_owned(),
         State::Answered if record.answer == AnswerState::Live => "answered: the answer is being given out".to_owned(),
         State::Answered => "held: on the tab, it settles by itself".to_owned(),
+        State::Submitted(chain_tx) if record.is_unsettled() => {
+            format!("submitted again: a reorg took out the block that had it; in {chain_tx}")
+        }
         State::Submitted(HANDED) => "submitted: a facilitator has it and has not named its transaction".to_owned(),
         State::Submitted(chain_tx) => format!("submitted in {chain_tx}"),
-        State::Posted(settled) => format!("posted: the money moved in {} (block {})", settled.chain_tx, settled.block),
+        State::Posted(settled) => {
+            let last = if record.is_final { "final" } else { "not final yet" };
+            format!("posted: the money moved in {} (block {}), {last}", settled.chain_tx, settled.block)
+        }
         State::Released(reason) => format!("released: not charged ({})", words(reason)),
         State::Burnt(reason) => format!("burnt: not charged, and never run again ({})", words(reason)),
         State::Lost(reason) => format!("lost: served and not paid ({})", words(reason)),
@@ -298,6 +304,8 @@ fn story_json(story: &Story, assets: &Assets) -> Value {
         "answer": words(record.answer),
         "refund_due": record.refund_due,
         "late": record.late,
+        "final": record.is_final,
+        "reorgs": record.reorgs,
         "chain_tx": story.payment.chain_tx.map(|hash| hash.to_string()),
         "transactions": story.chain_txs.iter().map(tx_json).collect::<Vec<_>>(),
         "entries": story.entries.iter().map(entry).collect::<Vec<_>>(),

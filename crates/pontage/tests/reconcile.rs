@@ -230,6 +230,32 @@ fn what_differs_has_a_word_and_an_action() {
     assert_eq!((code, found.iter().filter(|row| row["state"] == "extra").count()), (1, 2));
 }
 
+#[test]
+fn what_a_reorg_took_out_is_missing_until_a_gate_runs() {
+    let mut world = World::with(ChainOptions::default(), &options());
+    let before = world.chain.rpc("evm_snapshot", serde_json::json!([])).unwrap();
+    let payment = buy(&world, "/paid/ok");
+    until("the gas is booked", || ledger_run::unmined(&world.gate.journal()) == 0);
+    assert!(world.gate.stop().success());
+    world.chain.set_automine(false).unwrap();
+    world.chain.rpc("evm_revert", serde_json::json!([before])).unwrap();
+    bury(&world);
+    let journal = world.gate.journal();
+    let folder = journal.parent().unwrap();
+    let (code, found) = rows(folder, &[]);
+    assert_eq!((code, said(row(&found, &payment))), (1, ["missing", "start_gate", "pontage start", "served_not_paid"]));
+    world.gate.restart();
+    until("it is sent again", || {
+        world.chain.mine().unwrap();
+        world.paid() == PRICE && ledger_run::unmined(&journal) == 0
+    });
+    until("it is settled again", || {
+        bury(&world);
+        let (code, found) = rows(folder, &[]);
+        code == 0 && said(row(&found, &payment)) == ["matched", "nothing", "", ""]
+    });
+}
+
 /// The refund of a payment.
 fn refund_of(told: &Told, payment: &str) -> String {
     let story = run::pontage(&told.world.gate, &["ledger", "show", payment, "--format", "json"]).json();

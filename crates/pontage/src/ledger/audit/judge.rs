@@ -73,7 +73,8 @@ pub(super) fn judge(payment: &Payment, refunds: &[Refund], view: &View<'_>, asse
         View::Offline | View::Unread => unseen(payment, matches!(view, View::Unread)),
         View::Chain(evidence) => seen(payment, evidence, assets),
     };
-    let kept = word == Word::Late && is_served_on_tab(payment);
+    let by_gate = (action == FOLLOW).then_some(Act::StartGate);
+    let kept = (word == Word::Late && is_served_on_tab(payment)).then_some(Act::Keep);
     let Back { word, found, action, act, refunded_atomic } =
         given_back(payment, refunds, (word, found, action), assets);
     let amount = payment.record.hold.authorization.amount();
@@ -84,7 +85,7 @@ pub(super) fn judge(payment: &Payment, refunds: &[Refund], view: &View<'_>, asse
     finding.at_ms = Some(payment.record.hold.opened_at_ms);
     finding.served = Some(served(payment));
     finding.refunded_atomic = refunded_atomic;
-    finding.act = act.or(kept.then_some(Act::Keep)).unwrap_or(finding.act);
+    finding.act = act.or(kept).or(by_gate).unwrap_or(finding.act);
     if let (Word::Unposted, View::Chain(Evidence { stray: Some(stray), old_time_s, .. })) = (word, view) {
         finding.difference = overdue(payment, stray, *old_time_s);
         finding.act = if finding.difference { Act::StartGate } else { Act::Wait };

@@ -41,6 +41,8 @@ pub struct Service<J, F, H> {
     pub host: H,
     /// What is settled here.
     pub tokens: Arc<Vec<AssetInfo>>,
+    /// Whether payers of whom a payment was settled here, and none has failed, are verified without a look at the chain.
+    pub verify_local: bool,
     /// How long a settlement that somebody else is working on is waited for, in milliseconds.
     pub wait_ms: u64,
 }
@@ -96,7 +98,15 @@ impl<J: Journal, F: Facilitator, H: Host> Service<J, F, H> {
             Ok(Recalled::Ours(_) | Recalled::Other) => return Verdict::Refused(Refusal::NonceAlreadyUsed, payer),
             Err(fault) => return Verdict::Fault(fault),
         }
-        match self.facilitator.check(&proven, Depth::Chain).await {
+        let depth = match self.verify_local {
+            true => match self.journal.standing(payer).await {
+                Ok(standing) if standing.settled && !standing.risky => Depth::Local,
+                Ok(_) => Depth::Chain,
+                Err(fault) => return Verdict::Fault(fault),
+            },
+            false => Depth::Chain,
+        };
+        match self.facilitator.check(&proven, depth).await {
             Check::Payable(_) => Verdict::Valid(payer),
             Check::Refused(refusal) => Verdict::Refused(refusal, payer),
             Check::Fault(fault) => Verdict::Fault(fault),

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, refund, run, sandbox, say, service};
+use crate::{config, init, ledger, pay, receipt, refund, run, sandbox, say, service};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,8 +38,10 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`, `reconcile`: differences
-  2  a command line that is not understood; `ledger audit`, `reconcile`: it could not be found out; `refund`: it has not moved yet";
+  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`, `reconcile`: differences;
+     `receipt verify`: invalid
+  2  a command line that is not understood; `ledger audit`, `reconcile`: it could not be found out; `refund`: it has not moved yet;
+     `receipt verify`: it cannot be said";
 
 #[derive(Subcommand)]
 enum Command {
@@ -81,6 +83,8 @@ enum Command {
     /// Give money back for a payment, whole or in part. Asked for twice it moves once. Ends with 1 where it is refused, 2 where it has
     /// not moved yet.
     Refund(refund::RefundArgs),
+    /// Receipts of calls: check one without asking anybody.
+    Receipt(receipt::ReceiptArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -144,6 +148,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(args) => return ledger::run(args, json),
         Command::Reconcile(args) => return ledger::reconcile(args, json),
         Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
+        Command::Receipt(args) => return receipt::run(args, json),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

@@ -15,6 +15,7 @@ mod network;
 mod operation;
 mod price;
 mod reader;
+mod receipts;
 mod refunds;
 mod remote;
 mod route;
@@ -42,6 +43,7 @@ pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
+pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
 pub(crate) use refunds::RefundsConfig;
 pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
@@ -116,8 +118,10 @@ pub(crate) struct Config {
     pub(crate) discovery: DiscoveryConfig,
     /// The key of the HMAC over `X-Pay-*`.
     pub(crate) trust_secret: Option<SecretSource>,
-    /// The key that signs offers and receipts.
+    /// The key that signs offers, and what has settled.
     pub(crate) offer_signer: Option<SecretSource>,
+    /// How calls get receipts. `None`: they get none.
+    pub(crate) receipts: Option<ReceiptsConfig>,
     /// Whether a payment may, or must, carry an identifier.
     pub(crate) payment_identifier: IdentifierConfig,
     /// What makes this a facilitator's configuration, and not a gate's.
@@ -229,6 +233,8 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let discovery = discovery::discovery(reader, fields);
     let public_url = ends::public_url(reader, fields, discovery.as_ref());
     let extensions = extensions(reader, fields, folder);
+    let offer_signer = extensions.as_ref().and_then(|(signer, _)| signer.as_ref());
+    let receipts = receipts::receipts(reader, fields, folder, offer_signer);
     version?;
     let ProxyKeys { target, timeout_ms, trust_secret } = proxy?;
     let (networks, routes) = money?;
@@ -260,6 +266,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         discovery: discovery?,
         trust_secret,
         offer_signer,
+        receipts: receipts?,
         payment_identifier,
         service: service?,
     })

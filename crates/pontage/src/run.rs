@@ -35,7 +35,7 @@ use crate::price::{Prices, Quotes};
 use crate::refund::{self, Desk};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, log, owner, say};
+use crate::{admin, forget, log, owner, say};
 
 /// How long a stop waits for settlements that no connection owns.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -199,6 +199,8 @@ pub(crate) fn serve(
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
     let limits = Arc::clone(&front.limits);
+    let forgetter =
+        config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
@@ -210,6 +212,7 @@ pub(crate) fn serve(
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
+            () = keep_forgetting(forgetter.as_ref()) => Ok(()),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
@@ -291,6 +294,14 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
     }
 }
 
+/// Forgets what receipts are made of in time, where there are any. Does not end.
+async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
+    match forgetter {
+        Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What runs, what nobody wrote down, and what of it may surprise.
 fn introduce(config: &Config, reload: &Reload, mode: Mode) {
     let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
@@ -359,9 +370,7 @@ fn start_workers(
     let tls = target.is_some_and(proxy::Target::is_https).then(proxy::platform_tls).transpose()?;
     let quotes = Quotes::default();
     let (address, listeners) = listeners(config.listen)?;
-    let mut workers = Vec::new();
-    let (serving, served) = std::sync::mpsc::channel();
-    for listener in listeners {
+    let run = |listener| {
         let worker = Worker {
             listener,
             store: store.clone(),
@@ -372,16 +381,39 @@ fn start_workers(
             front: front.clone(),
             quotes: quotes.clone(),
             stopped: stopped.clone(),
-            serving: serving.clone(),
         };
-        workers.push(lifeline.spawn("worker", move || worker.run())?);
+        move |serving: Serving| worker.run(&serving)
+    };
+    Ok((address, spawn_workers(lifeline, listeners.into_iter().map(run))?))
+}
+
+/// Told by a worker when it is about to serve.
+pub(crate) struct Serving(std::sync::mpsc::Sender<()>);
+
+impl Serving {
+    pub(crate) fn begins(&self) {
+        // Nobody waits any more where another one could not start.
+        self.0.send(()).ok();
     }
-    // Whoever is told that it listens can rely on every worker.
+}
+
+/// Runs each worker on a thread of its own, and waits until all are about to serve: whoever is told that it listens can rely on every
+/// one of them.
+pub(crate) fn spawn_workers<F: FnOnce(Serving) -> anyhow::Result<()> + Send + 'static>(
+    lifeline: &Lifeline,
+    runs: impl Iterator<Item = F>,
+) -> anyhow::Result<Vec<thread::JoinHandle<()>>> {
+    let (serving, served) = std::sync::mpsc::channel();
+    let spawn = |run: F| {
+        let serving = Serving(serving.clone());
+        lifeline.spawn("worker", move || run(serving))
+    };
+    let workers = runs.map(spawn).collect::<Result<Vec<_>, _>>()?;
     drop(serving);
     for _ in &workers {
         served.recv().map_err(|_| anyhow!("a worker could not start; see the log"))?;
     }
-    Ok((address, workers))
+    Ok(workers)
 }
 
 /// The threads that money depends on. When one of them ends, the process stops: it would go on serving what nobody settles.
@@ -435,12 +467,10 @@ struct Worker {
     front: Shared,
     quotes: Quotes,
     stopped: watch::Receiver<bool>,
-    /// Told when it is about to serve.
-    serving: std::sync::mpsc::Sender<()>,
 }
 
 impl Worker {
-    fn run(mut self) -> anyhow::Result<()> {
+    fn run(mut self, serving: &Serving) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let upstream = match (self.target, self.tls.take()) {
@@ -458,7 +488,7 @@ impl Worker {
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
-        self.serving.send(()).ok();
+        serving.begins();
         let service = move |request, peer| front.call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.

@@ -27,7 +27,7 @@ use crate::ledger::Sealer;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
-use crate::run::{self, Lifeline, Mode, Options, STOP_WAIT, Signals, Told};
+use crate::run::{self, Lifeline, Mode, Options, STOP_WAIT, Serving, Signals, Told};
 use crate::{admin, log, say};
 
 use callers::Callers;
@@ -125,26 +125,19 @@ fn start_workers(
     let (address, listeners) = run::listeners(config.listen)?;
     let tokens: Arc<Vec<AssetInfo>> =
         Arc::new(config.networks.iter().flat_map(|network| network.tokens.clone()).collect());
-    let (serving, served) = std::sync::mpsc::channel();
-    let mut workers = Vec::new();
-    for listener in listeners {
+    let run = |listener| {
         let worker = Worker {
             listener,
             shared: shared.clone(),
             store: store.clone(),
             links: links.to_vec(),
             tokens: Arc::clone(&tokens),
+            verify_local: config.service.as_ref().is_some_and(|service| service.verify_local),
             stopped: stopped.clone(),
-            serving: serving.clone(),
         };
-        workers.push(lifeline.spawn("worker", move || worker.run())?);
-    }
-    // Whoever is told that it listens can rely on every worker.
-    drop(serving);
-    for _ in &workers {
-        served.recv().map_err(|_| anyhow!("a worker could not start; see the log"))?;
-    }
-    Ok((address, workers))
+        move |serving: Serving| worker.run(&serving)
+    };
+    Ok((address, run::spawn_workers(lifeline, listeners.into_iter().map(run))?))
 }
 
 /// What one worker thread takes with it.
@@ -154,13 +147,12 @@ struct Worker {
     store: Store,
     links: Vec<Link>,
     tokens: Arc<Vec<AssetInfo>>,
+    verify_local: bool,
     stopped: watch::Receiver<bool>,
-    /// Told when it is about to serve.
-    serving: std::sync::mpsc::Sender<()>,
 }
 
 impl Worker {
-    fn run(mut self) -> anyhow::Result<()> {
+    fn run(mut self, serving: &Serving) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let tasks = Tasks::default();
@@ -168,11 +160,18 @@ impl Worker {
         let journal = self.store.handle()?;
         let facilitator = Chains::new(&self.links, &self.store)?;
         let tokens = Arc::clone(&self.tokens);
-        let service = Rc::new(Service { journal, facilitator, host, tokens, wait_ms: SETTLE_BUDGET_MS });
+        let service = Rc::new(Service {
+            journal,
+            facilitator,
+            host,
+            tokens,
+            verify_local: self.verify_local,
+            wait_ms: SETTLE_BUDGET_MS,
+        });
         let repeats = service.journal.clone();
         local.spawn_local(crate::host::repeat_all(repeats, work));
         let desk = Desk::new(service, self.shared, tasks.clone());
-        self.serving.send(()).ok();
+        serving.begins();
         let answer = move |request, peer| desk.clone().call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.

@@ -6,6 +6,8 @@
 mod discovery;
 #[path = "service/forged.rs"]
 mod forged;
+#[path = "service/gate.rs"]
+mod gate;
 #[path = "kit/kit.rs"]
 mod kit;
 #[path = "service/races.rs"]

@@ -8,6 +8,7 @@ mod handle;
 mod known;
 mod ledger;
 mod listings;
+mod receipts;
 mod refunds;
 mod rows;
 mod seal;
@@ -30,6 +31,7 @@ pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
     Unsettled,
 };
+pub use receipts::ReceiptRow;
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
 use writer::{Home, Writer};
 

@@ -2,6 +2,7 @@
 
 mod finality;
 mod names;
+mod receipts;
 mod refunds;
 mod seals;
 mod tab;

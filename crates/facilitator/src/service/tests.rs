@@ -33,6 +33,9 @@ struct Cells {
     /// Calls that are left until the journal fails; `None` for never.
     journal_works: Cell<Option<usize>>,
     settled: Cell<usize>,
+    verify_local: Cell<bool>,
+    standing: Cell<Standing>,
+    checked: Cell<Option<Depth>>,
     later: RefCell<Vec<Step>>,
     now_s: Cell<u64>,
 }
@@ -47,6 +50,9 @@ impl Default for Cells {
             meanwhile: Cell::default(),
             journal_works: Cell::default(),
             settled: Cell::default(),
+            verify_local: Cell::default(),
+            standing: Cell::default(),
+            checked: Cell::default(),
             later: RefCell::default(),
             now_s: Cell::new(NOW_S),
         }
@@ -66,7 +72,8 @@ impl World {
 
     fn service(&self) -> Service<Self, Self, Self> {
         let tokens = Arc::new(vec![token()]);
-        Service { journal: self.clone(), facilitator: self.clone(), host: self.clone(), tokens, wait_ms: 1_000 }
+        let (journal, facilitator, host) = (self.clone(), self.clone(), self.clone());
+        Service { journal, facilitator, host, tokens, verify_local: self.0.verify_local.get(), wait_ms: 1_000 }
     }
 
     fn step(&self, step: Step) {
@@ -119,7 +126,7 @@ impl Journal for World {
     }
 
     async fn standing(&self, _: Payer) -> Result<Standing, Fault> {
-        Ok(Standing::default())
+        Ok(self.0.standing.get())
     }
 
     async fn paid_before(&self, _: Payer, _: B256, _: u64) -> Result<bool, Fault> {
@@ -145,7 +152,7 @@ impl Journal for World {
 
 impl Facilitator for World {
     async fn check(&self, _: &Proven, depth: Depth) -> Check {
-        assert_eq!(depth, Depth::Chain, "a facilitator always looks at the chain");
+        self.0.checked.set(Some(depth));
         self.0.check.get()
     }
 
@@ -298,6 +305,24 @@ fn how_a_claim_can_end() {
     let asked = asked(1);
     assert_eq!(now(world.service().settle(&asked)), Outcome::Refused(Refusal::InsufficientBalance, payer()));
     assert_eq!(world.state().map(|(state, _)| state), Some(State::Burnt(BurnReason::SettlementRefused)));
+}
+
+#[test]
+fn who_is_verified_without_a_look_at_the_chain() {
+    let new = Standing::default();
+    let (good, bad) = (Standing { settled: true, risky: false }, Standing { settled: true, risky: true });
+    for (verify_local, standing, want) in
+        [(false, good, Depth::Chain), (true, new, Depth::Chain), (true, good, Depth::Local), (true, bad, Depth::Chain)]
+    {
+        let world = World::default();
+        world.0.verify_local.set(verify_local);
+        world.0.standing.set(standing);
+        assert_eq!(now(world.service().verify(&asked(1))), Verdict::Valid(payer()));
+        assert_eq!(world.0.checked.get(), Some(want), "{verify_local} {standing:?}");
+        // Before money moves the chain is always asked.
+        now(world.service().settle(&asked(2)));
+        assert_eq!(world.0.checked.get(), Some(Depth::Chain));
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct ServiceConfig {
     pub(crate) open: bool,
     /// For each address: what it asks without a token. `None` is no limit.
     pub(crate) rate_limit: Option<Rate>,
+    /// Whether payers of whom a payment was settled here are verified without a look at the chain.
+    pub(crate) verify_local: bool,
     /// Whether what is settled here is listed under `/discovery`.
     pub(crate) discovery: bool,
 }
@@ -67,8 +69,10 @@ pub(super) fn service<'d>(
     let callers = optional(reader, &fields, "callers", Vec::new(), |reader, node| callers(reader, node, folder));
     let open = optional(reader, &fields, "open", false, |reader, node| reader.truth(node));
     let rate_limit = optional(reader, &fields, "rate_limit", Some(Rate::new(1_000, 60_000)), rate);
+    let verify_local = optional(reader, &fields, "verify", false, super::tab::verify_local);
     let discovery = optional(reader, &fields, "discovery", true, |reader, node| reader.truth(node));
-    let config = ServiceConfig { callers: callers?, open: open?, rate_limit: rate_limit?, discovery: discovery? };
+    let (rate_limit, verify_local) = (rate_limit?, verify_local?);
+    let config = ServiceConfig { callers: callers?, open: open?, rate_limit, verify_local, discovery: discovery? };
     fits?;
     if config.callers.is_empty() && !config.open && !fields.refused() {
         let fix = format!("{CALLERS_FIX} Or write open: true, to settle for anybody at the cost of your gas.");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gate::Rate;
 use ledger::Rail;
 use protocol::{AssetInfo, Network};
 
@@ -283,7 +284,7 @@ fn what_operators_set() {
     assert_eq!((&defaults.log, &defaults.operation), (&LogConfig::default(), &OperationConfig::default()));
     assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
     assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
-    assert_eq!((defaults.trust_secret, defaults.offer_signer), (None, None));
+    assert_eq!((defaults.trust_secret, defaults.offer_signer, defaults.receipts), (None, None, None));
     assert_eq!(defaults.refunds, RefundsConfig { signer: None, daily_cap_micros: 50_000_000 });
     assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
     let text = format!(
@@ -297,6 +298,7 @@ telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
 discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
 extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
 refunds: {{ signer: {{ env: REFUNDS }}, daily_cap_usd: \"$0.5\" }}
+receipts: {{ format: jws, ttl_s: 60, lookups_per_min: 3 }}
 ",
         HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
     );
@@ -314,6 +316,14 @@ refunds: {{ signer: {{ env: REFUNDS }}, daily_cap_usd: \"$0.5\" }}
     assert_eq!(config.payment_identifier, IdentifierConfig::Required);
     let signer = Some(SecretSource::Env("REFUNDS".to_owned()));
     assert_eq!(config.refunds, RefundsConfig { signer, daily_cap_micros: 500_000 });
+    let receipts = config.receipts.unwrap();
+    assert_eq!((receipts.ttl_s, receipts.format, receipts.lookups), (60, ReceiptFormat::Jws, Rate::new(3, 60_000)));
+    assert_eq!(receipts.signer, SecretSource::File("/etc/pontage/key".into()), "one key signs offers and receipts");
+    let receipts = good(&format!("{HEAD}{FREE}receipts: {{ signer: {{ env: KEY }} }}\n")).receipts.unwrap();
+    assert_eq!(
+        (receipts.ttl_s, receipts.format, receipts.lookups),
+        (86_400, ReceiptFormat::Eip712, Rate::new(10, 60_000))
+    );
     let named = good(&format!("{text}public_url: https://pay.example/\n"));
     assert_eq!(named.public_url.as_deref(), Some("https://pay.example"));
 }

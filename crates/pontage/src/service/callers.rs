@@ -158,7 +158,11 @@ mod tests {
         let pay_to = vec!["0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap()];
         let caller = CallerConfig { name: "shop".to_owned(), bearer, rate_limit, pay_to };
         let rate_limit = Some(Rate::new(1, 60_000));
-        Callers::new(&ServiceConfig { callers: vec![caller], open, rate_limit, discovery: false }, 0).unwrap()
+        Callers::new(
+            &ServiceConfig { callers: vec![caller], open, rate_limit, verify_local: false, discovery: false },
+            0,
+        )
+        .unwrap()
     }
 
     #[test]

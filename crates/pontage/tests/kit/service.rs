@@ -71,6 +71,16 @@ impl Service {
         self.kill_and_restart();
     }
 
+    /// The same, and it listens where it did: for those who go on asking.
+    pub(crate) fn kill_and_restart_on_same_port(&mut self) {
+        let path = self.folder.path().join("facilitator.yaml");
+        let text = std::fs::read_to_string(&path).expect("the configuration is read");
+        let address = self.url.trim_start_matches("http://");
+        std::fs::write(path, text.replace("listen: 127.0.0.1:0", &format!("listen: {address}")))
+            .expect("it is written");
+        self.kill_and_restart();
+    }
+
     /// Asks it to stop, as a service manager does, and waits for its end.
     pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");

@@ -7,6 +7,7 @@ mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod gas;
 mod info;
 mod keys;
 mod limits;
@@ -35,6 +36,7 @@ use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
 pub(crate) use discovery::DiscoveryConfig;
+pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
@@ -57,6 +59,7 @@ use reader::{Fields, Node, Reader};
 
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 const MAX_TRUSTED_PROXIES: u64 = 16;
+const MAX_SIGNERS: usize = 8;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +78,11 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteConfig>,
     /// In order of preference. Empty only when every route is free.
     pub(crate) networks: Vec<NetworkConfig>,
-    /// Where the settlement key is kept. `None` validates and does not start.
-    pub(crate) signer: Option<SecretSource>,
-    /// Facilitators of others, who settle instead of us. Never beside a signer.
+    /// Where the settlement keys are kept, at most eight; the first seals. Without any it validates and does not start.
+    pub(crate) signers: Vec<SecretSource>,
+    /// What may be bid for gas, and when it is short.
+    pub(crate) gas: GasConfig,
+    /// Facilitators of others, who settle instead of us. Never beside signers.
     pub(crate) remote: Option<RemoteConfig>,
     /// The journal.
     pub(crate) store_path: PathBuf,
@@ -216,7 +221,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     version?;
     let ProxyKeys { target, timeout_ms, trust_secret } = proxy?;
     let (networks, routes) = money?;
-    let (signer, remote) = facilitator?;
+    let (signers, gas, remote) = facilitator?;
     let (offer_signer, payment_identifier) = extensions?;
     Some(Config {
         listen: listen?,
@@ -226,7 +231,8 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         default_action: default_action?,
         routes,
         networks,
-        signer,
+        signers,
+        gas,
         remote,
         store_path: store_path?,
         replay: replay?,
@@ -350,20 +356,43 @@ fn extensions<'d>(
     Some((signer?, identifier?))
 }
 
-/// Who settles: a key of ours, or facilitators of others.
-type Settling = (Option<SecretSource>, Option<RemoteConfig>);
+/// Who settles: keys of ours, or facilitators of others.
+type Settling = (Vec<SecretSource>, GasConfig, Option<RemoteConfig>);
 
 fn facilitator<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) -> Option<Settling> {
     let fields = reader.section(fields, "facilitator", "facilitator")?;
-    let signer =
-        optional(reader, &fields, "signer", None, |reader, node| secret::source(reader, node, folder).map(Some));
+    let signers = signers(reader, &fields, folder);
+    let gas = gas::gas(reader, &fields);
     let remote = remote::remote(reader, &fields, folder);
-    if fields.get("signer").is_some() && fields.get("urls").is_some() {
+    if (fields.get("signer").is_some() || fields.get("signers").is_some()) && fields.get("urls").is_some() {
         let what = "there are a signer and urls: it is not clear who settles.";
         let fix = "keep signer to settle with a key of yours, or urls to let other facilitators settle.";
         return reader.mistake(&fields.at, what, fix);
     }
-    Some((signer?, remote?))
+    Some((signers?, gas?, remote?))
+}
+
+/// Reads `signers`, or `signer` for one.
+fn signers<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) -> Option<Vec<SecretSource>> {
+    let fix = "write a list of 1 to 8 keys, such as signers: [{ env: KEY_1 }, { env: KEY_2 }].";
+    match (fields.get("signer"), fields.get("signers")) {
+        (None, None) => Some(Vec::new()),
+        (Some(_), Some(both)) => reader.mistake(&both.at, "there are signer and signers.", "keep one of them."),
+        (Some(one), None) => secret::source(reader, &one, folder).map(|source| vec![source]),
+        (None, Some(node)) => {
+            let items = reader.items(&node, fix)?;
+            if items.is_empty() || items.len() > MAX_SIGNERS {
+                return reader.mistake(&node.at, format!("{} keys are not 1 to {MAX_SIGNERS}.", items.len()), fix);
+            }
+            let read: Vec<_> = items.iter().map(|item| secret::source(reader, item, folder)).collect();
+            let sources = read.into_iter().collect::<Option<Vec<_>>>()?;
+            let twice = sources.iter().enumerate().find(|(at, source)| sources[..*at].contains(source));
+            match twice {
+                Some((at, _)) => reader.mistake(&items[at].at, "this key is in the list already.", "keep it once."),
+                None => Some(sources),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

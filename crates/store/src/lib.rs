@@ -5,6 +5,7 @@
 mod books;
 mod handle;
 mod known;
+mod lanes;
 mod ledger;
 mod rows;
 mod seal;

@@ -25,6 +25,7 @@ pub(super) enum Shape {
     Truth,
     Address,
     Dollars,
+    Gwei,
     Rate,
     Span,
     Listen,

@@ -84,6 +84,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Dollars => {
             vec![json!({ "type": "number", "minimum": 0 }), text(r"^\$?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
         }
+        Shape::Gwei => vec![json!({ "type": "number", "exclusiveMinimum": 0 }), text(r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")],
         Shape::Rate => vec![text("^([0-9]+/(s|sec|second|m|min|minute)|off)$")],
         Shape::Span => vec![text("^[0-9]+(ms|s|m)$")],
         Shape::Listen => vec![json!({ "type": "integer", "minimum": 0, "maximum": 65535 }), text(":?[0-9]+$")],

@@ -76,7 +76,7 @@ fn defaults() {
     assert_eq!(config.timeout_ms, 30_000);
     assert_eq!(config.payee.to_string(), PAYEE);
     assert_eq!(config.default_action, DefaultAction::Block);
-    assert_eq!(config.signer, None);
+    assert!(config.signers.is_empty());
     assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
     assert_eq!(config.replay, ReplayConfig::default());
     assert_eq!(config.tab, TabConfig::default());
@@ -149,7 +149,7 @@ fn values_table() {
         ("{ file: /run/key }", SecretSource::File("/run/key".into())),
     ] {
         let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
-        assert_eq!(config.signer, Some(want));
+        assert_eq!(config.signers, [want]);
     }
 }
 
@@ -203,7 +203,7 @@ fn facilitators_of_others() {
         urls: vec!["https://a.example/x402".to_owned(), "http://b:4021".to_owned()],
         ..RemoteConfig::default()
     };
-    assert_eq!((config.signer, config.remote), (None, Some(want)));
+    assert_eq!((config.signers, config.remote), (Vec::new(), Some(want)));
     assert_eq!((RemoteConfig::default().verify_timeout_ms, RemoteConfig::default().settle_timeout_ms), (5_000, 15_000));
     let more =
         "urls: [\"https://a.example/KEY\"], bearer: { env: TOKEN }, verify_timeout_ms: 100, settle_timeout_ms: 1000";
@@ -446,7 +446,7 @@ fn the_template_has_one_thing_to_fill_in() {
     let filled = TEMPLATE.replace("0x0000000000000000000000000000000000000000", PAYEE);
     let config = good(&filled);
     assert_eq!(config.routes.len(), 2);
-    assert!(config.signer.is_some());
+    assert!(!config.signers.is_empty());
 }
 
 #[test]

@@ -68,9 +68,9 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;
     let mut signers: BTreeSet<Address> = chain_txs.iter().map(|tx| tx.signer).collect();
-    // Where the key can be read it counts as well; an audit needs none.
-    let secret = config.signer.as_ref().and_then(|source| source.read().ok());
-    signers.extend(secret.and_then(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
+    // Where the keys can be read they count as well; an audit needs none.
+    let secrets = config.signers.iter().filter_map(|source| source.read().ok());
+    signers.extend(secrets.filter_map(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
     let mut audit = Audit { journal, assets, signers, chain_txs, report: Report::new(config, now_ms()) };
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {

@@ -146,6 +146,11 @@ fn send_dear(world: &World, from: &str, to: &str, data: &str, sequence: Option<u
     chain_tx.as_str().unwrap().to_owned()
 }
 
+/// Whether a call was refused before it was run. What came in just before the gate knew is pending instead.
+fn refused(answer: &Answer) -> bool {
+    (answer.status, answer.money().as_str()) == (503, "untouched")
+}
+
 /// A refusal before anything ran, which says that no money moved. Never a 402.
 fn unavailable(answer: &Answer) {
     assert_eq!((answer.status, answer.money().as_str()), (503, "untouched"), "{}", answer.text());

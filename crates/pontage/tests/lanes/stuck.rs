@@ -121,5 +121,5 @@ fn a_head_whose_authorization_has_expired_frees_its_lane() {
     };
     let is_final = |world: &World| (0..13).for_each(|_| world.chain.mine().unwrap());
     let (world, payment) = gives_up(|world| Paying::for_s(world, 42), expired, is_final);
-    assert_eq!(payment.state(&world).0, "burnt");
+    assert_eq!(payment.state(&world), ("released".to_owned(), Some("expired".to_owned())));
 }

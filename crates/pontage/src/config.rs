@@ -20,6 +20,7 @@ mod remote;
 mod route;
 mod schema;
 mod secret;
+mod signer;
 mod store;
 mod tab;
 mod template;
@@ -46,6 +47,7 @@ pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
 pub(crate) use schema::schema;
 pub(crate) use secret::SecretSource;
+pub(crate) use signer::SignerSource;
 pub(crate) use store::ReplayConfig;
 pub(crate) use tab::TabConfig;
 pub(crate) use template::TEMPLATE;
@@ -59,7 +61,6 @@ use reader::{Fields, Node, Reader};
 
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 const MAX_TRUSTED_PROXIES: u64 = 16;
-const MAX_SIGNERS: usize = 8;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub(crate) struct Config {
     /// In order of preference. Empty only when every route is free.
     pub(crate) networks: Vec<NetworkConfig>,
     /// Where the settlement keys are kept, at most eight; the first seals. Without any it validates and does not start.
-    pub(crate) signers: Vec<SecretSource>,
+    pub(crate) signers: Vec<SignerSource>,
     /// What may be bid for gas, and when it is short.
     pub(crate) gas: GasConfig,
     /// Facilitators of others, who settle instead of us. Never beside signers.
@@ -357,11 +358,11 @@ fn extensions<'d>(
 }
 
 /// Who settles: keys of ours, or facilitators of others.
-type Settling = (Vec<SecretSource>, GasConfig, Option<RemoteConfig>);
+type Settling = (Vec<SignerSource>, GasConfig, Option<RemoteConfig>);
 
 fn facilitator<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) -> Option<Settling> {
     let fields = reader.section(fields, "facilitator", "facilitator")?;
-    let signers = signers(reader, &fields, folder);
+    let signers = signer::signers(reader, &fields, folder);
     let gas = gas::gas(reader, &fields);
     let remote = remote::remote(reader, &fields, folder);
     if (fields.get("signer").is_some() || fields.get("signers").is_some()) && fields.get("urls").is_some() {
@@ -370,29 +371,6 @@ fn facilitator<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) 
         return reader.mistake(&fields.at, what, fix);
     }
     Some((signers?, gas?, remote?))
-}
-
-/// Reads `signers`, or `signer` for one.
-fn signers<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) -> Option<Vec<SecretSource>> {
-    let fix = "write a list of 1 to 8 keys, such as signers: [{ env: KEY_1 }, { env: KEY_2 }].";
-    match (fields.get("signer"), fields.get("signers")) {
-        (None, None) => Some(Vec::new()),
-        (Some(_), Some(both)) => reader.mistake(&both.at, "there are signer and signers.", "keep one of them."),
-        (Some(one), None) => secret::source(reader, &one, folder).map(|source| vec![source]),
-        (None, Some(node)) => {
-            let items = reader.items(&node, fix)?;
-            if items.is_empty() || items.len() > MAX_SIGNERS {
-                return reader.mistake(&node.at, format!("{} keys are not 1 to {MAX_SIGNERS}.", items.len()), fix);
-            }
-            let read: Vec<_> = items.iter().map(|item| secret::source(reader, item, folder)).collect();
-            let sources = read.into_iter().collect::<Option<Vec<_>>>()?;
-            let twice = sources.iter().enumerate().find(|(at, source)| sources[..*at].contains(source));
-            match twice {
-                Some((at, _)) => reader.mistake(&items[at].at, "this key is in the list already.", "keep it once."),
-                None => Some(sources),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

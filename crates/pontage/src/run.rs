@@ -33,7 +33,7 @@ use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, log, say};
+use crate::{admin, log, say, signer};
 
 /// How long a stop waits for settlements that no connection owns.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -479,8 +479,7 @@ fn settlement_keys(config: &Config) -> anyhow::Result<Vec<Key>> {
     }
     let mut keys: Vec<Key> = Vec::new();
     for source in &config.signers {
-        let secret = source.read().context("facilitator.signer")?;
-        let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
+        let key = signer::open(source, "facilitator.signer")?;
         // Two lanes with one key would each give out its sequences.
         if keys.iter().any(|other| other.address() == key.address()) {
             bail!("facilitator.signers: {source} holds the key of {} a second time", key.address());

@@ -149,8 +149,22 @@ fn values_table() {
         ("{ file: /run/key }", SecretSource::File("/run/key".into())),
     ] {
         let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
-        assert_eq!(config.signers, [want]);
+        assert_eq!(config.signers, [SignerSource::Key(want)]);
     }
+}
+
+#[test]
+fn keys_and_gas() {
+    let text = "facilitator:\n  signers: [{ env: A }, { keystore: k.json, password: { file: p } }]\n  \
+                fees: { max_fee_gwei: 0.05, max_tip_gwei: \"1.000000001\" }\n  gas: { alarm_payments: 7 }\n";
+    let config = good(&format!("{HEAD}{FREE}{text}"));
+    let file = |name: &str| SecretSource::File(Path::new("/etc/pontage").join(name));
+    let keystore = SignerSource::Keystore { file: file("k.json"), password: file("p") };
+    assert_eq!(config.signers, [SignerSource::Key(SecretSource::Env("A".to_owned())), keystore]);
+    let caps = config.gas.caps;
+    assert_eq!((caps.fee_max, caps.tip_max, caps.payment_max), (50_000_000, 1_000_000_001, u128::MAX));
+    assert_eq!(config.gas.alarm_payments, 7);
+    assert_eq!(good(&format!("{HEAD}{FREE}")).gas, GasConfig::default());
 }
 
 #[test]

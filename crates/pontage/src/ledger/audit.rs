@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use clap::Args;
 use facilitator::engine::NodeFault;
 use ledger::{About, HoldId, LossReason, State};
-use protocol::{Asset, AssetAddress, ClaimKey, Key, Network, Payer, Signer as _};
+use protocol::{Asset, AssetAddress, ClaimKey, Network, Payer, Signer as _};
 use store::{ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
 use tokio::task::LocalSet;
 
@@ -24,6 +24,7 @@ use super::Common;
 use super::print::Assets;
 use crate::config::Config;
 use crate::host::now_ms;
+use crate::signer;
 use books::{
     RESTORE, SealWalk, check_chain_txs, check_entry, check_payment, check_signature, check_sums, name_changed,
 };
@@ -69,8 +70,8 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     let chain_txs = journal.chain_txs()?;
     let mut signers: BTreeSet<Address> = chain_txs.iter().map(|tx| tx.signer).collect();
     // Where the keys can be read they count as well; an audit needs none.
-    let secrets = config.signers.iter().filter_map(|source| source.read().ok());
-    signers.extend(secrets.filter_map(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
+    let keys = config.signers.iter().filter_map(|source| signer::open(source, "facilitator.signer").ok());
+    signers.extend(keys.map(|key| key.address()));
     let mut audit = Audit { journal, assets, signers, chain_txs, report: Report::new(config, now_ms()) };
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {

@@ -105,3 +105,22 @@ fn the_same_key_twice_does_not_start() {
     assert!(!ended.status.success() && said.contains("a second time"), "{said}");
     assert!(!said.contains(&SETTLER.secret[2..]), "{said}");
 }
+
+/// A key that another program has encrypted.
+#[test]
+fn a_keystore_file_starts_a_gate_that_settles() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key.json"), include_str!("keystore.json")).unwrap();
+    std::fs::write(folder.path().join("password"), "a password of the tests\n").unwrap();
+    let at = folder.path().display();
+    let facilitator = format!("signer: {{ keystore: \"{at}/key.json\", password: {{ file: \"{at}/password\" }} }}");
+    let mut world = World::with(ChainOptions::default(), &GateOptions { facilitator, ..GateOptions::default() });
+    let answer = world.payer.buy(&world.url("/paid/ok"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    world.settled(&answer);
+    assert_eq!(by(&signed(&world), SETTLER).len(), 1);
+    in_order(&world);
+    world.gate.stop();
+    assert!(!world.gate.log().contains("a password of the tests"));
+    assert!(!world.gate.log().contains(&SETTLER.secret[2..]));
+}

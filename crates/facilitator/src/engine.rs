@@ -21,7 +21,7 @@ mod signers;
 mod tab;
 mod token;
 
-pub use chain_tx::ChainTx;
+pub use chain_tx::{Act, Asked, ChainTx, gas_allowed};
 pub use handed::{Handed, Looked, NoLane, Remote, Told, Verified, reader};
 pub use lane::{Lane, LaneJournal, LaneState, Rejected};
 pub use live::{Head, Live};

@@ -12,7 +12,7 @@ use facilitator::engine::{
 };
 use facilitator::rpc::HttpNode;
 use gate::Fault;
-use protocol::{Key, Network, Signer};
+use protocol::{Network, Signer};
 use store::Store;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -24,6 +24,7 @@ use crate::host::now_ms;
 use crate::metrics::{KeyGas, Way};
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
+use crate::signer::SettlementKey;
 use lanes::{Coin, LaneLink};
 
 /// How long a node may take for one request.
@@ -99,7 +100,7 @@ impl ChainLink {
         config: &NetworkConfig,
         (tab, gas): (&TabConfig, GasConfig),
         plan: watch::Receiver<Arc<Plan>>,
-        keys: &[Key],
+        keys: &[SettlementKey],
         store: &Store,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
@@ -282,7 +283,7 @@ fn out_of_reach(network: Network) -> String {
 
 /// Who signs and who has signed. A key that has signed what is not on the chain yet, and is not there any more to send it again, is
 /// warned of.
-async fn signers(network: Network, node: &HttpNode, keys: &[Key], store: &Store) -> anyhow::Result<Signers> {
+async fn signers(network: Network, node: &HttpNode, keys: &[SettlementKey], store: &Store) -> anyhow::Result<Signers> {
     let journal = store.handle()?;
     let current: Vec<Address> = keys.iter().map(Signer::address).collect();
     for signer in &current {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use gate::Flow;
-use protocol::{Key, Network, Signer as _};
+use protocol::{Network, Signer as _};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
 use serde_json::json;
 use store::Store;
@@ -33,7 +33,8 @@ use crate::operation::Operation;
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, log, say, signer};
+use crate::signer::SettlementKey;
+use crate::{admin, log, say};
 
 /// How long a stop waits for settlements that no connection owns.
 const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -178,10 +179,11 @@ pub(crate) fn serve(
     let (links, sealer) = match mode {
         Mode::Mock => (Vec::new(), None),
         Mode::Live | Mode::Dev | Mode::Sandbox => {
-            let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload))?;
-            let keys = if config.remote.is_some() { Vec::new() } else { settlement_keys(&config)? };
+            let keys = runtime.block_on(settlement_keys(&config))?;
+            let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload))?;
             // The first key seals.
-            (links, keys.into_iter().next().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+            let sealing = keys.first().cloned();
+            (links, sealing.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
         }
     };
     let (stop, stopped) = watch::channel(false);
@@ -458,7 +460,7 @@ impl Worker {
 }
 
 /// The keys that settle; the first seals. None where there is nothing to be paid for, or others settle.
-fn settlement_keys(config: &Config) -> anyhow::Result<Vec<Key>> {
+async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<SettlementKey>> {
     if config.networks.is_empty() || config.remote.is_some() {
         return Ok(Vec::new());
     }
@@ -477,9 +479,9 @@ fn settlement_keys(config: &Config) -> anyhow::Result<Vec<Key>> {
              Or let others settle: facilitator.urls"
         );
     }
-    let mut keys: Vec<Key> = Vec::new();
+    let mut keys: Vec<SettlementKey> = Vec::new();
     for source in &config.signers {
-        let key = signer::open(source, "facilitator.signer")?;
+        let key = SettlementKey::open(source, "facilitator.signer").await?;
         // Two lanes with one key would each give out its sequences.
         if keys.iter().any(|other| other.address() == key.address()) {
             bail!("facilitator.signers: {source} holds the key of {} a second time", key.address());
@@ -491,6 +493,7 @@ fn settlement_keys(config: &Config) -> anyhow::Result<Vec<Key>> {
 
 async fn start_chains(
     config: &Config,
+    keys: &[SettlementKey],
     store: &Store,
     lifeline: &Lifeline,
     reload: &Reload,
@@ -503,10 +506,9 @@ async fn start_chains(
         }
         return Ok(links);
     }
-    let keys = settlement_keys(config)?;
     for network in config.networks.iter().filter(|_| !keys.is_empty()) {
         let terms = (&config.tab, config.gas);
-        let link = ChainLink::start(network, terms, reload.plans(), &keys, store, lifeline).await?;
+        let link = ChainLink::start(network, terms, reload.plans(), keys, store, lifeline).await?;
         links.push(Link::Lane(link));
     }
     Ok(links)

@@ -7,6 +7,8 @@ mod gas;
 mod kit;
 #[path = "lanes/several.rs"]
 mod several;
+#[path = "lanes/socket.rs"]
+mod socket;
 #[path = "lanes/stuck.rs"]
 mod stuck;
 

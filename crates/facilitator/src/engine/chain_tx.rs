@@ -6,6 +6,7 @@ use ledger::HoldId;
 use protocol::{Network, SignFault, Signer};
 
 use super::price::Price;
+use super::token::transfers;
 
 /// More than any EIP-3009 transfer of a proxied USDC needs (about 90,000), less than a mistake could burn.
 pub(super) const TRANSFER_GAS_MAX: u64 = 200_000;
@@ -97,6 +98,53 @@ impl Unsigned {
         out.extend_from_slice(&payload);
         out
     }
+}
+
+/// What the unsigned bytes of a chain_tx ask for, as far as a lane asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The EIP-155 id.
+    pub chain_id: u64,
+    /// What it bids for gas.
+    pub price: Price,
+    /// How much gas it may take.
+    pub gas_max: u64,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What a lane signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// EIP-3009 transfers of these tokens, one for each.
+    Transfers(Vec<Address>),
+    /// Sends nothing to this address.
+    Nothing(Address),
+}
+
+impl Asked {
+    /// Reads unsigned bytes. `None` for anything that a lane would not sign: a chain_tx of another type, one with a value or an access
+    /// list, one that is spelt in another way, and any other call.
+    #[must_use]
+    pub fn read(unsigned: &[u8]) -> Option<Self> {
+        let read = Unsigned::decode(unsigned)?;
+        if read.envelope(|_| {}) != unsigned {
+            return None;
+        }
+        let act = match transfers(read.to, &read.data) {
+            Some(tokens) => Act::Transfers(tokens),
+            None if read.data.is_empty() => Act::Nothing(read.to),
+            None => return None,
+        };
+        let (chain_id, price, gas_max) = (read.chain_id, read.price, read.gas_max);
+        Some(Self { chain_id, price, gas_max, act })
+    }
+}
+
+/// The most gas that a lane lets a chain_tx take for so many transfers.
+#[must_use]
+pub fn gas_allowed(transfers: usize) -> u64 {
+    gas_max(transfers)
 }
 
 impl ChainTx {

@@ -10,13 +10,14 @@ use facilitator::engine::{FeeCaps, Lane, LaneState, Submitter};
 use facilitator::rpc::HttpNode;
 use gate::{Fault, FaultKind};
 use ledger::Hold;
-use protocol::{Key, MoneyState, Network, Signer};
+use protocol::{MoneyState, Network, Signer};
 use store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::plan::SETTLE_BUDGET_MS;
 use crate::run::Lifeline;
+use crate::signer::SettlementKey;
 
 /// How many groups of holds may wait for a lane.
 const LANE_QUEUE_MAX: usize = 1_024;
@@ -69,7 +70,7 @@ impl Lanes {
     pub(super) async fn start(
         network: Network,
         node: &HttpNode,
-        keys: &[Key],
+        keys: &[SettlementKey],
         caps: FeeCaps,
         store: &Store,
         lifeline: &Lifeline,
@@ -131,7 +132,7 @@ impl LaneLink {
     async fn start(
         network: Network,
         node: HttpNode,
-        key: Key,
+        key: SettlementKey,
         caps: FeeCaps,
         store: Store,
         lifeline: &Lifeline,
@@ -225,7 +226,11 @@ impl Drop for Ordered<'_> {
 }
 
 /// Signs and sends what is ordered, whatever has come together in one step.
-async fn work(mut lane: Lane<HttpNode, store::Handle, Key>, mut orders: mpsc::Receiver<Order>, doing: &Doing) {
+async fn work(
+    mut lane: Lane<HttpNode, store::Handle, SettlementKey>,
+    mut orders: mpsc::Receiver<Order>,
+    doing: &Doing,
+) {
     let mut ticks = tokio::time::interval(Duration::from_millis(REBROADCAST_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

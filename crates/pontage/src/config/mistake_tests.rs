@@ -73,6 +73,8 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("facilitator: { signer: { keystore: a, password: b } }", "facilitator.signer.password", "does not belong"),
     ("facilitator: { signer: { keystore: '', password: { env: A } } }", "facilitator.signer.keystore", "path"),
     ("facilitator: { signer: { env: A, keystore: a, password: { env: A } } }", "facilitator.signer", "both"),
+    ("facilitator: { signer: { socket: a, env: A } }", "facilitator.signer", "both"),
+    ("facilitator: { signer: { socket: '' } }", "facilitator.signer.socket", "path"),
     ("facilitator: { bearer: { keystore: a } }", "facilitator.bearer.keystore", "no key"),
     ("facilitator: { signers: [] }", "facilitator.signers", "1 to 8"),
     ("facilitator: { signers: { env: A } }", "facilitator.signers", "list"),

@@ -33,7 +33,7 @@ fn at(path: &str) -> Value {
             place
         }
         (Some(Shape::Signer), Some(mut place)) => {
-            let forms = [&["env"][..], &["file"], &["keystore", "password"]];
+            let forms = [&["env"][..], &["file"], &["keystore", "password"], &["socket"]];
             place["oneOf"] = forms.iter().map(|required| json!({ "required": required })).collect();
             place["dependentRequired"] = json!({ "password": ["keystore"], "keystore": ["password"] });
             place

@@ -1,7 +1,7 @@
 //! Where the keys are kept that settle.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::mistake::may_be_secret;
 use super::reader::{Fields, Node, Reader};
@@ -21,6 +21,8 @@ pub(crate) enum SignerSource {
         /// What opens it.
         password: SecretSource,
     },
+    /// The socket of a process that signs (`pontage signer`).
+    Socket(PathBuf),
 }
 
 impl fmt::Display for SignerSource {
@@ -28,6 +30,7 @@ impl fmt::Display for SignerSource {
         match self {
             Self::Key(source) => source.fmt(f),
             Self::Keystore { file, .. } => file.fmt(f),
+            Self::Socket(path) => write!(f, "the socket {}", path.display()),
         }
     }
 }
@@ -58,6 +61,14 @@ pub(super) fn signers<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: 
 /// No value beneath this key is ever repeated in a message.
 fn signer<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Option<SignerSource> {
     const FIX: &str = "write `{ keystore: PATH, password: { env: NAME } }` for an encrypted key file.";
+    if node.has("socket") {
+        const FIX: &str = "write `{ socket: PATH }` with the path of the socket of `pontage signer`.";
+        let fields = reader.fields(node, "facilitator.signer")?;
+        if ["env", "file", "keystore", "password"].iter().any(|name| fields.get(name).is_some()) {
+            return reader.mistake(&node.at, "both a key and a socket are given.", "keep one of them.");
+        }
+        return path(reader, &fields.get("socket")?, FIX).map(|path| SignerSource::Socket(folder.join(path)));
+    }
     if !node.has("keystore") && !node.has("password") {
         return secret::source(reader, node, folder).map(SignerSource::Key);
     }
@@ -68,10 +79,15 @@ fn signer<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Option
     let (Some(file), Some(password)) = (fields.get("keystore"), fields.get("password")) else {
         return reader.mistake(&node.at, "of `keystore` and `password` there is only one.", FIX);
     };
-    let text = reader.text(&file, FIX)?;
-    if text.value.is_empty() || text.value.contains('\0') || may_be_secret(&text.value) {
-        return reader.mistake(&file.at, "this is not the path of a file.", FIX);
-    }
+    let file = path(reader, &file, FIX)?;
     let password = secret::source(reader, &password, folder)?;
-    Some(SignerSource::Keystore { file: SecretSource::File(folder.join(text.value)), password })
+    Some(SignerSource::Keystore { file: SecretSource::File(folder.join(file)), password })
+}
+
+fn path<'d>(reader: &mut Reader<'d>, node: &Node<'d>, fix: &str) -> Option<String> {
+    let text = reader.text(node, fix)?;
+    if text.value.is_empty() || text.value.contains('\0') || may_be_secret(&text.value) {
+        return reader.mistake(&node.at, "this is not the path of a file.", fix);
+    }
+    Some(text.value)
 }

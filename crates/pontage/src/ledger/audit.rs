@@ -24,7 +24,7 @@ use super::Common;
 use super::print::Assets;
 use crate::config::Config;
 use crate::host::now_ms;
-use crate::signer;
+use crate::signer::SettlementKey;
 use books::{
     RESTORE, SealWalk, check_chain_txs, check_entry, check_payment, check_signature, check_sums, name_changed,
 };
@@ -70,8 +70,9 @@ async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Re
     let chain_txs = journal.chain_txs()?;
     let mut signers: BTreeSet<Address> = chain_txs.iter().map(|tx| tx.signer).collect();
     // Where the keys can be read they count as well; an audit needs none.
-    let keys = config.signers.iter().filter_map(|source| signer::open(source, "facilitator.signer").ok());
-    signers.extend(keys.map(|key| key.address()));
+    for source in &config.signers {
+        signers.extend(SettlementKey::open(source, "facilitator.signer").await.ok().map(|key| key.address()));
+    }
     let mut audit = Audit { journal, assets, signers, chain_txs, report: Report::new(config, now_ms()) };
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, run, sandbox, say};
+use crate::{config, init, ledger, pay, run, sandbox, say, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -67,6 +67,8 @@ enum Command {
     Devnet(sandbox::DevnetArgs),
     /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
     Ledger(ledger::LedgerArgs),
+    /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
+    Signer(signer::SignerArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -127,6 +129,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
+        Command::Signer(args) => signer::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

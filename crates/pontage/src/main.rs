@@ -22,6 +22,7 @@ mod reload;
 mod remote;
 mod run;
 mod sandbox;
+mod signer;
 mod source;
 mod telemetry;
 mod trace;

@@ -191,7 +191,9 @@ impl Disk {
     pub(crate) fn clashes(&self, chain_tx: &ChainTx) -> bool {
         let same = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == chain_tx.sequence);
         let holds = sorted(&chain_tx.holds);
-        same.into_iter().any(|signed| sorted(&signed.chain_tx.holds) != holds)
+        // One that moves nothing takes nobody's place.
+        let moves = |signed: &&Signed| !holds.is_empty() && !signed.chain_tx.holds.is_empty();
+        same.filter(moves).any(|signed| sorted(&signed.chain_tx.holds) != holds)
     }
 
     /// Marks holds submitted: all or nothing.
@@ -236,11 +238,17 @@ impl Disk {
         newest.into_values().collect()
     }
 
+    /// The latest end of those holds that have not ended.
+    pub(crate) fn valid_before_s(&self, holds: &[HoldId]) -> Option<u64> {
+        let open = holds.iter().filter_map(|hold| self.by_id(*hold)).filter(|record| !record.state.ended());
+        open.map(|record| record.hold.authorization.valid_before_s).max()
+    }
+
     fn bids(&self, hold: HoldId) -> Vec<Bid> {
         let his = self.chain_txs.iter().filter(|signed| signed.chain_tx.holds.contains(&hold));
         let bid = |signed: &Signed| {
-            let ChainTx { hash, sequence, holds, .. } = &signed.chain_tx;
-            Bid { chain_tx: *hash, sequence: *sequence, members: holds.len() }
+            let ChainTx { hash, signer, sequence, holds, .. } = &signed.chain_tx;
+            Bid { chain_tx: *hash, signer: *signer, sequence: *sequence, members: holds.len() }
         };
         his.map(bid).collect()
     }

@@ -9,6 +9,7 @@ use crate::chain::abi::TransferWith;
 use crate::chain::{self, Chain, Deed};
 use crate::chance::Chance;
 use crate::executor::Owner;
+use crate::keys::LANE;
 use crate::plan::{Moment, STRANGER, Stale};
 use crate::world::World;
 
@@ -145,7 +146,8 @@ impl Node for SimNode {
             let disk = world.disk.borrow();
             let known = disk.chain_txs.iter().find(|signed| signed.chain_tx.hash == raw.hash);
             let clashes = known.is_some_and(|known| disk.clashes(&known.chain_tx));
-            world.audit.borrow_mut().sent(raw.hash, raw.sequence, raw.payload(), known.is_some(), clashes);
+            let payload = (raw.to != LANE).then(|| raw.payload());
+            world.audit.borrow_mut().sent(raw.hash, raw.sequence, payload, known.is_some(), clashes);
         }
         world.reaches(Moment::Send);
         self.arrive().await?;

@@ -146,6 +146,14 @@ impl LaneJournal for SimJournal {
         }
         self.read(|disk| disk.chain_txs_from(sequence)).await
     }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.read(move |disk| disk.valid_before_s(&holds)).await
+    }
+
+    async fn spent_wei(&self, _: Vec<HoldId>) -> Result<u128, Fault> {
+        Ok(0)
+    }
 }
 
 impl BooksJournal for SimJournal {

@@ -199,7 +199,7 @@ impl Disk {
     /// Marks holds submitted: all or nothing.
     pub(crate) fn submit(&mut self, batch: &[ChainTx]) -> Result<(), Rejected> {
         let (mut rejected, mut steps) = (Vec::new(), Vec::new());
-        let careless = self.bug == Some(Bug::NewSequenceFirst);
+        let careless = matches!(self.bug, Some(Bug::NewSequenceFirst | Bug::ReusedSequence));
         for chain_tx in batch {
             let same = self.members_at(chain_tx).map(|earlier| earlier == sorted(&chain_tx.holds));
             for hold in &chain_tx.holds {
@@ -326,7 +326,10 @@ impl Disk {
                 Some(before) => self.give_back(network, &before, signer),
                 None => {}
             }
-            self.gas(network, new.chain_tx, signer, new.fee_wei);
+            let bids = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == sequence).count();
+            for _ in 0..if self.bug == Some(Bug::BumpPaysTwice) { bids } else { 1 } {
+                self.gas(network, new.chain_tx, signer, new.fee_wei);
+            }
         }
     }
 

@@ -37,7 +37,7 @@ impl SimNode {
             return height;
         }
         match world.plan.stale {
-            Stale::Never => height,
+            Stale::Never | Stale::TwoBranches(_) => height,
             Stale::OneNode(max) => {
                 let view = world.shown.get().max(lag(max));
                 world.shown.set(view);
@@ -60,8 +60,22 @@ impl SimNode {
 
     async fn ask<T>(&self, answer: impl FnOnce(&Chain, u64) -> Option<T>) -> Result<T, NodeFault> {
         let view = self.arrive().await?;
-        let answer = answer(&self.0.chain.borrow(), view);
+        let answer = match self.left_branch() {
+            Some(chain) => answer(&chain, chain.height()),
+            None => answer(&self.0.chain.borrow(), view),
+        };
         self.depart(answer).await?.ok_or(NodeFault)
+    }
+
+    /// The branch that a reorg has left, where the endpoint that is asked has not heard of it.
+    fn left_branch(&self) -> Option<Rc<Chain>> {
+        let world = &self.0;
+        let Stale::TwoBranches(ms) = world.plan.stale else { return None };
+        let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(ms);
+        if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
+            return None;
+        }
+        world.chain.borrow().before.clone()
     }
 
     /// A chain_tx reaches the mempool.

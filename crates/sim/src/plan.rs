@@ -48,6 +48,8 @@ pub(crate) enum Stale {
     OneNode(u64),
     /// Several behind one name: each answer may be of another.
     ManyNodes(u64),
+    /// Two endpoints: for so long after a reorg one of them answers from the branch that was left.
+    TwoBranches(u64),
 }
 
 /// A signed payment.

@@ -159,6 +159,7 @@ async fn mine(world: Rc<World>) {
         }
         if let Some((0, depth)) = coming.take_if(|(left, _)| *left == 0) {
             chain.reorg(depth, now_s, mining, &mut world.chance.borrow_mut());
+            world.reorged_ms.set(world.age_ms());
             world.count(|figures| figures.reorgs += 1);
             world.say(|| format!("a reorg of {depth} blocks, up to block {}", chain.height()));
             continue;

@@ -1,5 +1,7 @@
 //! Reorgs: the newest blocks are replaced by others.
 
+use std::rc::Rc;
+
 use alloy_primitives::{Address, B256};
 use facilitator::engine::ChainReceipt;
 
@@ -7,7 +9,7 @@ use super::{Block, Chain, Deed, Mining, Moved, Raw};
 use crate::chance::Chance;
 
 /// What reorgs have taken out of the chain. Somebody may have seen it there.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Undone {
     pub(crate) blocks: Vec<Block>,
     pub(crate) receipts: Vec<ChainReceipt>,
@@ -33,6 +35,8 @@ impl Chain {
     /// Replaces so many of the newest blocks, and adds one. What was in them goes back to those who wait, or is lost; it may land
     /// in another order, and with others before it.
     pub(crate) fn reorg(&mut self, depth: usize, now_s: u64, mining: Mining, chance: &mut Chance) {
+        self.before = None;
+        self.before = Some(Rc::new(self.clone()));
         let left = self.blocks.split_off(self.blocks.len().saturating_sub(depth));
         let height = self.height();
         self.forks += 1;

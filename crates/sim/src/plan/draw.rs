@@ -81,9 +81,10 @@ fn faults(chance: &mut Chance) -> Faults {
 }
 
 fn stale(chance: &mut Chance) -> Stale {
-    match chance.below(6) {
+    match chance.below(7) {
         0 => Stale::ManyNodes(2),
         1 | 2 => Stale::OneNode(3),
+        3 => Stale::TwoBranches(chance.between(1_000, 15_000)),
         _ => Stale::Never,
     }
 }

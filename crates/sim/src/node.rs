@@ -37,7 +37,7 @@ impl SimNode {
             return height;
         }
         match world.plan.stale {
-            Stale::Never | Stale::TwoBranches(_) => height,
+            Stale::Never => height,
             Stale::OneNode(max) => {
                 let view = world.shown.get().max(lag(max));
                 world.shown.set(view);
@@ -70,8 +70,7 @@ impl SimNode {
     /// The branch that a reorg has left, where the endpoint that is asked has not heard of it.
     fn left_branch(&self) -> Option<Rc<Chain>> {
         let world = &self.0;
-        let Stale::TwoBranches(ms) = world.plan.stale else { return None };
-        let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(ms);
+        let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(world.plan.branches_ms);
         if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
             return None;
         }

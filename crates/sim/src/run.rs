@@ -272,18 +272,13 @@ fn facts(world: &World) -> Facts {
     Facts {
         transfers: chain.moved.iter().map(transfer).collect(),
         undone: chain.undone.moved.iter().map(transfer).collect(),
-        shaken: shaken(&chain),
+        shaken: chain.undone.payers(),
         blocks: chain.blocks.iter().map(|block| block.hash).collect(),
         gas: chain.gas.clone(),
         crashed: world.figures().crashes > 0,
         tasks,
         restless: !is_at_rest(world),
     }
-}
-
-/// Whose dealings a reorg has touched: what was read of them in a block may have been true there alone.
-fn shaken(chain: &chain::Chain) -> std::collections::BTreeSet<alloy_primitives::Address> {
-    chain.undone.blocks.iter().flat_map(chain::Block::payers).collect()
 }
 
 fn figures(world: &World) -> Figures {

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, receipt, refund, run, sandbox, say, service};
+use crate::{config, init, ledger, pay, receipt, refund, run, sandbox, say, service, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -85,6 +85,8 @@ enum Command {
     Refund(refund::RefundArgs),
     /// Receipts of calls: check one without asking anybody.
     Receipt(receipt::ReceiptArgs),
+    /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
+    Signer(signer::SignerArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -149,6 +151,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Reconcile(args) => return ledger::reconcile(args, json),
         Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Receipt(args) => return receipt::run(args, json),
+        Command::Signer(args) => signer::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

@@ -1,19 +1,17 @@
-//! Who settles on each network, for one thread: a lane of ours, or facilitators of others.
+//! Who settles on each network, for one thread: lanes of ours, or facilitators of others.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use alloy_primitives::Address;
 use anyhow::Context as _;
-use facilitator::engine::Engine;
-use facilitator::rpc::HttpNode;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Network, Proven};
 use store::Store;
 use tokio::sync::Semaphore;
 
-use crate::chain::{ChainLink, LaneLink, Watch};
+use crate::chain::{ChainLink, LaneEngine};
 use crate::remote::{RemoteHanded, RemoteLink};
 
 /// How many payments a worker may check at once; further ones are told to come back.
@@ -22,7 +20,7 @@ const CHECKS_MAX: usize = 512;
 /// The way to whoever settles on one network.
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
-    /// A key of ours, its lane and a node.
+    /// Keys of ours, their lanes and a node.
     Lane(ChainLink),
     /// Facilitators of others.
     Remote(RemoteLink),
@@ -70,7 +68,7 @@ pub(crate) struct Chains {
 
 #[derive(Debug)]
 enum Way {
-    Lane(Box<Engine<HttpNode, LaneLink, Watch>>),
+    Lane(Box<LaneEngine>),
     Remote(Box<RemoteHanded>),
 }
 

@@ -27,6 +27,7 @@ mod remote;
 mod run;
 mod sandbox;
 mod service;
+mod signer;
 mod source;
 mod telemetry;
 mod trace;

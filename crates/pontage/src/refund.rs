@@ -102,9 +102,13 @@ fn alone(path: &Path, config: &Config, options: &Options, command: &Command) -> 
     let (lifeline, _ended) = Lifeline::new();
     let reload = Reload::new(path, config.clone(), options.clone());
     // Others settle, or somebody pays by hand: there is nothing to start.
-    let links = match (&config.signer, &config.refunds.signer) {
-        (Some(_), Some(_)) => runtime.block_on(run::start_chains(config, &store, &lifeline, &reload.plans()))?,
-        (Some(_) | None, Some(_) | None) => Vec::new(),
+    let links = if config.signers.is_empty() || config.refunds.signer.is_none() {
+        Vec::new()
+    } else {
+        runtime.block_on(async {
+            let keys = run::settlement_keys(config).await?;
+            run::start_chains(config, &keys, &store, &lifeline, &reload.plans()).await
+        })?
     };
     let desk = Desk::new(config, key, &store, &links)?;
     let answer = LocalSet::new().block_on(&runtime, desk.run(command))?;

@@ -156,7 +156,7 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
                 != (&after.target, after.timeout_ms, &after.trust_secret),
         ),
         ("networks", before.networks != after.networks),
-        ("facilitator", before.signer != after.signer || before.remote != after.remote),
+        ("facilitator", (&before.signers, before.gas) != (&after.signers, after.gas) || before.remote != after.remote),
         ("refunds", before.refunds != after.refunds),
         ("store", before.store_path != after.store_path),
         ("replay", before.replay != ReplayConfig { wait_ms, ..after.replay }),

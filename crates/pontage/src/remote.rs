@@ -131,7 +131,8 @@ impl RemoteLink {
             network: self.network.to_string(),
             facilitator: self.sites.first_host(),
             up: self.sites.answer(),
-            gas_wei: None,
+            keys: Vec::new(),
+            too_dear: false,
         }
     }
 

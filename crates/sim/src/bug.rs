@@ -23,11 +23,16 @@ pub enum Bug {
     NewSequenceFirst,
     /// The journal leaves a payment posted whose money a reorg took out of the chain.
     NoUnsettle,
+    /// At start the newest chain_tx is not known: its sequence is given once more, to other payments, and the journal does not look at
+    /// sequences.
+    ReusedSequence,
+    /// What a chain_tx has cost is booked once for each bid at its sequence.
+    BumpPaysTwice,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NoReservation,
         Self::TimeoutIsFailure,
         Self::NoMark,
@@ -38,5 +43,7 @@ impl Bug {
         Self::ExpiryUnderRun,
         Self::NewSequenceFirst,
         Self::NoUnsettle,
+        Self::ReusedSequence,
+        Self::BumpPaysTwice,
     ];
 }

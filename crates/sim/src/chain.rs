@@ -93,6 +93,7 @@ pub(crate) enum Deed {
     Block { payer: Address },
 }
 
+#[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) asset: Address,
     pub(crate) signer: Address,
@@ -111,6 +112,8 @@ pub(crate) struct Chain {
     /// How many reorgs there have been.
     pub(crate) forks: u64,
     pub(crate) undone: Undone,
+    /// As it was before the newest reorg.
+    pub(crate) before: Option<Rc<Chain>>,
 }
 
 impl Chain {
@@ -139,6 +142,7 @@ impl Chain {
             deeds_done: 0,
             forks: 0,
             undone: Undone::default(),
+            before: None,
         }
     }
 

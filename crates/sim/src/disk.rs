@@ -191,13 +191,15 @@ impl Disk {
     pub(crate) fn clashes(&self, chain_tx: &ChainTx) -> bool {
         let same = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == chain_tx.sequence);
         let holds = sorted(&chain_tx.holds);
-        same.into_iter().any(|signed| sorted(&signed.chain_tx.holds) != holds)
+        // One that moves nothing takes nobody's place.
+        let moves = |signed: &&Signed| !holds.is_empty() && !signed.chain_tx.holds.is_empty();
+        same.filter(moves).any(|signed| sorted(&signed.chain_tx.holds) != holds)
     }
 
     /// Marks holds submitted: all or nothing.
     pub(crate) fn submit(&mut self, batch: &[ChainTx]) -> Result<(), Rejected> {
         let (mut rejected, mut steps) = (Vec::new(), Vec::new());
-        let careless = self.bug == Some(Bug::NewSequenceFirst);
+        let careless = matches!(self.bug, Some(Bug::NewSequenceFirst | Bug::ReusedSequence));
         for chain_tx in batch {
             let same = self.members_at(chain_tx).map(|earlier| earlier == sorted(&chain_tx.holds));
             for hold in &chain_tx.holds {
@@ -236,11 +238,17 @@ impl Disk {
         newest.into_values().collect()
     }
 
+    /// The latest end of those holds that have not ended.
+    pub(crate) fn valid_before_s(&self, holds: &[HoldId]) -> Option<u64> {
+        let open = holds.iter().filter_map(|hold| self.by_id(*hold)).filter(|record| !record.state.ended());
+        open.map(|record| record.hold.authorization.valid_before_s).max()
+    }
+
     fn bids(&self, hold: HoldId) -> Vec<Bid> {
         let his = self.chain_txs.iter().filter(|signed| signed.chain_tx.holds.contains(&hold));
         let bid = |signed: &Signed| {
-            let ChainTx { hash, sequence, holds, .. } = &signed.chain_tx;
-            Bid { chain_tx: *hash, sequence: *sequence, members: holds.len() }
+            let ChainTx { hash, signer, sequence, holds, .. } = &signed.chain_tx;
+            Bid { chain_tx: *hash, signer: *signer, sequence: *sequence, members: holds.len() }
         };
         his.map(bid).collect()
     }
@@ -318,7 +326,10 @@ impl Disk {
                 Some(before) => self.give_back(network, &before, signer),
                 None => {}
             }
-            self.gas(network, new.chain_tx, signer, new.fee_wei);
+            let bids = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == sequence).count();
+            for _ in 0..if self.bug == Some(Bug::BumpPaysTwice) { bids } else { 1 } {
+                self.gas(network, new.chain_tx, signer, new.fee_wei);
+            }
         }
     }
 

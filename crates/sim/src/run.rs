@@ -159,6 +159,7 @@ async fn mine(world: Rc<World>) {
         }
         if let Some((0, depth)) = coming.take_if(|(left, _)| *left == 0) {
             chain.reorg(depth, now_s, mining, &mut world.chance.borrow_mut());
+            world.reorged_ms.set(world.age_ms());
             world.count(|figures| figures.reorgs += 1);
             world.say(|| format!("a reorg of {depth} blocks, up to block {}", chain.height()));
             continue;
@@ -271,18 +272,13 @@ fn facts(world: &World) -> Facts {
     Facts {
         transfers: chain.moved.iter().map(transfer).collect(),
         undone: chain.undone.moved.iter().map(transfer).collect(),
-        shaken: shaken(&chain),
+        shaken: chain.undone.payers(),
         blocks: chain.blocks.iter().map(|block| block.hash).collect(),
         gas: chain.gas.clone(),
         crashed: world.figures().crashes > 0,
         tasks,
         restless: !is_at_rest(world),
     }
-}
-
-/// Whose dealings a reorg has touched: what was read of them in a block may have been true there alone.
-fn shaken(chain: &chain::Chain) -> std::collections::BTreeSet<alloy_primitives::Address> {
-    chain.undone.blocks.iter().flat_map(chain::Block::payers).collect()
 }
 
 fn figures(world: &World) -> Figures {

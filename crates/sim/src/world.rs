@@ -38,6 +38,8 @@ pub(crate) struct World {
     gate: RefCell<Option<Rc<Gate>>>,
     /// The newest block that the node has shown, where it does not go back.
     pub(crate) shown: Cell<u64>,
+    /// When the newest reorg came.
+    pub(crate) reorged_ms: Cell<u64>,
     /// At which moment the process is to die, and how many polls later.
     pub(crate) armed: Cell<Option<(Moment, u64)>>,
     given_up: RefCell<BTreeSet<HoldId>>,
@@ -69,6 +71,7 @@ impl World {
             owner: Cell::new(Owner(1)),
             gate: RefCell::new(None),
             shown: Cell::new(0),
+            reorged_ms: Cell::new(0),
             armed: Cell::new(None),
             given_up: RefCell::default(),
             figures: RefCell::default(),

@@ -10,7 +10,7 @@ use tracing::error;
 
 use crate::handle::{Handle, advance};
 use crate::writer::Batch;
-use crate::{finality, refunds, rows};
+use crate::{finality, lanes, refunds, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
@@ -28,6 +28,14 @@ impl LaneJournal for Handle {
             chain_txs.map(|tx| tx.and_then(|tx| Ok(ChainTx { holds: members(db, tx.hash)?, ..tx }))).collect()
         };
         self.read(query)
+    }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.read(|db| lanes::valid_before_s(db, &holds))
+    }
+
+    async fn spent_wei(&self, holds: Vec<HoldId>) -> Result<u128, Fault> {
+        self.read(|db| lanes::spent_wei(db, &holds))
     }
 }
 
@@ -240,12 +248,13 @@ fn members(db: &Connection, chain_tx: B256) -> rusqlite::Result<Vec<HoldId>> {
 
 fn with_bids(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {
     let mut statement = db.prepare_cached(
-        "SELECT hash, sequence, (SELECT count(*) FROM bids AS others WHERE others.chain_tx = hash)
+        "SELECT hash, sequence, (SELECT count(*) FROM bids AS others WHERE others.chain_tx = hash), signer
          FROM bids JOIN chain_txs ON hash = chain_tx WHERE hold = ?1 ORDER BY chain_txs.rowid",
     )?;
     let bids = statement.query_map([record.hold.id.0], |row| {
         Ok(Bid {
             chain_tx: B256::new(rows::fixed(row, 0)?),
+            signer: Address::new(rows::fixed(row, 3)?),
             sequence: rows::unsigned(row, 1)?,
             members: row.get::<_, u32>(2)? as usize,
         })

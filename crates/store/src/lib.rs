@@ -6,6 +6,7 @@ mod books;
 mod finality;
 mod handle;
 mod known;
+mod lanes;
 mod ledger;
 mod listings;
 mod receipts;

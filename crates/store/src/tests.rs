@@ -67,7 +67,7 @@ fn tx(hash: u8, sequence: u64, holds: &[u8]) -> ChainTx {
 }
 
 fn bid(hash: u8, sequence: u64, members: usize) -> Bid {
-    Bid { chain_tx: B256::repeat_byte(hash), sequence, members }
+    Bid { chain_tx: B256::repeat_byte(hash), signer: SIGNER, sequence, members }
 }
 
 fn settled(hold: &Hold, block: u64) -> Settled {

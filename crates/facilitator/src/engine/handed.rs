@@ -9,7 +9,7 @@
 //! the token move the money once; the worse that can come of it is gas of one of them. What must not come of it is a wrong word: "used
 //! already" is what the second says when the first has settled. So a refusal counts only if nobody else was ever left to move the money.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Seen, Settlement};
 use ledger::{AnswerState, BlockRef, BurnReason, HANDED, Hold, HoldId, LossReason, Record, State, Step};
 use protocol::{Network, Proven, Refusal, Settled};
@@ -17,8 +17,10 @@ use protocol::{Network, Proven, Refusal, Settled};
 use super::finality::Finality;
 use super::live::{Head, Live};
 use super::node::{BlockAt, Node, NodeFault};
+use super::price::FeeCaps;
 use super::reconcile::{BooksJournal, GIVEN_OUT_S, Times, Unfinished, never_moved, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, settled};
+use super::signers::Signers;
 use super::tab::TabTerms;
 use super::token::moved;
 
@@ -120,7 +122,7 @@ pub struct Looked {
 }
 
 /// An engine that reads a chain and sends nothing to it.
-pub const fn reader<N, P>(
+pub fn reader<N, P>(
     node: N,
     pace: P,
     head: Head,
@@ -128,7 +130,8 @@ pub const fn reader<N, P>(
     budget_ms: u64,
     live: Live,
 ) -> Engine<N, NoLane, P> {
-    Engine { node, submitter: NoLane, pace, signer: Address::ZERO, live, head, finality, budget_ms }
+    let (signers, caps) = (Signers::default(), FeeCaps::NONE);
+    Engine { node, submitter: NoLane, pace, signers, caps, live, head, finality, budget_ms }
 }
 
 impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Facilitator for Handed<N, R, J, P> {

@@ -62,12 +62,18 @@ pub struct Fees {
     pub tip: u128,
 }
 
-/// What a node said to a signed chain_tx. None of it proves that it will not land.
+/// What a node said to a signed chain_tx. None of it proves that it will not land, and none of it fails a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Taken, or already known.
+    /// Taken.
     Accepted,
-    /// Not taken; the adapter logged why.
+    /// The node has it already.
+    Known,
+    /// Its sequence has been used, by itself or by another one.
+    SequenceUsed,
+    /// The node has another one with this sequence that bids more, or too nearly as much.
+    Underpriced,
+    /// Not taken for another reason; the adapter logged it.
     NotAccepted,
 }
 

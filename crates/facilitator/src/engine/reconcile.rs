@@ -1,5 +1,6 @@
 //! Holds that a settlement left open, and ended ones whose authorization may still be landed by somebody.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
@@ -23,6 +24,8 @@ pub(super) const GIVEN_OUT_S: u64 = 30;
 pub struct Bid {
     /// Its hash.
     pub chain_tx: B256,
+    /// Who signed it.
+    pub signer: Address,
     /// Its sequence.
     pub sequence: u64,
     /// For how many holds it was signed.
@@ -107,6 +110,14 @@ pub trait BooksJournal: Journal {
 /// Receipts that were read in one pass: the members of a batch share theirs.
 pub(super) type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
 
+/// How many chain_txs of each key are in blocks.
+type Sequences = BTreeMap<Address, u64>;
+
+/// Whether the sequence of a bid has been used, by whichever chain_tx.
+fn passed(bid: &Bid, mined: &Sequences) -> bool {
+    mined.get(&bid.signer).is_some_and(|mined| bid.sequence < *mined)
+}
+
 /// What must be done once at start, before anything is served: runs that a crash cut off are burnt (the upstream may have run,
 /// nothing was submitted), and answers that died with the process are lost.
 ///
@@ -178,8 +189,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let Ok(times) = self.times().await else { return Ok(resolved) };
         let at = BlockAt::Number(times.latest);
         resolved = resolved.saturating_add(self.watch(journal, network, times.final_s, at).await?);
-        let Ok(mined) = self.node.sequence(self.signer, at).await else { return Ok(resolved) };
-        self.count_gas(journal, network, mined).await?;
+        for signer in self.signers.all() {
+            let Ok(mined) = self.node.sequence(signer, at).await else { return Ok(resolved) };
+            self.count_gas(journal, network, signer, mined).await?;
+        }
         Ok(resolved)
     }
 
@@ -187,7 +200,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     async fn resolve_some(&self, some: &[Unfinished]) -> Option<Vec<(HoldId, Step)>> {
         let now_ms = self.pace.elapsed_ms();
         let times = self.times().await.ok()?;
-        let mined = self.node.sequence(self.signer, BlockAt::Number(times.latest)).await.ok()?;
+        let mined = self.sequences(some, BlockAt::Number(times.latest)).await.ok()?;
         let mut receipts = Receipts::new();
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for unfinished in some {
@@ -195,7 +208,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             if self.live.rests(id, now_ms) {
                 continue;
             }
-            match self.resolve(unfinished, times, mined, &mut receipts).await {
+            match self.resolve(unfinished, times, &mined, &mut receipts).await {
                 Ok(Next::Step(step)) => steps.push((id, step)),
                 Ok(Next::Again) => again.push(unfinished.record.hold.clone()),
                 // A stranger's chain_tx carries it: until its validity has ended there is nothing new to be seen.
@@ -209,6 +222,17 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         steps.extend(self.send_each(again).await);
         Some(steps)
+    }
+
+    /// How many chain_txs are in blocks of each key that signed for these.
+    async fn sequences(&self, some: &[Unfinished], at: BlockAt) -> Result<Sequences, NodeFault> {
+        let mut sequences = Sequences::new();
+        for bid in some.iter().flat_map(|unfinished| &unfinished.bids) {
+            if let Entry::Vacant(place) = sequences.entry(bid.signer) {
+                place.insert(self.node.sequence(bid.signer, at).await?);
+            }
+        }
+        Ok(sequences)
     }
 
     /// Looks for money that arrived after its hold had ended.
@@ -235,9 +259,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 
     /// Writes what our mined chain_txs have cost.
-    async fn count_gas<J: BooksJournal>(&self, journal: &J, network: Network, below: u64) -> Result<(), Fault> {
+    async fn count_gas<J: BooksJournal>(
+        &self,
+        journal: &J,
+        network: Network,
+        signer: Address,
+        below: u64,
+    ) -> Result<(), Fault> {
         let mut mined = Vec::new();
-        for chain_tx in journal.unmined(network, self.signer, below).await? {
+        for chain_tx in journal.unmined(network, signer, below).await? {
             // One without a receipt was outbid; its twin's receipt says so to the journal.
             if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
                 mined.extend(Mined::of(&receipt));
@@ -258,7 +288,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         &self,
         unfinished: &Unfinished,
         times: Times,
-        mined: u64,
+        mined: &Sequences,
         receipts: &mut Receipts,
     ) -> Result<Next, NodeFault> {
         let Unfinished { record, bids } = unfinished;
@@ -289,7 +319,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         // Every sequence that was given to it went to another chain_tx of the same key, or to one that failed: none can land. The
         // authorization's nonce makes a further one safe. What a stranger landed has none of ours, and a reorg may take his back.
-        let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| bid.sequence < mined);
+        let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| passed(bid, mined));
         let expired = times.final_s > hold.authorization.valid_before_s;
         // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
         if hold.rail == Rail::Tab && !dead && !expired {
@@ -312,7 +342,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         &self,
         Unfinished { record, bids }: &Unfinished,
         times: Times,
-        mined: u64,
+        mined: &Sequences,
         receipts: &mut Receipts,
     ) -> Result<Option<Step>, NodeFault> {
         let hold = &record.hold;
@@ -324,7 +354,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                 let deep = self.finality.is_deep(receipt.block, times.latest);
                 return Ok(deep.then(|| Step::Post(settled(hold, &receipt))));
             }
-            known.insert(bid.sequence);
+            known.insert((bid.signer, bid.sequence));
             // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
             // its authorization, and whether it goes through alone, is looked at below.
             if bid.members == 1 && failed.as_ref().is_none_or(|failed| failed.block <= receipt.block) {
@@ -332,7 +362,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         // As long as one of them may still land, nothing is given up. The verdict is of a block in which all of them have ended.
-        let over = |bid: &Bid| known.contains(&bid.sequence) || bid.sequence < mined;
+        let over = |bid: &Bid| known.contains(&(bid.signer, bid.sequence)) || passed(bid, mined);
         if let Some(receipt) = failed
             && bids.iter().all(over)
         {

@@ -5,10 +5,12 @@ use gate::{Check, Depth, Fault, FaultKind, Seen, Settlement};
 use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
-use super::chain_tx::{TRANSFER_GAS_MAX, fee_max, gas_max};
+use super::chain_tx::{TRANSFER_GAS_MAX, gas_max};
 use super::finality::Finality;
 use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::price::FeeCaps;
+use super::signers::Signers;
 use super::token::{
     CANCELED, MULTICALL3, USED, balance_data, batch_data, moved, moved_by_itself, state_data, transfer_data, word,
 };
@@ -18,7 +20,7 @@ const REORG_MAX_BLOCKS: u64 = 128;
 /// The longest pause between two looks for a receipt.
 const SLOW_MS: u64 = 500;
 
-/// Hands holds to their lane.
+/// Hands holds to a lane.
 pub trait Submitter {
     /// The hash of the one chain_tx for all of them that is now in the journal and on its way.
     fn submit(&self, holds: &[Hold]) -> impl Future<Output = Result<B256, Fault>>;
@@ -33,17 +35,19 @@ pub trait Pace {
     fn sleep(&self, ms: u64) -> impl Future<Output = ()>;
 }
 
-/// One chain's settlement over its ports. `signer` is the lane's address.
+/// One chain's settlement over its ports.
 #[derive(Clone, Debug)]
 pub struct Engine<N, L, P> {
     /// The chain.
     pub node: N,
-    /// The lane.
+    /// The lanes.
     pub submitter: L,
     /// Waiting.
     pub pace: P,
     /// Whose chain_txs are ours.
-    pub signer: Address,
+    pub signers: Signers,
+    /// What they may bid for gas.
+    pub caps: FeeCaps,
     /// Shared by every engine and reconciler of the process.
     pub live: Live,
     /// The newest block that was read, for payments that are admitted without a look at the chain.
@@ -71,23 +75,28 @@ pub(super) enum Landed {
     Unlogged,
 }
 
-/// What the settlement key has, and what one settlement may take.
+/// What a settlement key has, and what one settlement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purse {
     /// Its native coin, in wei.
     pub wei: U256,
     /// What must be there before a transfer is taken, in wei.
     pub needed_wei: U256,
+    /// Whether gas costs more than may be bid: then nothing is sent.
+    pub too_dear: bool,
 }
 
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
-    /// Looks into the purse of the settlement key.
+    /// Looks into the purse of a settlement key.
     ///
     /// # Errors
     /// [`NodeFault`] when nobody can say now.
-    pub async fn purse(&self) -> Result<Purse, NodeFault> {
-        let (wei, fees) = (self.node.native_balance(self.signer).await?, self.node.fees().await?);
-        Ok(Purse { wei, needed_wei: U256::from(fee_max(fees)).saturating_mul(U256::from(TRANSFER_GAS_MAX)) })
+    pub async fn purse(&self, signer: Address) -> Result<Purse, NodeFault> {
+        let (wei, fees) = (self.node.native_balance(signer).await?, self.node.fees().await?);
+        let price = self.caps.price(fees, 0);
+        let fee_max = price.map_or(fees.base.saturating_mul(2), |price| price.fee_max);
+        let needed_wei = U256::from(fee_max).saturating_mul(U256::from(TRANSFER_GAS_MAX));
+        Ok(Purse { wei, needed_wei, too_dear: price.is_none() })
     }
 
     /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal. At
@@ -243,7 +252,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         let receipt = self.node.receipt(log.chain_tx).await?.ok_or(NodeFault)?;
         // Our own chain_tx is one call of the token; anybody else's may hold more.
-        let ours = receipt.from == self.signer && moved(&receipt, &hold.authorization);
+        let ours = self.signers.contains(receipt.from) && moved(&receipt, &hold.authorization);
         if !ours && !moved_by_itself(&receipt, &hold.authorization) {
             return Ok(Landed::Gone);
         }
@@ -251,7 +260,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             return Ok(Landed::Shallow(receipt.chain_tx));
         }
         let settled = settled(hold, &receipt);
-        let known = receipt.from == self.signer || receipt.from == key.payer.0;
+        let known = self.signers.contains(receipt.from) || receipt.from == key.payer.0;
         Ok(if known { Landed::Paid(settled) } else { Landed::Foreign(settled) })
     }
 
@@ -272,11 +281,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// A call of Multicall3 that moves the money of all of these.
     pub(super) fn batch_call(&self, holds: &[Hold]) -> EthCall {
         let data = batch_data(holds.iter().map(|hold| &hold.authorization));
-        EthCall { from: self.signer, to: MULTICALL3, data, gas_max: Some(gas_max(holds.len())) }
+        EthCall { from: self.signers.caller(), to: MULTICALL3, data, gas_max: Some(gas_max(holds.len())) }
     }
 
     fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
-        EthCall { from: self.signer, to: authorization.key.asset.address.0, data, gas_max: None }
+        EthCall { from: self.signers.caller(), to: authorization.key.asset.address.0, data, gas_max: None }
     }
 }
 

@@ -8,6 +8,7 @@ mod finality;
 mod groups;
 mod handed;
 mod lane;
+mod lanes;
 mod multicall;
 mod reconcile;
 mod recover;
@@ -38,6 +39,8 @@ use super::*;
 const PAYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const SECOND_PAYER: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 const LANE: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+/// The address of that key.
+const OURSELVES: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const PAYEE: Address = address!("209693Bc6afc0C5328bA36FaF03C514EF312287C");
 const STRANGER: Address = Address::repeat_byte(0x55);
 const AMOUNT: u128 = 10_000;
@@ -101,11 +104,19 @@ struct Cells {
     tried: RefCell<Vec<EthCall>>,
     /// Native coin of the lane's key.
     wei: Cell<U256>,
+    wei_of: RefCell<BTreeMap<Address, U256>>,
     used: RefCell<BTreeSet<B256>>,
     receipts: RefCell<Vec<ChainReceipt>>,
     /// How many chain_txs of the lane's key are in blocks.
     mined: Cell<u64>,
+    /// Of other keys of ours.
+    mined_of: RefCell<BTreeMap<Address, u64>>,
     sent: RefCell<Vec<Vec<Bytes>>>,
+    /// What the node says to all that is sent.
+    says: Cell<Sent>,
+    fees: Cell<Fees>,
+    /// What holds have cost.
+    spent_wei: RefCell<BTreeMap<HoldId, u128>>,
 
     submitted: Cell<Result<B256, Fault>>,
     /// The numbers of the holds of every chain_tx that the lane took.
@@ -144,6 +155,7 @@ impl World {
             multicall: Cell::default(),
             tried: RefCell::default(),
             wei: Cell::new(U256::MAX),
+            wei_of: RefCell::default(),
             pages: Cell::new((2, usize::MAX)),
             batches: RefCell::default(),
             unmined: RefCell::default(),
@@ -153,7 +165,11 @@ impl World {
             used: RefCell::default(),
             receipts: RefCell::default(),
             mined: Cell::default(),
+            mined_of: RefCell::default(),
             sent: RefCell::default(),
+            says: Cell::new(Sent::Accepted),
+            fees: Cell::new(Fees { base: 1_000_000_000, tip: 1_500_000_000 }),
+            spent_wei: RefCell::default(),
             submitted: Cell::new(Ok(OURS)),
             on_submit: Cell::new(|_| {}),
             elapsed_ms: Cell::default(),
@@ -250,7 +266,12 @@ impl World {
     fn put(&self, number: u8, state: State, answer: AnswerState, sequences: &[u64]) {
         // The newest for a hold is the one that its state names.
         let hash = |at: usize| if at + 1 == sequences.len() { OURS } else { B256::repeat_byte(0xd0) };
-        let bid = |(at, sequence): (usize, &u64)| Bid { chain_tx: hash(at), sequence: *sequence, members: 1 };
+        let bid = |(at, sequence): (usize, &u64)| Bid {
+            chain_tx: hash(at),
+            signer: OURSELVES,
+            sequence: *sequence,
+            members: 1,
+        };
         self.put_hold(hold(number), state, answer, sequences.iter().enumerate().map(bid).collect());
     }
 
@@ -291,22 +312,22 @@ impl Node for World {
     }
 
     async fn sequence(&self, account: Address, _: BlockAt) -> Result<u64, NodeFault> {
-        assert_eq!(account, lane_key().address());
-        self.node("sequence", "sequence").map(|()| self.mined.get())
+        self.node("sequence", "sequence")?;
+        Ok(if account == OURSELVES { self.mined.get() } else { self.mined_of.borrow()[&account] })
     }
 
     async fn native_balance(&self, account: Address) -> Result<U256, NodeFault> {
-        assert_eq!(account, lane_key().address());
-        self.node("native", "native").map(|()| self.wei.get())
+        self.node("native", "native")?;
+        Ok(if account == OURSELVES { self.wei.get() } else { self.wei_of.borrow()[&account] })
     }
 
     async fn fees(&self) -> Result<Fees, NodeFault> {
-        self.node("fees", "fees").map(|()| Fees { base: 1_000_000_000, tip: 1_500_000_000 })
+        self.node("fees", "fees").map(|()| self.fees.get())
     }
 
     async fn send(&self, raw: &[Bytes]) -> Result<Vec<Sent>, NodeFault> {
         self.sent.borrow_mut().push(raw.to_vec());
-        self.node("send", format!("send {}", raw.len())).map(|()| vec![Sent::Accepted; raw.len()])
+        self.node("send", format!("send {}", raw.len())).map(|()| vec![self.says.get(); raw.len()])
     }
 
     async fn receipt(&self, chain_tx: B256) -> Result<Option<ChainReceipt>, NodeFault> {
@@ -336,7 +357,8 @@ impl Submitter for World {
         for row in self.books.borrow_mut().iter_mut().filter(|row| holds.contains(&row.record.hold)) {
             let submitted = ledger::advance(&row.record, Step::Submit(chain_tx)).unwrap().unwrap();
             row.record = submitted.record;
-            row.bids.push(Bid { chain_tx, sequence: self.mined.get() + u64::from(before), members: holds.len() });
+            let sequence = self.mined.get() + u64::from(before);
+            row.bids.push(Bid { chain_tx, signer: OURSELVES, sequence, members: holds.len() });
         }
         (self.on_submit.get())(self);
         Ok(chain_tx)
@@ -363,7 +385,8 @@ fn engine(world: &World) -> Engine<World, World, World> {
         node: world.clone(),
         submitter: world.clone(),
         pace: world.clone(),
-        signer: lane_key().address(),
+        signers: Signers::new(vec![OURSELVES], Vec::new()),
+        caps: FeeCaps::NONE,
         live: Live::default(),
         head: Head::default(),
         finality: Finality::default(),

@@ -68,6 +68,16 @@ pub(super) fn batch_data<'a>(authorizations: impl Iterator<Item = &'a Authorizat
     abi::aggregate3Call { calls: authorizations.map(call).collect() }.abi_encode().into()
 }
 
+/// The tokens that a call moves by EIP-3009, and nothing else: one, or those of a batch. `None` for any other call.
+pub(super) fn transfers(to: Address, data: &[u8]) -> Option<Vec<Address>> {
+    let transfer = |data: &[u8]| abi::transferWithAuthorizationCall::abi_decode_validate(data).is_ok();
+    if to != MULTICALL3 {
+        return transfer(data).then(|| vec![to]);
+    }
+    let calls = abi::aggregate3Call::abi_decode_validate(data).ok()?.calls;
+    calls.iter().map(|call| transfer(&call.callData).then_some(call.target)).collect()
+}
+
 /// Which members of a tried batch went through; `None` where there is no Multicall3 or it failed as a whole.
 pub(super) fn batch_results(result: &CallResult) -> Option<Vec<bool>> {
     let CallResult::Returned(bytes) = result else { return None };

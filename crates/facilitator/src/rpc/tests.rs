@@ -270,15 +270,18 @@ async fn receipts() {
 
 #[tokio::test]
 async fn what_a_node_says_to_a_chain_tx() {
-    use Sent::{Accepted, NotAccepted};
+    use Sent::{Accepted, Known, NotAccepted, SequenceUsed, Underpriced};
     let error = |message: &str| json!({"code": -32000, "message": message});
     for (answer, want) in [
         (json!({"id": 0, "result": B256::ZERO}), Accepted),
-        (json!({"id": 0, "error": error("already known")}), Accepted),
-        (json!({"id": 0, "error": error("Transaction ALREADY imported")}), Accepted),
-        (json!({"id": 0, "error": error("nonce too low")}), NotAccepted),
+        (json!({"id": 0, "error": error("already known")}), Known),
+        (json!({"id": 0, "error": error("Transaction ALREADY imported")}), Known),
+        (json!({"id": 0, "error": error("nonce too low")}), SequenceUsed),
+        (json!({"id": 0, "error": error("INTERNAL_ERROR: nonce too low: next nonce 5, tx nonce 4")}), SequenceUsed),
+        (json!({"id": 0, "error": error("OldNonce, Current nonce: 5, nonce of rejected tx: 4")}), SequenceUsed),
+        (json!({"id": 0, "error": error("transaction underpriced")}), NotAccepted),
         (json!({"id": 0, "error": error("insufficient funds for gas")}), NotAccepted),
-        (json!({"id": 0, "error": error("replacement transaction underpriced")}), NotAccepted),
+        (json!({"id": 0, "error": error("replacement transaction underpriced")}), Underpriced),
     ] {
         let body = json!([answer]).to_string();
         let got = with("200 OK", &body, async |node| node.send(&[Bytes::from_static(&[2])]).await).await.0;

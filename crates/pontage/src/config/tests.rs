@@ -77,7 +77,7 @@ fn defaults() {
     assert_eq!(config.timeout_ms, 30_000);
     assert_eq!(config.payee.to_string(), PAYEE);
     assert_eq!(config.default_action, DefaultAction::Block);
-    assert_eq!(config.signer, None);
+    assert!(config.signers.is_empty());
     assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
     assert_eq!(config.replay, ReplayConfig::default());
     assert_eq!(config.tab, TabConfig::default());
@@ -150,8 +150,22 @@ fn values_table() {
         ("{ file: /run/key }", SecretSource::File("/run/key".into())),
     ] {
         let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
-        assert_eq!(config.signer, Some(want));
+        assert_eq!(config.signers, [SignerSource::Key(want)]);
     }
+}
+
+#[test]
+fn keys_and_gas() {
+    let text = "facilitator:\n  signers: [{ env: A }, { keystore: k.json, password: { file: p } }]\n  \
+                fees: { max_fee_gwei: 0.05, max_tip_gwei: \"1.000000001\" }\n  gas: { alarm_payments: 7 }\n";
+    let config = good(&format!("{HEAD}{FREE}{text}"));
+    let file = |name: &str| SecretSource::File(Path::new("/etc/pontage").join(name));
+    let keystore = SignerSource::Keystore { file: file("k.json"), password: file("p") };
+    assert_eq!(config.signers, [SignerSource::Key(SecretSource::Env("A".to_owned())), keystore]);
+    let caps = config.gas.caps;
+    assert_eq!((caps.fee_max, caps.tip_max, caps.payment_max), (50_000_000, 1_000_000_001, u128::MAX));
+    assert_eq!(config.gas.alarm_payments, 7);
+    assert_eq!(good(&format!("{HEAD}{FREE}")).gas, GasConfig::default());
 }
 
 #[test]
@@ -220,7 +234,7 @@ fn facilitators_of_others() {
         urls: vec!["https://a.example/x402".to_owned(), "http://b:4021".to_owned()],
         ..RemoteConfig::default()
     };
-    assert_eq!((config.signer, config.remote), (None, Some(want)));
+    assert_eq!((config.signers, config.remote), (Vec::new(), Some(want)));
     assert_eq!((RemoteConfig::default().verify_timeout_ms, RemoteConfig::default().settle_timeout_ms), (5_000, 15_000));
     let more =
         "urls: [\"https://a.example/KEY\"], bearer: { env: TOKEN }, verify_timeout_ms: 100, settle_timeout_ms: 1000";
@@ -476,7 +490,7 @@ fn the_template_has_one_thing_to_fill_in() {
     let filled = TEMPLATE.replace("0x0000000000000000000000000000000000000000", PAYEE);
     let config = good(&filled);
     assert_eq!(config.routes.len(), 2);
-    assert!(config.signer.is_some());
+    assert!(!config.signers.is_empty());
 }
 
 #[test]

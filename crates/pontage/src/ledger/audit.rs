@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use clap::Args;
 use facilitator::engine::NodeFault;
 use ledger::{About, HoldId, LossReason, Refund, RefundState, State};
-use protocol::{Asset, AssetAddress, ClaimKey, Key, Network, Payer, Signer as _};
+use protocol::{Asset, AssetAddress, ClaimKey, Network, Payer, Signer as _};
 use store::{ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
 use tokio::task::LocalSet;
 
@@ -24,6 +24,7 @@ use super::Common;
 use super::print::Assets;
 use crate::config::Config;
 use crate::host::now_ms;
+use crate::signer::SettlementKey;
 use books::{
     RESTORE, SealWalk, check_chain_txs, check_entry, check_payment, check_signature, check_sums, name_changed,
 };
@@ -78,9 +79,10 @@ pub(super) async fn audit(config: &Config, assets: &Assets, scope: Scope) -> any
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;
     let mut signers: BTreeSet<Address> = chain_txs.iter().map(|tx| tx.signer).collect();
-    // Where the key can be read it counts as well; an audit needs none.
-    let secret = config.signer.as_ref().and_then(|source| source.read().ok());
-    signers.extend(secret.and_then(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
+    // Where the keys can be read they count as well; an audit needs none.
+    for source in &config.signers {
+        signers.extend(SettlementKey::open(source, "facilitator.signer").await.ok().map(|key| key.address()));
+    }
     let mut refunds: BTreeMap<HoldId, Vec<Refund>> = BTreeMap::new();
     for refund in journal.refunds()? {
         refunds.entry(refund.payment).or_default().push(refund);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, hex};
 use anyhow::{Context as _, anyhow};
-use facilitator::engine::{BlockAt, Engine, Node as _, RefundJournal as _, is_on_chain, paid_by_hand, pay_data};
+use facilitator::engine::{BlockAt, Node as _, RefundJournal as _, is_on_chain, paid_by_hand, pay_data};
 use facilitator::rpc::HttpNode;
 use gate::{Fault, Journal as _};
 use ledger::{
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use store::{Handle, Store};
 use tracing::{error, info, warn};
 
-use crate::chain::{LaneLink, NODE_TIMEOUT_MS, Watch};
+use crate::chain::{LaneEngine, NODE_TIMEOUT_MS};
 use crate::config::Config;
 use crate::ledger::Assets;
 use crate::link::Link;
@@ -80,7 +80,7 @@ fn refused<T>(code: &'static str, words: impl Into<String>) -> Result<T, Stop> {
 struct Way {
     node: HttpNode,
     /// Nothing where others settle.
-    engine: Option<Engine<HttpNode, LaneLink, Watch>>,
+    engine: Option<LaneEngine>,
 }
 
 /// The journal, the wallet and the chains.

@@ -1,13 +1,17 @@
 //! Reorgs: the newest blocks are replaced by others.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use alloy_primitives::{Address, B256};
 use facilitator::engine::ChainReceipt;
 
+use super::abi::TransferWith;
 use super::{Block, Chain, Deed, Mining, Moved, Raw};
 use crate::chance::Chance;
 
 /// What reorgs have taken out of the chain. Somebody may have seen it there.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Undone {
     pub(crate) blocks: Vec<Block>,
     pub(crate) receipts: Vec<ChainReceipt>,
@@ -16,11 +20,22 @@ pub(crate) struct Undone {
     pub(super) deeds: Vec<(B256, Deed)>,
 }
 
-impl Block {
-    /// Whose authorizations or wallets something in it is about.
-    pub(crate) fn payers(&self) -> Vec<Address> {
-        let ours = self.ours.iter().flat_map(|raw| raw.carried().into_iter().map(|call| call.from));
-        let others = self.deeds.iter().map(|(_, deed)| match deed {
+impl Undone {
+    /// Payers of whom something was true in blocks that a reorg took out: a transfer of ours failed there, or somebody else did something.
+    pub(crate) fn payers(&self) -> BTreeSet<Address> {
+        self.blocks.iter().flat_map(|block| self.payers_in(block)).collect()
+    }
+
+    fn payers_in(&self, block: &Block) -> Vec<Address> {
+        let moved = |hash: B256, call: &TransferWith| {
+            self.moved.iter().any(|moved| (moved.chain_tx, moved.from, moved.nonce) == (hash, call.from, call.nonce))
+        };
+        let failed = |raw: &Raw| {
+            let calls = raw.carried().into_iter().filter(|call| !moved(raw.hash, call));
+            calls.map(|call| call.from).collect::<Vec<_>>()
+        };
+        let ours = block.ours.iter().flat_map(failed);
+        let others = block.deeds.iter().map(|(_, deed)| match deed {
             Deed::Land { data, .. } => data.from,
             Deed::Cancel { payer, .. } | Deed::Spend { payer, .. } | Deed::Fund { payer, .. } => *payer,
             Deed::Block { payer } => *payer,
@@ -33,6 +48,8 @@ impl Chain {
     /// Replaces so many of the newest blocks, and adds one. What was in them goes back to those who wait, or is lost; it may land
     /// in another order, and with others before it.
     pub(crate) fn reorg(&mut self, depth: usize, now_s: u64, mining: Mining, chance: &mut Chance) {
+        self.before = None;
+        self.before = Some(Rc::new(self.clone()));
         let left = self.blocks.split_off(self.blocks.len().saturating_sub(depth));
         let height = self.height();
         self.forks += 1;

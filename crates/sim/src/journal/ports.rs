@@ -144,7 +144,19 @@ impl LaneJournal for SimJournal {
         if self.world.bug == Some(Bug::NewSequenceFirst) && self.world.starting() {
             return Ok(Vec::new());
         }
-        self.read(|disk| disk.chain_txs_from(sequence)).await
+        let mut chain_txs = self.read(|disk| disk.chain_txs_from(sequence)).await?;
+        if self.world.bug == Some(Bug::ReusedSequence) && self.world.starting() {
+            chain_txs.pop();
+        }
+        Ok(chain_txs)
+    }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.read(move |disk| disk.valid_before_s(&holds)).await
+    }
+
+    async fn spent_wei(&self, _: Vec<HoldId>) -> Result<u128, Fault> {
+        Ok(0)
     }
 }
 

@@ -3,9 +3,9 @@
 use super::*;
 
 /// A chain_tx for three holds, at sequence 5.
-const BATCH: Bid = Bid { chain_tx: OURS, sequence: 5, members: 3 };
+const BATCH: Bid = Bid { chain_tx: OURS, signer: OURSELVES, sequence: 5, members: 3 };
 /// A later one for one of them, at sequence 6.
-const ALONE: Bid = Bid { chain_tx: B256::repeat_byte(0xc5), sequence: 6, members: 1 };
+const ALONE: Bid = Bid { chain_tx: B256::repeat_byte(0xc5), signer: OURSELVES, sequence: 6, members: 1 };
 /// What the lane makes of a hold that is submitted once more.
 const AGAIN: Result<B256, Fault> = Ok(B256::repeat_byte(0xb0));
 const HELD: &str = "submitted, Delivered";

@@ -121,7 +121,9 @@ impl BooksJournal for World {
     }
 
     async fn unmined(&self, _: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
-        assert_eq!(signer, lane_key().address());
+        if signer != OURSELVES {
+            return Ok(Vec::new());
+        }
         self.journal("unmined", format!("unmined {below}"))?;
         let counted = |chain_tx: B256| self.gas.borrow().iter().any(|mined| mined.chain_tx == chain_tx);
         let unmined = self.unmined.borrow();

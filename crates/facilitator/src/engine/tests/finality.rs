@@ -17,7 +17,7 @@ fn posted(rail: Rail) -> World {
         amount: ours.authorization.amount(),
         payer: ours.authorization.key.payer,
     };
-    let bids = vec![Bid { chain_tx: OURS, sequence: 5, members: 1 }];
+    let bids = vec![Bid { chain_tx: OURS, signer: lane_key().address(), sequence: 5, members: 1 }];
     world.put_hold(Hold { rail, ..ours }, State::Posted(settled), AnswerState::Delivered, bids);
     world
 }

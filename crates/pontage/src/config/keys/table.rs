@@ -1,7 +1,8 @@
 //! The table itself. docs/config.md's and docs/pontage.schema.json are made from it; tests compare them.
 
 use super::Shape::{
-    Address, Any, Dollars, List, Listen, Mark, Name, Path, Rate, Secret, Section, Span, Text, Truth, Url, Whole, Word,
+    Address, Any, Dollars, Gwei, List, Listen, Mark, Name, Path, Rate, Secret, Section, Signer, Span, Text, Truth, Url,
+    Whole, Word,
 };
 use super::{Key, MUST};
 
@@ -18,6 +19,12 @@ const fn key(
 const ENV: &str = "the name of an environment variable";
 const FILE: &str = "a path; the file holds the secret alone, at most 64 KiB";
 const HEX: &str = "`0x` and 40 hex digits; mixed case must carry its EIP-55 checksum";
+const PLACE: &str = "`{ env: NAME }` or `{ file: PATH }`";
+const ONE_OF: &str = "one of `env`, `file`, `keystore` and `socket`";
+const SIGNER: &str =
+    "`{ env: NAME }`, `{ file: PATH }`, `{ keystore: PATH, password: { env: NAME } }` or `{ socket: PATH }`";
+const KEYSTORE: &str = "a path; Web3 Secret Storage version 3 (scrypt or PBKDF2), at most 64 KiB";
+const GWEI: &str = "gwei, at most nine decimal places, above 0 and to 1,000,000,000";
 const HTTP: &str = "`http://` or `https://`";
 
 /// Every key that holds a value. `[]` is an item of a list, `<caip2>` the id of a network, `<name>` a name of the file's own.
@@ -73,9 +80,27 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("networks.<caip2>.assets[].name", Text(64), MUST, "1 to 64 characters", "The name in the token's EIP-712 domain; compared with the chain at start."),
     key("networks.<caip2>.assets[].version", Text(64), MUST, "1 to 64 characters", "The version in the token's EIP-712 domain; compared with the chain at start."),
     key("networks.<caip2>.assets[].decimals", Whole(0, 36), MUST, "0 to 36 decimal places", "The decimal places of the token."),
-    key("facilitator.signer", Secret, "none; `start` needs it when a route has a price", "`{ env: NAME }` or `{ file: PATH }`", "Where the key is kept that sends payments to the chain and pays the gas. The key itself does not belong in this file and is refused."),
-    key("facilitator.signer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the key."),
-    key("facilitator.signer.file", Path, "one of `env` and `file`", FILE, "The file that holds the key."),
+    key("facilitator.signer", Signer, "none; `start` needs it when a route has a price", SIGNER, "Where the key is kept that sends payments to the chain and pays the gas. The key itself does not belong in this file and is refused."),
+    key("facilitator.signer.env", Name, ONE_OF, ENV, "The variable that holds the key."),
+    key("facilitator.signer.file", Path, ONE_OF, FILE, "The file that holds the key."),
+    key("facilitator.signer.keystore", Path, ONE_OF, KEYSTORE, "The file that holds the key, encrypted as Ethereum's wallets do."),
+    key("facilitator.signer.password", Secret, "must be given with `keystore`", PLACE, "Where the password of that file is kept."),
+    key("facilitator.signer.password.env", Name, "one of `env` and `file`", ENV, "The variable that holds it."),
+    key("facilitator.signer.password.file", Path, "one of `env` and `file`", FILE, "The file that holds it."),
+    key("facilitator.signer.socket", Path, ONE_OF, "a path", "The socket of a `pontage signer` that keeps the key in a process of its own ([cli.md](cli.md))."),
+    key("facilitator.signers", Section, "none", "a list of 1 to 8, each as `facilitator.signer`; never beside it", "Several keys, each with a queue of its own: what one waits for the others do not. Work goes to the least loaded that has gas. The first one seals the books. Keep a key here until all that it has sent has landed."),
+    key("facilitator.signers[]", Signer, "none", SIGNER, "One key."),
+    key("facilitator.signers[].env", Name, ONE_OF, ENV, "As of `facilitator.signer`."),
+    key("facilitator.signers[].file", Path, ONE_OF, FILE, "The same."),
+    key("facilitator.signers[].keystore", Path, ONE_OF, KEYSTORE, "The same."),
+    key("facilitator.signers[].password", Secret, "must be given with `keystore`", PLACE, "The same."),
+    key("facilitator.signers[].password.env", Name, "one of `env` and `file`", ENV, "The same."),
+    key("facilitator.signers[].password.file", Path, "one of `env` and `file`", FILE, "The same."),
+    key("facilitator.signers[].socket", Path, ONE_OF, "a path", "The same."),
+    key("facilitator.fees.max_fee_gwei", Gwei, "`500`", GWEI, "The most that is bid for a unit of gas. Twice the base fee and the tip are bid, of which the base fee and the tip are paid. While the base fee is above this nothing is sent, no paid call is served, and what is on its way waits."),
+    key("facilitator.fees.max_tip_gwei", Gwei, "`100`", GWEI, "The most of that which is bid as a tip. A transaction that is stuck bids an eighth more each time, never above these two."),
+    key("facilitator.fees.max_per_payment_gwei", Gwei, "none", GWEI, "The most that may be spent on the gas of one payment, over all transactions that are sent for it, each counted as if it took 220,000 gas. Where the next one could cost more, it is not sent; where a first one could, no paid call is served. A rollup's fee for data counts once it is known."),
+    key("facilitator.gas.alarm_payments", Whole(0, 1_000_000_000), "`1000`", "payments, 0 to 1,000,000,000", "A key whose coin lasts for fewer payments than this, at what the last hundred transactions have cost, is warned of in the log."),
     key("facilitator.urls", List(&Url), "none", "a list of 1 to 8 `http://` or `https://` addresses without a query; never beside `facilitator.signer`", "Facilitators of others, in order of preference, who settle instead of us ([settlement.md](settlement.md)). When one does not answer, the next one is asked."),
     key("facilitator.bearer", Secret, "none", "`{ env: NAME }` or `{ file: PATH }`", "Where the token is kept that each of them is shown as `Authorization: Bearer`."),
     key("facilitator.bearer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the token."),

@@ -3,7 +3,7 @@
 use alloy_primitives::{Bytes, U256, keccak256};
 use facilitator::engine::{ChainReceipt, Log};
 use ledger::{AnswerState, BlockRef, BurnReason, Hold, Rail, Record, ReleaseReason, Side, Source};
-use protocol::{Authorization, Payee, Settled, Signature};
+use protocol::{Authorization, Key, Payee, Settled, Signature};
 use store::{Fate, LineRow, SealDigest, TabSum};
 
 use super::chain::Mined;

@@ -258,15 +258,22 @@ impl Node for HttpNode {
         let calls = raw.iter().map(|raw| ("eth_sendRawTransaction", json!([hex::encode_prefixed(raw)]))).collect();
         let sent = self.batch(calls).await?.into_iter().map(|answer| match answer {
             Answer::Result(_) => Sent::Accepted,
-            Answer::Error { message, .. } if message.to_ascii_lowercase().contains("already") => Sent::Accepted,
             Answer::Error { code, message } => {
-                warn!(
-                    endpoint = self.health.name(),
-                    code,
-                    words = short(&message),
-                    "the node refused a chain_tx; it will be sent again"
-                );
-                Sent::NotAccepted
+                let sent = refused(&message);
+                match sent {
+                    Sent::Accepted | Sent::Known | Sent::SequenceUsed => {
+                        debug!(endpoint = self.health.name(), code, words = short(&message), "sent before")
+                    }
+                    Sent::Underpriced | Sent::NotAccepted => {
+                        warn!(
+                            endpoint = self.health.name(),
+                            code,
+                            words = short(&message),
+                            "the node refused a chain_tx; it will be sent again"
+                        );
+                    }
+                }
+                sent
             }
         });
         Ok(sent.collect())
@@ -288,6 +295,7 @@ impl Node for HttpNode {
         Ok(Some(ChainReceipt {
             chain_tx,
             block,
+            block_hash: hash(&receipt["blockHash"])?,
             success: quantity(&receipt["status"])? == 1,
             from: address(&receipt["from"])?,
             fee_wei: fee(&receipt).ok(),
@@ -316,6 +324,25 @@ fn is_halt(message: &str) -> bool {
     HALTS.iter().any(|halt| message.contains(halt))
 }
 
+/// What a node means that does not take a chain_tx. There are no codes for it: these are the words of the common execution clients.
+fn refused(message: &str) -> Sent {
+    const USED: [&str; 4] = ["nonce too low", "nonce is too low", "oldnonce", "invalid nonce; got"];
+    const KNOWN: [&str; 3] = ["already", "known transaction", "alreadyknown"];
+    const UNDERPRICED: [&str; 4] =
+        ["replacement", "could not replace existing", "another transaction with same nonce", "notallowed"];
+    let message = message.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if has(&USED) {
+        Sent::SequenceUsed
+    } else if has(&UNDERPRICED) {
+        Sent::Underpriced
+    } else if has(&KNOWN) {
+        Sent::Known
+    } else {
+        Sent::NotAccepted
+    }
+}
+
 /// The beginning of a node's words: they go into the log, and only so much of them.
 fn short(words: &str) -> &str {
     words.char_indices().nth(300).map_or(words, |(end, _)| words.get(..end).unwrap_or_default())
@@ -337,6 +364,8 @@ fn tag(at: BlockAt) -> String {
     match at {
         BlockAt::Latest => "latest".to_owned(),
         BlockAt::Number(number) => format!("{number:#x}"),
+        BlockAt::Safe => "safe".to_owned(),
+        BlockAt::Finalized => "finalized".to_owned(),
     }
 }
 

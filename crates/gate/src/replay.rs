@@ -46,7 +46,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         let until = if knows(&record.hold) { Until::Answered } else { Until::Ended };
         // What waits for the chain is not waited for: its answer is kept for pick-up.
         let direct = record.hold.rail == Rail::Direct;
-        let pending = direct && !record.state.ended() && record.answer != AnswerState::Live;
+        let unsettled = record.is_unsettled() && !record.state.ended();
+        let pending = direct && !record.state.ended() && (record.answer != AnswerState::Live || unsettled);
         let record = if until.met(&record) || pending {
             record
         } else {
@@ -61,6 +62,10 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             _ if record.late && !matches!(record.state, State::Lost(_)) => Replay::InSuspense,
             State::Posted(settled) if record.refund_due => Replay::OwedBack(settled),
             State::Open if record.answer == AnswerState::Live => Replay::InFlight,
+            // A reorg took it out again: it is on its way once more.
+            State::Submitted(chain_tx) if direct && record.is_unsettled() => {
+                Replay::Pending(pending_receipt(&key, ledger::told(chain_tx)))
+            }
             State::Answered | State::Submitted(_) if record.answer == AnswerState::Live => Replay::InFlight,
             State::Answered => served(&record, knows(&record.hold), held(&record.hold)),
             State::Submitted(_) if record.hold.rail == Rail::Tab => {

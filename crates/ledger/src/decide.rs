@@ -38,8 +38,14 @@ pub enum Step {
     /// This signed chain_tx is about to be broadcast, or with [`HANDED`] the hold is about to be handed to a remote facilitator, which
     /// may then move the money at any time. Also marks a further chain_tx for the same hold.
     Submit(B256),
-    /// The money moved.
+    /// The money moved. Repeated for the same chain_tx in another block, it is where the payment is now. For a hold that has ended it
+    /// says nothing yet: a reorg may have ended it, and may have taken that block. See [`Step::Arrive`].
     Post(Settled),
+    /// Money for a hold that has ended is in a block that is final.
+    Arrive(Settled),
+    /// A reorg took the money out: the block of this hash, in which it was posted, is not in the chain any more, and no other block
+    /// has it. The same chain_tx is submitted again.
+    Unsettle(B256),
     /// Let go.
     Release(ReleaseReason),
     /// Not charged, never run again.
@@ -110,9 +116,79 @@ pub fn advance(record: &Record, step: Step) -> Result<Option<Change>, Violation>
         Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::TakeBack | Step::LoseAnswer => {
             advance_answer(record, step)
         }
-        Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire => {
+        Step::Post(settled) => advance_post(record, settled),
+        Step::Arrive(_) => advance_arrive(record, step),
+        Step::Unsettle(block_hash) => advance_unsettle(record, block_hash),
+        Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire => {
             advance_money(record, step)
         }
+    }
+}
+
+/// The money moved.
+fn advance_post(record: &Record, settled: Settled) -> Result<Option<Change>, Violation> {
+    let mut next = record.clone();
+    let mut entries = Vec::new();
+    match record.state {
+        State::Open | State::Answered | State::Submitted(_) => {
+            next.state = State::Posted(settled);
+            entries.push(if record.is_unsettled() { resettled(record) } else { posted(record) });
+            if record.answer == AnswerState::Lost {
+                entries.push(refund(&mut next));
+            }
+        }
+        State::Posted(earlier) if settled.chain_tx != earlier.chain_tx => {
+            return Err(Violation { state: record.state, step: Step::Post(settled) });
+        }
+        // What was read late of a block that has been left does not take a final payment back there.
+        State::Posted(earlier) if settled.block_hash == earlier.block_hash || record.is_final => return Ok(None),
+        State::Posted(_) => next.state = State::Posted(settled),
+        // A facilitator's word that names no block is all that there will be.
+        State::Released(_) | State::Burnt(_) | State::Lost(_) if settled.block_hash.is_zero() => {
+            return advance_arrive(record, Step::Post(settled));
+        }
+        State::Released(_) | State::Burnt(_) | State::Lost(_) => return Ok(None),
+    }
+    Ok(Some(Change { record: next, entries }))
+}
+
+/// Money came after the end.
+fn advance_arrive(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
+    let entry = match record.state {
+        State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => return Ok(None),
+        State::Released(_) | State::Burnt(_) => late(record),
+        State::Lost(_) => recovered(record),
+        State::Open | State::Answered | State::Submitted(_) | State::Posted(_) => {
+            return Err(Violation { state: record.state, step });
+        }
+    };
+    Ok(Some(Change { record: Record { late: true, ..record.clone() }, entries: vec![entry] }))
+}
+
+/// What was posted is not in the chain any more. Nothing is owed back of money that did not come.
+fn advance_unsettle(record: &Record, block_hash: B256) -> Result<Option<Change>, Violation> {
+    let mut next = record.clone();
+    match record.state {
+        // It has been found in another block meanwhile.
+        State::Posted(settled) if settled.block_hash != block_hash => Ok(None),
+        State::Posted(settled) if !record.is_final => {
+            next.state = State::Submitted(settled.chain_tx);
+            next.reorgs = record.reorgs.saturating_add(1);
+            let mut entries = vec![unsettled(record)];
+            if record.refund_due {
+                next.refund_due = false;
+                entries.push(refund_voided(record));
+            }
+            Ok(Some(Change { record: next, entries }))
+        }
+        State::Submitted(_) | State::Lost(_) if record.is_unsettled() => Ok(None),
+        State::Open
+        | State::Answered
+        | State::Submitted(_)
+        | State::Posted(_)
+        | State::Released(_)
+        | State::Burnt(_)
+        | State::Lost(_) => Err(Violation { state: record.state, step: Step::Unsettle(block_hash) }),
     }
 }
 
@@ -130,25 +206,6 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         (Step::Submit(chain_tx), State::Open | State::Answered | State::Submitted(_)) => {
             next.state = State::Submitted(chain_tx);
         }
-        (Step::Post(settled), State::Open | State::Answered | State::Submitted(_)) => {
-            next.state = State::Posted(settled);
-            entries.push(posted(record));
-            if record.answer == AnswerState::Lost {
-                entries.push(refund(&mut next));
-            }
-        }
-        (Step::Post(settled), State::Posted(earlier)) => {
-            return if settled.chain_tx == earlier.chain_tx { Ok(None) } else { violation };
-        }
-        (Step::Post(_), State::Released(_) | State::Burnt(_) | State::Lost(_)) if record.late => return Ok(None),
-        (Step::Post(_), State::Released(_) | State::Burnt(_)) => {
-            next.late = true;
-            entries.push(late(record));
-        }
-        (Step::Post(_), State::Lost(_)) => {
-            next.late = true;
-            entries.push(recovered(record));
-        }
         (Step::Release(reason), State::Open) if reason != ReleaseReason::Expired => {
             next.state = State::Released(reason)
         }
@@ -159,6 +216,16 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         {
             next.state = State::Burnt(reason);
         }
+        // It was served and earned, and what it earned is in `loss` already.
+        (Step::Refuse(_) | Step::Expire, State::Submitted(_)) if record.is_unsettled() => {
+            next.state = State::Lost(LossReason::Reorged);
+        }
+        (Step::Burn(BurnReason::ForeignTransfer), State::Submitted(_)) if record.is_unsettled() => {
+            next.state = State::Lost(LossReason::Reorged);
+            next.late = true;
+            entries.push(recovered(record));
+        }
+        (Step::Burn(BurnReason::ForeignTransfer), State::Lost(LossReason::Reorged)) if record.late => return Ok(None),
         (Step::Burn(BurnReason::ForeignTransfer), State::Open | State::Answered | State::Submitted(_)) => {
             next.state = State::Burnt(BurnReason::ForeignTransfer);
             next.late = true;
@@ -181,6 +248,7 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         (Step::Refuse(_), State::Burnt(BurnReason::SettlementRefused) | State::Lost(_)) => return Ok(None),
         (Step::Expire, State::Released(ReleaseReason::Expired) | State::Lost(_)) => return Ok(None),
         (Step::Submit(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _)
+        | (Step::Post(_) | Step::Arrive(_) | Step::Unsettle(_), _)
         | (Step::Answer | Step::Deliver | Step::Pend | Step::KeepAnswer | Step::TakeBack | Step::LoseAnswer, _) => {
             return violation;
         }
@@ -246,7 +314,7 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
                 entries.push(refund(&mut next));
             }
         }
-        (Step::Answer | Step::Deliver | Step::KeepAnswer, _)
+        (Step::Answer | Step::Deliver | Step::KeepAnswer | Step::Arrive(_) | Step::Unsettle(_), _)
         | (Step::Submit(_) | Step::Post(_) | Step::Release(_) | Step::Burn(_) | Step::Refuse(_) | Step::Expire, _) => {
             return violation;
         }
@@ -275,6 +343,24 @@ fn recovered(record: &Record) -> Entry {
     let authorization = &record.hold.authorization;
     let (from, to) = (Account::External(authorization.key.payer), Account::Loss(authorization.payee));
     transfer(record, EntryKind::Recovered, from, to)
+}
+
+fn unsettled(record: &Record) -> Entry {
+    let authorization = &record.hold.authorization;
+    let (from, to) = (Account::Loss(authorization.payee), Account::External(authorization.key.payer));
+    transfer(record, EntryKind::Unsettled, from, to)
+}
+
+fn resettled(record: &Record) -> Entry {
+    let authorization = &record.hold.authorization;
+    let (from, to) = (Account::External(authorization.key.payer), Account::Loss(authorization.payee));
+    transfer(record, EntryKind::Resettled, from, to)
+}
+
+fn refund_voided(record: &Record) -> Entry {
+    let authorization = &record.hold.authorization;
+    let (from, to) = (Account::RefundDue(authorization.key.payer), Account::Revenue(authorization.payee));
+    transfer(record, EntryKind::RefundVoided, from, to)
 }
 
 fn refund(record: &mut Record) -> Entry {

@@ -18,7 +18,7 @@ pub enum Account {
     RefundDue(Payer),
     /// Money that came without a claim to it. Refundable.
     Suspense(Payee),
-    /// What the payee has earned and will not get: below zero by as much.
+    /// What the payee has earned and does not have: never collected, or taken out of the chain by a reorg. Below zero by as much.
     Loss(Payee),
     /// The native coin of a settlement key: below zero by what it has spent since the journal began.
     Key(Address),
@@ -73,8 +73,20 @@ pub enum EntryKind {
     Uncollected,
     /// The money of such a call arrived after all.
     Recovered,
+    /// Money was given back.
+    Refunded,
+    /// The chain took back a block in which money was given back.
+    Unrefunded,
+    /// A reorg took the money of a posted payment out of the chain.
+    Unsettled,
+    /// It moved again.
+    Resettled,
+    /// A refund that was due for money which a reorg took.
+    RefundVoided,
     /// A chain_tx of ours was mined and its gas paid.
     Gas,
+    /// A reorg took that chain_tx out of the chain, or put it into another block at another fee.
+    GasVoided,
 }
 
 impl EntryKind {
@@ -87,7 +99,13 @@ impl EntryKind {
             Self::Late => "late",
             Self::Uncollected => "uncollected",
             Self::Recovered => "recovered",
+            Self::Refunded => "refunded",
+            Self::Unrefunded => "unrefunded",
+            Self::Unsettled => "unsettled",
+            Self::Resettled => "resettled",
+            Self::RefundVoided => "refund_voided",
             Self::Gas => "gas",
+            Self::GasVoided => "gas_voided",
         }
     }
 }
@@ -125,5 +143,11 @@ impl Entry {
     #[must_use]
     pub const fn gas(chain_tx: B256, signer: Address, wei: Amount) -> Self {
         Self::transfer(About::ChainTx(chain_tx), EntryKind::Gas, Account::Key(signer), Account::Gas(signer), wei)
+    }
+
+    /// The same given back: a reorg undid it.
+    #[must_use]
+    pub const fn gas_voided(chain_tx: B256, signer: Address, wei: Amount) -> Self {
+        Self::transfer(About::ChainTx(chain_tx), EntryKind::GasVoided, Account::Gas(signer), Account::Key(signer), wei)
     }
 }

@@ -105,7 +105,7 @@ pub enum BurnReason {
     ForeignTransfer,
 }
 
-/// Why a call that was served on the tab was never paid.
+/// Why a call that was served was never paid: on the tab, or on either rail after a reorg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossReason {
     /// The payer's wallet had less than was owed when it was settled.
@@ -116,6 +116,8 @@ pub enum LossReason {
     Failed,
     /// It was still unsettled when its validity ended.
     Expired,
+    /// It was posted, a reorg took its money out of the chain, and it cannot come back.
+    Reorged,
 }
 
 /// Stands for a chain_tx whose hash nobody has told us: the hold was handed to a remote facilitator, which has not answered with one.
@@ -144,12 +146,12 @@ pub enum State {
     Released(ReleaseReason),
     /// Not charged, never run again.
     Burnt(BurnReason),
-    /// Served on the tab and never paid.
+    /// Served and never paid.
     Lost(LossReason),
 }
 
 impl State {
-    /// Whether nothing more will happen to the hold by itself.
+    /// Whether nothing more will happen to the hold by itself, unless a reorg undoes what was posted.
     #[must_use]
     pub const fn ended(self) -> bool {
         match self {
@@ -187,13 +189,32 @@ pub struct Record {
     pub refund_due: bool,
     /// Whether money that came after the end is in suspense.
     pub late: bool,
+    /// How often a reorg took its money out again. Posted before and not posted now, it is un-settled: what it earned is in `loss`
+    /// until the money is back.
+    pub reorgs: u32,
+    /// Posted, and its block is final: no reorg takes it out any more.
+    pub is_final: bool,
 }
 
 impl Record {
     /// A hold that has just been won.
     #[must_use]
     pub const fn new(hold: Hold) -> Self {
-        Self { hold, state: State::Open, answer: AnswerState::Live, refund_due: false, late: false }
+        Self {
+            hold,
+            state: State::Open,
+            answer: AnswerState::Live,
+            refund_due: false,
+            late: false,
+            reorgs: 0,
+            is_final: false,
+        }
+    }
+
+    /// Whether a reorg took its money out and it has not come back.
+    #[must_use]
+    pub const fn is_unsettled(&self) -> bool {
+        self.reorgs > 0 && !matches!(self.state, State::Posted(_))
     }
 
     /// What it adds to the exposure now, in millionths of a dollar.

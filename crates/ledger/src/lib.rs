@@ -16,6 +16,7 @@ mod decide;
 mod entry;
 mod exposure;
 mod hold;
+mod refund;
 
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};
@@ -23,4 +24,9 @@ pub use exposure::{Exposure, Funds};
 pub use hold::{
     AnswerState, BlockRef, BurnReason, HANDED, Hold, HoldId, LossReason, Rail, Record, ReleaseReason, Source, State,
     told,
+};
+pub use refund::{
+    REFUND_VALID_BEFORE_S, Refund, RefundChange, RefundId, RefundProblem, RefundRefusal, RefundState, RefundStep,
+    RefundViolation, Signed, Today, advance_refund, left_to_refund, less_refunded, refund_micros, refundable,
+    request_refund,
 };

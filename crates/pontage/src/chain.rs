@@ -1,79 +1,61 @@
-//! The embedded facilitator: one lane thread and one reconciler thread for each network, and the way to them.
+//! The embedded facilitator: a lane thread for each key and one reconciler thread for each network, and the way to them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod lanes;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, U256};
 use anyhow::Context as _;
-use facilitator::engine::{self, BooksJournal as _, Engine, Head, Lane, Live, Node, Pace, Purse, Submitter, TabTerms};
+use facilitator::engine::{
+    self, BlockAt, BooksJournal as _, Engine, Finality, Head, LaneJournal as _, Live, Node, Pace, Purse, Signers,
+    TabTerms,
+};
 use facilitator::rpc::Nodes;
-use gate::{Fault, FaultKind};
-use ledger::Hold;
-use protocol::{Key, MoneyState, Network, Signer};
+use gate::Fault;
+use protocol::{Network, Signer};
 use store::Store;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::config::{NetworkConfig, TabConfig};
+pub(crate) use lanes::Lanes;
+
+use crate::config::{GasConfig, NetworkConfig, TabConfig};
 use crate::host::now_ms;
-use crate::metrics::Way;
+use crate::metrics::{KeyGas, Way};
 use crate::nodes;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
+use crate::signer::SettlementKey;
+use lanes::{Coin, LaneLink};
 
-/// How many groups of holds may wait for a lane.
-const LANE_QUEUE_MAX: usize = 1_024;
-/// How many groups one journal step and one request to the node may carry.
-const LANE_BATCH_MAX: usize = 64;
-/// How often chain_txs that the chain does not have yet are sent again.
-const REBROADCAST_MS: u64 = 2_000;
 /// How often unfinished holds are looked at.
 const RECONCILE_MS: u64 = 1_000;
-/// How often it is looked whether the settlement key can pay for gas.
+/// How often it is looked whether the settlement keys can pay for gas.
 const PURSE_MS: u64 = 5_000;
 /// How often it is looked whether the tab is to be settled.
 const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
 pub(crate) const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
 
-/// One network, checked at start: where its nodes are, who signs, and the way to its lane.
+/// One network, checked at start: where its nodes are, who signs, and the way to its lanes.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainLink {
     network: Network,
     node: Nodes,
-    lane: LaneLink,
-    signer: Address,
+    lanes: Lanes,
+    signers: Signers,
+    gas: GasConfig,
     live: Live,
     head: Head,
+    finality: Finality,
     tab: TabTerms,
-    /// What the settlement key had when it was last looked at.
-    purse: Arc<Mutex<Option<Purse>>>,
     /// Whose caps are the tab's.
     plan: watch::Receiver<Arc<Plan>>,
 }
 
-/// A group of holds on its way to the lane, and where the answer goes.
-type Order = (Vec<Hold>, oneshot::Sender<Result<B256, Fault>>);
-
-/// The way to a lane's thread.
-#[derive(Clone, Debug)]
-pub(crate) struct LaneLink {
-    queue: mpsc::Sender<Order>,
-    /// Whether the settlement key can pay for gas. Without, nothing paid is served: nobody could settle it.
-    funded: Arc<AtomicBool>,
-}
-
-impl LaneLink {
-    fn is_funded(&self) -> bool {
-        self.funded.load(Ordering::Relaxed)
-    }
-
-    /// A lane that takes no more work would leave a run unpaid.
-    pub(crate) fn takes_work(&self) -> bool {
-        self.is_funded() && self.queue.capacity() > 0 && !self.queue.is_closed()
-    }
-}
+/// An engine that sends through our lanes.
+pub(crate) type LaneEngine = Engine<Nodes, Lanes, Watch>;
 
 /// A clock that never goes back.
 #[derive(Clone, Debug)]
@@ -95,19 +77,6 @@ impl Pace for Watch {
     }
 }
 
-impl Submitter for LaneLink {
-    async fn submit(&self, holds: &[Hold]) -> Result<B256, Fault> {
-        let fault = Fault { kind: FaultKind::Settlement, money: MoneyState::Held };
-        let (reply, answer) = oneshot::channel();
-        let submitted = async {
-            self.queue.send((holds.to_vec(), reply)).await.map_err(|_| fault)?;
-            answer.await.map_err(|_| fault)?
-        };
-        // A lane that is late may still submit it; the reconciler will find the chain_tx in the journal.
-        tokio::time::timeout(Duration::from_millis(SETTLE_BUDGET_MS), submitted).await.unwrap_or(Err(fault))
-    }
-}
-
 impl ChainLink {
     pub(crate) const fn network(&self) -> Network {
         self.network
@@ -115,38 +84,38 @@ impl ChainLink {
 
     /// The keys that settle here.
     pub(crate) fn signers(&self) -> Vec<Address> {
-        vec![self.signer]
+        self.signers.current().to_vec()
     }
 
     /// The engine for the calling thread.
-    pub(crate) fn engine(&self) -> Engine<Nodes, LaneLink, Watch> {
+    pub(crate) fn engine(&self) -> LaneEngine {
         Engine {
             node: self.node.clone(),
-            submitter: self.lane.clone(),
+            submitter: self.lanes.clone(),
             pace: Watch::start(),
-            signer: self.signer,
+            signers: self.signers.clone(),
+            caps: self.gas.caps,
             live: self.live.clone(),
             head: self.head.clone(),
+            finality: self.finality,
             budget_ms: SETTLE_BUDGET_MS,
         }
     }
 
-    /// Checks a network against its node, ends what a crash left open, and starts the lane and the reconciler.
+    /// Checks a network against its nodes, ends what a crash left open, and starts the lanes and the reconciler.
     pub(crate) async fn start(
         config: &NetworkConfig,
-        tab: &TabConfig,
+        (tab, gas): (&TabConfig, GasConfig),
         plan: watch::Receiver<Arc<Plan>>,
-        key: &Key,
+        keys: &[SettlementKey],
         store: &Store,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
         let network = config.network;
         let node = nodes::start(config, store).await?;
-        let signer = key.address();
-        let gas = node.native_balance(signer).await.with_context(|| nodes::out_of_reach(config))?;
-        info!(%network, %signer, gas_wei = %gas, "settlement key");
+        let signers = signers(config, &node, keys, store).await?;
         engine::recover(&store.handle()?, network).await?;
-        let lane = start_lane(network, node.clone(), key.clone(), store.clone(), lifeline).await?;
+        let lanes = Lanes::start(network, &node, keys, gas.caps, store, lifeline).await?;
         let multicall = engine::has_multicall(&node).await.with_context(|| nodes::out_of_reach(config))?;
         if !multicall {
             warn!(%network, "there is no Multicall3: every payment on the tab takes a transaction of its own");
@@ -157,23 +126,27 @@ impl ChainLink {
             caps: tab.caps,
             margin_ms: TAB_MARGIN_MS,
         };
-        let purse = Arc::default();
         let (live, head) = (Live::default(), Head::default());
-        let link = Self { network, node, lane, signer, live, head, tab, purse, plan };
-        link.look_into_purse(&link.engine()).await;
+        let finality = config.finality;
+        let link = Self { network, node, lanes, signers, gas, live, head, finality, tab, plan };
+        link.look_into_purses(&link.engine(), &store.handle()?).await;
         link.start_reconciler(store.clone(), lifeline)?;
         Ok(link)
     }
 
     /// How this way to settle is doing, as far as is known without asking anybody.
     pub(crate) fn way(&self) -> Way {
-        let purse = *self.purse.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.lanes.iter().filter_map(|lane| {
+            let Coin { wei, payments } = lane.coin()?;
+            Some(KeyGas { signer: lane.signer.to_string(), wei, payments })
+        });
         Way {
             network: self.network.to_string(),
             facilitator: "embedded".to_owned(),
-            up: self.lane.takes_work() && self.node.answer(),
-            gas_wei: purse.map(|purse| purse.wei),
+            up: self.lanes.takes_work() && self.node.answer(),
             nodes: self.node.health(),
+            keys: keys.collect(),
+            too_dear: self.lanes.is_too_dear(),
         }
     }
 
@@ -184,14 +157,9 @@ impl ChainLink {
         Ok((moved, journal.due(self.network, None).await?.len()))
     }
 
-    /// Settles the tab, if it is time or `all` is asked for. Nothing is signed that the key could not pay for.
-    async fn settle_due(
-        &self,
-        engine: &Engine<Nodes, LaneLink, Watch>,
-        journal: &store::Handle,
-        all: bool,
-    ) -> Result<usize, Fault> {
-        if !self.lane.is_funded() {
+    /// Settles the tab, if it is time or `all` is asked for. Nothing is signed that no key could pay for.
+    async fn settle_due(&self, engine: &LaneEngine, journal: &store::Handle, all: bool) -> Result<usize, Fault> {
+        if !self.lanes.can_send() {
             return Ok(0);
         }
         let terms = TabTerms { caps: self.plan.borrow().snapshot.caps, ..self.tab };
@@ -208,7 +176,7 @@ impl ChainLink {
                 tokio::join!(
                     link.reconcile(&engine, &journal),
                     link.collect(&engine, &journal),
-                    link.mind_purse(&engine),
+                    link.mind_purses(&engine, &journal),
                     nodes::mind(&link.node)
                 )
             });
@@ -219,7 +187,7 @@ impl ChainLink {
 }
 
 impl ChainLink {
-    async fn reconcile(&self, engine: &Engine<Nodes, LaneLink, Watch>, journal: &store::Handle) {
+    async fn reconcile(&self, engine: &LaneEngine, journal: &store::Handle) {
         loop {
             match engine.reconcile(journal, self.network).await {
                 Ok(0) => {}
@@ -230,31 +198,61 @@ impl ChainLink {
         }
     }
 
-    /// Notes whether the settlement key can pay for gas, and says so when that changes.
-    async fn look_into_purse(&self, engine: &Engine<Nodes, LaneLink, Watch>) {
-        let Ok(Purse { wei, needed_wei }) = engine.purse().await else { return };
-        *self.purse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Purse { wei, needed_wei });
+    /// Notes what the settlement keys have and whether they can pay for gas, and says so when that changes.
+    async fn look_into_purses(&self, engine: &LaneEngine, journal: &store::Handle) {
+        for lane in self.lanes.iter() {
+            let Ok(purse) = engine.purse(lane.signer).await else { continue };
+            let network = self.network;
+            if self.lanes.set_too_dear(purse.too_dear) {
+                match purse.too_dear {
+                    true => {
+                        error!(%network, "gas costs more than facilitator.fees lets pontage bid. Until it is cheaper no paid \
+                         call is served and nothing is sent; what is on its way waits")
+                    }
+                    false => info!(%network, "gas costs no more than may be bid: paid calls are served"),
+                }
+            }
+            self.note_purse(lane, purse, journal);
+        }
+    }
+
+    fn note_purse(&self, lane: &LaneLink, Purse { wei, needed_wei, .. }: Purse, journal: &store::Handle) {
+        let (network, signer) = (self.network, lane.signer);
+        let cost = journal.wei_per_payment(network, signer).ok().flatten();
+        let payments = cost.and_then(|cost| wei.checked_div(U256::from(cost)));
+        let low = |coin: &Coin| coin.payments.is_some_and(|payments| payments < U256::from(self.gas.alarm_payments));
+        let coin = Coin { wei, payments };
+        let was_low = lane.set_coin(coin).as_ref().is_some_and(low);
+        match (was_low, low(&coin)) {
+            (false, true) => warn!(%network, %signer, gas_wei = %wei, payments = payments.map(tracing::field::display),
+                "the settlement key will soon be out of gas: fund it"),
+            (true, false) => info!(%network, %signer, gas_wei = %wei, "the settlement key has enough gas again"),
+            (false, false) | (true, true) => {}
+        }
         let funded = wei >= needed_wei;
-        if self.lane.funded.swap(funded, Ordering::Relaxed) == funded {
+        if !lane.set_funded(funded) {
             return;
         }
-        let (network, signer) = (self.network, self.signer);
+        let others = self.lanes.can_send();
         if funded {
-            info!(%network, %signer, gas_wei = %wei, "the settlement key can pay for gas again: paid calls are served");
+            info!(%network, %signer, gas_wei = %wei, "the settlement key can pay for gas again: it takes work");
+        } else if others {
+            error!(%network, %signer, gas_wei = %wei, %needed_wei,
+                "the settlement key cannot pay for gas: fund it. The other keys go on");
         } else {
             error!(%network, %signer, gas_wei = %wei, %needed_wei,
                 "the settlement key cannot pay for gas: fund it. Until then no paid call is served and the tab is not settled");
         }
     }
 
-    async fn mind_purse(&self, engine: &Engine<Nodes, LaneLink, Watch>) {
+    async fn mind_purses(&self, engine: &LaneEngine, journal: &store::Handle) {
         loop {
             tokio::time::sleep(Duration::from_millis(PURSE_MS)).await;
-            self.look_into_purse(engine).await;
+            self.look_into_purses(engine, journal).await;
         }
     }
 
-    async fn collect(&self, engine: &Engine<Nodes, LaneLink, Watch>, journal: &store::Handle) {
+    async fn collect(&self, engine: &LaneEngine, journal: &store::Handle) {
         loop {
             match self.settle_due(engine, journal, false).await {
                 Ok(0) => {}
@@ -266,61 +264,30 @@ impl ChainLink {
     }
 }
 
-/// Starts the thread that alone signs for a key.
-async fn start_lane(
-    network: Network,
-    node: Nodes,
-    key: Key,
-    store: Store,
-    lifeline: &Lifeline,
-) -> anyhow::Result<LaneLink> {
-    let (queue, orders) = mpsc::channel(LANE_QUEUE_MAX);
-    let (started, ready) = oneshot::channel();
-    let run = move || -> anyhow::Result<()> {
-        let journal = store.handle()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async move {
-            match Lane::start(network, node, journal, key).await {
-                Ok(lane) => {
-                    started.send(Ok(())).ok();
-                    work(lane, orders).await;
-                }
-                Err(fault) => {
-                    started.send(Err(fault)).ok();
-                }
-            }
-        });
-        Ok(())
-    };
-    lifeline.spawn("lane", run)?;
-    ready.await.context("the lane's thread ended")?.context("the lane cannot start")?;
-    Ok(LaneLink { queue, funded: Arc::new(AtomicBool::new(true)) })
-}
-
-/// Signs and sends what is ordered, whatever has come together in one step.
-async fn work(mut lane: Lane<Nodes, store::Handle, Key>, mut orders: mpsc::Receiver<Order>) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(REBROADCAST_MS));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let mut batch = Vec::new();
-        tokio::select! {
-            taken = orders.recv_many(&mut batch, LANE_BATCH_MAX) => {
-                if taken == 0 {
-                    return;
-                }
-                // Whoever gave up waiting has ordered again, or will: what he ordered first would be paid for twice in gas.
-                batch.retain(|(_, reply): &Order| !reply.is_closed());
-                let (groups, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-                for (answer, reply) in lane.submit(&groups).await.into_iter().zip(replies) {
-                    // Whoever asked may have gone; the journal has the chain_tx.
-                    reply.send(answer).ok();
-                }
-            }
-            _ = ticks.tick() => {
-                if let Err(fault) = lane.rebroadcast().await {
-                    warn!(%fault, "settlements on their way could not be looked after; they will be");
-                }
-            }
+/// Who signs and who has signed. A key that has signed what is not on the chain yet, and is not there any more to send it again, is
+/// warned of.
+async fn signers(
+    config: &NetworkConfig,
+    node: &Nodes,
+    keys: &[SettlementKey],
+    store: &Store,
+) -> anyhow::Result<Signers> {
+    let network = config.network;
+    let journal = store.handle()?;
+    let current: Vec<Address> = keys.iter().map(Signer::address).collect();
+    for signer in &current {
+        let gas_wei = node.native_balance(*signer).await.with_context(|| nodes::out_of_reach(config))?;
+        info!(%network, %signer, %gas_wei, "settlement key");
+    }
+    let signers = Signers::new(current, journal.signers(network)?);
+    for signer in signers.former() {
+        let mined = node.sequence(*signer, BlockAt::Latest).await.with_context(|| nodes::out_of_reach(config))?;
+        let outstanding = journal.chain_txs_from(network, *signer, mined).await?.len();
+        if outstanding > 0 {
+            warn!(%network, %signer, outstanding,
+                "this key has signed transactions that are not on the chain yet, and is not in facilitator.signers: nobody looks \
+                 after them. Put it back until they have landed");
         }
     }
+    Ok(signers)
 }

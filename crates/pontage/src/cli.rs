@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, receipt, run, sandbox, say, service};
+use crate::{config, init, ledger, pay, receipt, refund, run, sandbox, say, service, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,8 +38,10 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences; `receipt verify`: invalid
-  2  a command line that is not understood; `ledger audit`: it could not be found out; `receipt verify`: it cannot be said";
+  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`, `reconcile`: differences;
+     `receipt verify`: invalid
+  2  a command line that is not understood; `ledger audit`, `reconcile`: it could not be found out; `refund`: it has not moved yet;
+     `receipt verify`: it cannot be said";
 
 #[derive(Subcommand)]
 enum Command {
@@ -76,8 +78,15 @@ enum Command {
     Devnet(sandbox::DevnetArgs),
     /// The books: compare them with the chain, show balances and payments, export rows. Works while a gate runs.
     Ledger(ledger::LedgerArgs),
+    /// Lay books, chain and served calls side by side: each payment with its state and what is to be done. Ends as `ledger audit` does.
+    Reconcile(ledger::ReconcileArgs),
+    /// Give money back for a payment, whole or in part. Asked for twice it moves once. Ends with 1 where it is refused, 2 where it has
+    /// not moved yet.
+    Refund(refund::RefundArgs),
     /// Receipts of calls: check one without asking anybody.
     Receipt(receipt::ReceiptArgs),
+    /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
+    Signer(signer::SignerArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -139,7 +148,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
+        Command::Reconcile(args) => return ledger::reconcile(args, json),
+        Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Receipt(args) => return receipt::run(args, json),
+        Command::Signer(args) => signer::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

@@ -7,6 +7,7 @@ mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod gas;
 mod info;
 mod keys;
 mod limits;
@@ -16,11 +17,13 @@ mod operation;
 mod price;
 mod reader;
 mod receipts;
+mod refunds;
 mod remote;
 mod route;
 mod schema;
 mod secret;
 mod service;
+mod signer;
 mod store;
 mod tab;
 mod template;
@@ -37,12 +40,14 @@ use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
 pub(crate) use discovery::DiscoveryConfig;
+pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
 pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
+pub(crate) use refunds::RefundsConfig;
 pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
 pub(crate) use schema::schema;
@@ -50,6 +55,7 @@ pub(crate) use secret::SecretSource;
 #[cfg(test)]
 pub(crate) use service::CallerConfig;
 pub(crate) use service::ServiceConfig;
+pub(crate) use signer::SignerSource;
 pub(crate) use store::ReplayConfig;
 pub(crate) use tab::TabConfig;
 pub(crate) use template::TEMPLATE;
@@ -81,10 +87,14 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteConfig>,
     /// In order of preference. Empty only when every route is free.
     pub(crate) networks: Vec<NetworkConfig>,
-    /// Where the settlement key is kept. `None` validates and does not start.
-    pub(crate) signer: Option<SecretSource>,
-    /// Facilitators of others, who settle instead of us. Never beside a signer.
+    /// Where the settlement keys are kept, at most eight; the first seals. Without any it validates and does not start.
+    pub(crate) signers: Vec<SignerSource>,
+    /// What may be bid for gas, and when it is short.
+    pub(crate) gas: GasConfig,
+    /// Facilitators of others, who settle instead of us. Never beside signers.
     pub(crate) remote: Option<RemoteConfig>,
+    /// How money is given back.
+    pub(crate) refunds: RefundsConfig,
     /// The journal.
     pub(crate) store_path: PathBuf,
     /// How replays are answered.
@@ -218,6 +228,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         false => chains(reader, fields).map(|networks| (networks, Vec::new())),
     };
     let facilitator = facilitator(reader, fields, folder);
+    let refunds = refunds::refunds(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
     let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
     let rates = limits::rates(reader, fields);
@@ -233,7 +244,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     version?;
     let ProxyKeys { target, timeout_ms, trust_secret } = proxy?;
     let (networks, routes) = money?;
-    let (signer, remote) = facilitator?;
+    let (signers, gas, remote) = facilitator?;
     let (offer_signer, payment_identifier) = extensions?;
     Some(Config {
         listen: listen?,
@@ -243,8 +254,10 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         default_action: default_action?,
         routes,
         networks,
-        signer,
+        signers,
+        gas,
         remote,
+        refunds: refunds?,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,
@@ -376,20 +389,20 @@ fn extensions<'d>(
     Some((signer?, identifier?))
 }
 
-/// Who settles: a key of ours, or facilitators of others.
-type Settling = (Option<SecretSource>, Option<RemoteConfig>);
+/// Who settles: keys of ours, or facilitators of others.
+type Settling = (Vec<SignerSource>, GasConfig, Option<RemoteConfig>);
 
 fn facilitator<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, folder: &Path) -> Option<Settling> {
     let fields = reader.section(fields, "facilitator", "facilitator")?;
-    let signer =
-        optional(reader, &fields, "signer", None, |reader, node| secret::source(reader, node, folder).map(Some));
+    let signers = signer::signers(reader, &fields, folder);
+    let gas = gas::gas(reader, &fields);
     let remote = remote::remote(reader, &fields, folder);
-    if fields.get("signer").is_some() && fields.get("urls").is_some() {
+    if (fields.get("signer").is_some() || fields.get("signers").is_some()) && fields.get("urls").is_some() {
         let what = "there are a signer and urls: it is not clear who settles.";
         let fix = "keep signer to settle with a key of yours, or urls to let other facilitators settle.";
         return reader.mistake(&fields.at, what, fix);
     }
-    Some((signer?, remote?))
+    Some((signers?, gas?, remote?))
 }
 
 #[cfg(test)]

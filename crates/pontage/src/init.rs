@@ -424,7 +424,8 @@ mod tests {
         assert_eq!(config.payee.to_string(), PAYEE);
         assert_eq!(config.networks[0].network.to_string(), "eip155:8453");
         assert_eq!(config.networks[0].rpc_urls, ["https://node.example/key"]);
-        assert_eq!(config.signer, Some(config::SecretSource::File("keys/my \"signer\"".into())));
+        let file = config::SecretSource::File("keys/my \"signer\"".into());
+        assert_eq!(config.signers, [config::SignerSource::Key(file)]);
         let paths: Vec<_> = config.routes.iter().map(|route| route.path.to_string()).collect();
         assert_eq!(paths, ["/health", "/v1/${x}/*"]);
         assert_eq!(config.routes[0].price, config::PriceConfig::Free);

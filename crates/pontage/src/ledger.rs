@@ -5,6 +5,7 @@
 mod audit;
 mod export;
 mod print;
+mod reconcile;
 mod seal;
 mod show;
 
@@ -23,6 +24,8 @@ use export::ExportArgs;
 use print::Format;
 use show::ShowArgs;
 
+pub(crate) use print::Assets;
+pub(crate) use reconcile::ReconcileArgs;
 pub(crate) use seal::Sealer;
 
 /// What `pontage ledger` is given.
@@ -90,6 +93,19 @@ pub(crate) fn run(mut args: LedgerArgs, json: bool) -> ExitCode {
         What::Show(args) => (logs.and_then(|_log| show::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
         What::Export(args) => (logs.and_then(|_log| export::run(args)).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
     };
+    ended(outcome, failed)
+}
+
+/// Runs `pontage reconcile`.
+pub(crate) fn reconcile(mut args: ReconcileArgs, json: bool) -> ExitCode {
+    if json {
+        args.common.format = Format::Json;
+    }
+    let logs = crate::log::start(run::Mode::Dev, &LogConfig::default());
+    ended(logs.and_then(|_log| reconcile::run(&args)), ExitCode::from(2))
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>, failed: ExitCode) -> ExitCode {
     match outcome {
         Ok(code) => code,
         // Whoever reads has enough: `| head`.

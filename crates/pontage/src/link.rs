@@ -1,19 +1,17 @@
-//! Who settles on each network, for one thread: a lane of ours, or facilitators of others.
+//! Who settles on each network, for one thread: lanes of ours, or facilitators of others.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use alloy_primitives::Address;
 use anyhow::Context as _;
-use facilitator::engine::Engine;
-use facilitator::rpc::Nodes;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
 use protocol::{Network, Proven};
 use store::Store;
 use tokio::sync::Semaphore;
 
-use crate::chain::{ChainLink, LaneLink, Watch};
+use crate::chain::{ChainLink, LaneEngine};
 use crate::remote::{RemoteHanded, RemoteLink};
 
 /// How many payments a worker may check at once; further ones are told to come back.
@@ -22,7 +20,7 @@ const CHECKS_MAX: usize = 512;
 /// The way to whoever settles on one network.
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
-    /// A key of ours, its lane and a node.
+    /// Keys of ours, their lanes and a node.
     Lane(ChainLink),
     /// Facilitators of others.
     Remote(RemoteLink),
@@ -70,7 +68,7 @@ pub(crate) struct Chains {
 
 #[derive(Debug)]
 enum Way {
-    Lane(Box<Engine<Nodes, LaneLink, Watch>>),
+    Lane(Box<LaneEngine>),
     Remote(Box<RemoteHanded>),
 }
 
@@ -86,6 +84,15 @@ impl Chains {
         };
         let ways = links.iter().map(way).collect::<Result<_, _>>().context("the way to the facilitators")?;
         Ok(Self { ways: Rc::new(ways), checks: Rc::new(Semaphore::new(CHECKS_MAX)) })
+    }
+
+    /// The height of a network's newest block, as far as is known without asking anybody.
+    pub(crate) fn newest_block(&self, network: Network) -> Option<u64> {
+        let head = match self.ways.get(&network)? {
+            Way::Lane(engine) => &engine.head,
+            Way::Remote(handed) => &handed.chain.as_ref()?.head,
+        };
+        head.get().map(|block| block.number)
     }
 }
 

@@ -96,10 +96,21 @@ pub(crate) struct Way {
     pub(crate) network: String,
     pub(crate) facilitator: String,
     pub(crate) up: bool,
-    /// What the settlement key has for gas, as last seen.
-    pub(crate) gas_wei: Option<U256>,
     /// Its nodes, in the order of the configuration.
     pub(crate) nodes: Vec<NodeHealth>,
+    /// What each settlement key has for gas, as last seen.
+    pub(crate) keys: Vec<KeyGas>,
+    /// Whether gas costs more than may be bid.
+    pub(crate) too_dear: bool,
+}
+
+/// What a settlement key has for gas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyGas {
+    pub(crate) signer: String,
+    pub(crate) wei: U256,
+    /// For how many payments it lasts; `None` before the first.
+    pub(crate) payments: Option<U256>,
 }
 
 impl Metrics {
@@ -309,11 +320,24 @@ fn print_ways(text: &mut Text, ways: &[Way]) {
     for way in ways {
         text.sample("", &[("facilitator", &way.facilitator), ("network", &way.network)], u8::from(way.up));
     }
-    text.family("pontage_key_gas_wei", "gauge", "What the settlement key has for gas.");
-    for way in ways {
-        if let Some(wei) = way.gas_wei {
-            text.sample("", &[("network", &way.network)], wei);
+    let keys = || ways.iter().flat_map(|way| way.keys.iter().map(move |key| (way, key)));
+    text.family("pontage_gas_wei", "gauge", "What a settlement key has for gas.");
+    for (way, key) in keys() {
+        text.sample("", &[("network", &way.network), ("signer", &key.signer)], key.wei);
+    }
+    text.family(
+        "pontage_gas_runway_payments",
+        "gauge",
+        "For how many payments that lasts, at what the last ones cost.",
+    );
+    for (way, key) in keys() {
+        if let Some(payments) = key.payments {
+            text.sample("", &[("network", &way.network), ("signer", &key.signer)], payments);
         }
+    }
+    text.family("pontage_gas_too_dear", "gauge", "Whether gas costs more than may be bid, so that nothing is sent.");
+    for way in ways.iter().filter(|way| !way.keys.is_empty()) {
+        text.sample("", &[("network", &way.network)], u8::from(way.too_dear));
     }
 }
 

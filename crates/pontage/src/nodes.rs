@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use anyhow::{Context as _, anyhow, bail};
-use facilitator::engine::{self, NodeFault};
+use facilitator::engine::{self, BlockAt, FinalAt, Node as _, NodeFault};
 use facilitator::rpc::{Identity, Nodes, NodesTerms};
 use protocol::Network;
 use store::Store;
@@ -53,6 +53,14 @@ pub(crate) async fn start(config: &NetworkConfig, store: &Store) -> anyhow::Resu
                 warn!(%network, endpoint = %url(at), "a chain node does not answer; it is asked once it does")
             }
         }
+    }
+    if let Some((tag, at)) = match config.finality.last {
+        FinalAt::Safe => Some(("safe", BlockAt::Safe)),
+        FinalAt::Finalized => Some(("finalized", BlockAt::Finalized)),
+        FinalAt::Blocks(_) => None,
+    } {
+        let named = nodes.block(at).await;
+        named.with_context(|| format!("networks.{network}.finality.final: its nodes name no block `{tag}`"))?;
     }
     for (at, token) in config.tokens.iter().enumerate() {
         let answer = engine::check_asset(&nodes, token).await.with_context(|| out_of_reach(config))?;

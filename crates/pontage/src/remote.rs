@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use facilitator::engine::{Handed, Head, Live, TabTerms, reader};
+use facilitator::engine::{Finality, Handed, Head, Live, TabTerms, reader};
 use facilitator::remote::{Bearer, HttpRemote, Sites, Terms};
 use facilitator::rpc::Nodes;
 use gate::Fault;
@@ -45,6 +45,7 @@ pub(crate) struct RemoteLink {
     budget_ms: u64,
     live: Live,
     head: Head,
+    finality: Finality,
     tab: TabTerms,
     /// Whose caps are the tab's.
     plan: watch::Receiver<Arc<Plan>>,
@@ -113,12 +114,18 @@ impl RemoteLink {
             budget_ms: config.remote.as_ref().map(|remote| remote.settle_timeout_ms).unwrap_or_default(),
             live: Live::default(),
             head: Head::default(),
+            finality: network.finality,
             tab,
             plan,
         };
         let (reconciler, store) = (link.clone(), store.clone());
         lifeline.spawn("reconciler", move || reconciler.run(&store))?;
         Ok(link)
+    }
+
+    /// What the chain is read from, where there is a node.
+    pub(crate) fn node(&self) -> Option<Nodes> {
+        self.node.clone()
     }
 
     pub(crate) const fn network(&self) -> Network {
@@ -131,16 +138,19 @@ impl RemoteLink {
             network: self.network.to_string(),
             facilitator: self.sites.first_host(),
             up: self.sites.answer() && self.node.as_ref().is_none_or(Nodes::answer),
-            gas_wei: None,
             nodes: self.node.as_ref().map(Nodes::health).unwrap_or_default(),
+            keys: Vec::new(),
+            too_dear: false,
         }
     }
 
     /// For the calling thread: connections live on its runtime.
     pub(crate) fn handed(&self, store: &Store) -> anyhow::Result<RemoteHanded> {
         let pace = Watch::start();
-        let chain =
-            |node: &Nodes| reader(node.clone(), pace.clone(), self.head.clone(), self.budget_ms, self.live.clone());
+        let chain = |node: &Nodes| {
+            let (head, live) = (self.head.clone(), self.live.clone());
+            reader(node.clone(), pace.clone(), head, self.finality, self.budget_ms, live)
+        };
         Ok(Handed {
             chain: self.node.as_ref().map(chain),
             remote: self.sites.remote(self.network, &self.tokens)?,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use gate::Flow;
-use protocol::{Key, Network};
+use protocol::{Network, Signer as _};
 use proxy::{ListenerLimits, Upstream, UpstreamLimits};
 use serde_json::json;
 use store::Store;
@@ -32,9 +32,11 @@ use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::plan::Plan;
 use crate::price::{Prices, Quotes};
+use crate::refund::{self, Desk};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
-use crate::{admin, forget, log, say};
+use crate::signer::SettlementKey;
+use crate::{admin, forget, log, owner, say};
 
 /// How long a stop waits for settlements that no connection owns.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -91,9 +93,9 @@ impl Options {
             config.listen.set_port(port);
         }
         if !self.facilitator_urls.is_empty() && self.mode != Mode::Mock {
-            if config.signer.is_some() {
+            if !config.signers.is_empty() {
                 bail!(
-                    "--facilitator-url: the configuration settles by itself (facilitator.signer). Use one of the two"
+                    "--facilitator-url: the configuration settles by itself (facilitator.signers). Use one of the two"
                 );
             }
             let urls = self.facilitator_urls.clone();
@@ -183,12 +185,24 @@ pub(crate) fn serve(
     let (links, sealer) = match mode {
         Mode::Mock => (Vec::new(), None),
         Mode::Live | Mode::Dev | Mode::Sandbox => {
-            let links = runtime.block_on(start_chains(&config, &store, &lifeline, &reload.plans()))?;
-            let key = if config.remote.is_some() { None } else { settlement_key(&config)? };
-            (links, key.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+            let keys = runtime.block_on(settlement_keys(&config))?;
+            let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload.plans()))?;
+            // The first key seals.
+            let sealing = keys.first().cloned();
+            (links, sealing.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
         }
     };
     let (stop, stopped) = watch::channel(false);
+    if mode != Mode::Mock {
+        let (config, store, links) = (config.clone(), store.clone(), links.clone());
+        let (journal, wallet) = (config.store_path.clone(), refund::wallet(&config)?);
+        owner::start(
+            &journal,
+            move || Desk::new(&config, wallet, &store, &links, Vec::new()),
+            &lifeline,
+            stopped.clone(),
+        )?;
+    }
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
@@ -499,15 +513,15 @@ impl Worker {
     }
 }
 
-/// The key that settles and seals. `None` where there is nothing to be paid for, or others settle.
-pub(crate) fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
+/// The keys that settle; the first seals. None where there is nothing to be paid for, or others settle.
+pub(crate) async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<SettlementKey>> {
     if config.networks.is_empty() || config.remote.is_some() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let no_node = config.networks.iter().find(|network| network.rpc_urls.is_empty());
-    let Some(source) = config.signer.as_ref().filter(|_| no_node.is_none()) else {
+    if config.signers.is_empty() || no_node.is_some() {
         let mut lines = String::new();
-        if config.signer.is_none() {
+        if config.signers.is_empty() {
             lines.push_str("facilitator:\n  signer: { env: PONTAGE_SIGNER_KEY }\n");
         }
         if let Some(NetworkConfig { network, .. }) = no_node {
@@ -518,15 +532,23 @@ pub(crate) fn settlement_key(config: &Config) -> anyhow::Result<Option<Key>> {
              The variable holds the private key of an account with some gas, rpc_urls a node of the network. \
              Or let others settle: facilitator.urls"
         );
-    };
-    let secret = source.read().context("facilitator.signer")?;
-    let key = Key::from_hex(secret.expose()).map_err(|error| anyhow!("facilitator.signer: {source} {error}"))?;
-    Ok(Some(key))
+    }
+    let mut keys: Vec<SettlementKey> = Vec::new();
+    for source in &config.signers {
+        let key = SettlementKey::open(source, "facilitator.signer").await?;
+        // Two lanes with one key would each give out its sequences.
+        if keys.iter().any(|other| other.address() == key.address()) {
+            bail!("facilitator.signers: {source} holds the key of {} a second time", key.address());
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 /// The way to whoever settles, on each network.
 pub(crate) async fn start_chains(
     config: &Config,
+    keys: &[SettlementKey],
     store: &Store,
     lifeline: &Lifeline,
     plans: &watch::Receiver<Arc<Plan>>,
@@ -539,9 +561,9 @@ pub(crate) async fn start_chains(
         }
         return Ok(links);
     }
-    let Some(key) = settlement_key(config)? else { return Ok(links) };
-    for network in &config.networks {
-        let link = ChainLink::start(network, &config.tab, plans.clone(), &key, store, lifeline).await?;
+    for network in config.networks.iter().filter(|_| !keys.is_empty()) {
+        let terms = (&config.tab, config.gas);
+        let link = ChainLink::start(network, terms, plans.clone(), keys, store, lifeline).await?;
         links.push(Link::Lane(link));
     }
     Ok(links)

@@ -51,13 +51,14 @@ pub(crate) fn start(path: &Path, port: Option<u16>, as_json: bool) -> anyhow::Re
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let (_plans, plan) = watch::channel(Arc::new(Plan::compile(&config)));
     let journal = store.handle()?;
+    let keys = runtime.block_on(run::settlement_keys(&config))?;
     let links = runtime.block_on(async {
         for network in &config.networks {
             facilitator::service::recover(&journal, network.network).await?;
         }
-        run::start_chains(&config, &store, &lifeline, &plan).await
+        run::start_chains(&config, &keys, &store, &lifeline, &plan).await
     })?;
-    let sealer = run::settlement_key(&config)?.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?;
+    let sealer = keys.first().cloned().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?;
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &plan.borrow().snapshot, &log, &links, stopped.clone())?;
     operation.telemetry.metrics.follow(desk::PATHS);

@@ -38,13 +38,15 @@ impl fmt::Display for MoneyState {
     }
 }
 
-/// A transfer that is on the chain, with the one confirmation that `direct` waits for.
+/// A transfer that is on the chain, as deep as its network asks for. A reorg may still take it out until its block is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// The chain_tx that carries the Transfer.
     pub chain_tx: B256,
     /// The block that holds it.
     pub block: u64,
+    /// That block's hash; zero where a facilitator's word is all there is, as its number then is.
+    pub block_hash: B256,
     /// What moved.
     pub amount: Amount,
     /// From whom.

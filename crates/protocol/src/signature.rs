@@ -111,7 +111,7 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// Something that can sign for one address: a key in this process, later a keystore or another process.
+/// Something that can sign for one address: a key in this process, or another process.
 pub trait Signer {
     /// Whose signatures these are.
     fn address(&self) -> Address;
@@ -121,6 +121,14 @@ pub trait Signer {
     /// # Errors
     /// [`SignFault`] when the backend cannot sign now. A backend must not sign anything else.
     fn sign(&self, digest: B256) -> impl Future<Output = Result<Signature, SignFault>>;
+
+    /// Signs a chain_tx by its unsigned bytes, `0x02 ‖ rlp([fields…])`. A backend that signs only what it can read reads them.
+    ///
+    /// # Errors
+    /// As [`Signer::sign`].
+    fn sign_chain_tx(&self, unsigned: &[u8]) -> impl Future<Output = Result<Signature, SignFault>> {
+        self.sign(keccak256(unsigned))
+    }
 }
 
 /// A signing backend is out of reach or failed.

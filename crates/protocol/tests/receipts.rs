@@ -23,7 +23,8 @@ fn amount(network: Network, atomic: u128) -> Amount {
 /// What a receipt is in v2; v1 differs in the network's name alone.
 fn rows(network: Network) -> Vec<(&'static str, Receipt, Value)> {
     let payer = payer();
-    let settled = Settled { chain_tx: CHAIN_TX, block: 7, amount: amount(network, 10_000), payer };
+    let settled =
+        Settled { chain_tx: CHAIN_TX, block: 7, block_hash: CHAIN_TX, amount: amount(network, 10_000), payer };
     let refused = |refusal| Receipt::Refused { network, payer, refusal };
     let held = |atomic, payment| Receipt::Held { amount: amount(network, atomic), payer, payment };
     let pending = |chain_tx| Receipt::Pending { network, payer, chain_tx };

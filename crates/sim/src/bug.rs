@@ -21,11 +21,18 @@ pub enum Bug {
     ExpiryUnderRun,
     /// A new sequence is given at start before the old chain_txs are sent again, and the journal does not look at sequences.
     NewSequenceFirst,
+    /// The journal leaves a payment posted whose money a reorg took out of the chain.
+    NoUnsettle,
+    /// At start the newest chain_tx is not known: its sequence is given once more, to other payments, and the journal does not look at
+    /// sequences.
+    ReusedSequence,
+    /// What a chain_tx has cost is booked once for each bid at its sequence.
+    BumpPaysTwice,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::NoReservation,
         Self::TimeoutIsFailure,
         Self::NoMark,
@@ -35,5 +42,8 @@ impl Bug {
         Self::ReleaseOfSubmitted,
         Self::ExpiryUnderRun,
         Self::NewSequenceFirst,
+        Self::NoUnsettle,
+        Self::ReusedSequence,
+        Self::BumpPaysTwice,
     ];
 }

@@ -5,6 +5,7 @@ pub(crate) mod abi;
 mod miner;
 mod pool;
 mod read;
+mod reorg;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use facilitator::engine::{ChainReceipt, Log};
 use self::abi::{Aggregate, TransferWith};
 pub(crate) use self::miner::Mining;
 use self::pool::{Pool, Raw};
+use self::reorg::Undone;
 
 /// Where Multicall3 is.
 pub(crate) const MULTICALL3: Address = address!("cA11bde05977b3631167028862bE2a173976CA11");
@@ -54,6 +56,11 @@ pub(crate) struct Block {
     pub(crate) time_s: u64,
     pub(crate) base_fee: u128,
     pub(crate) token: Rc<Token>,
+    pub(crate) hash: B256,
+    /// Our chain_txs in it.
+    ours: Vec<Raw>,
+    /// What others have sent, by chain_tx.
+    deeds: Vec<(B256, Deed)>,
 }
 
 /// A transfer that an authorization moved: the auditor's truth.
@@ -86,6 +93,7 @@ pub(crate) enum Deed {
     Block { payer: Address },
 }
 
+#[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) asset: Address,
     pub(crate) signer: Address,
@@ -101,6 +109,11 @@ pub(crate) struct Chain {
     pub(crate) pool: Pool,
     pub(crate) deeds: Vec<Deed>,
     deeds_done: u64,
+    /// How many reorgs there have been.
+    pub(crate) forks: u64,
+    pub(crate) undone: Undone,
+    /// As it was before the newest reorg.
+    pub(crate) before: Option<Rc<Chain>>,
 }
 
 impl Chain {
@@ -111,6 +124,9 @@ impl Chain {
             time_s: now_s.saturating_sub((20 - number) * 2),
             base_fee: 1_000_000_000,
             token: Rc::clone(&token),
+            hash: Self::block_hash(number, 0),
+            ours: Vec::new(),
+            deeds: Vec::new(),
         };
         Self {
             asset,
@@ -124,6 +140,9 @@ impl Chain {
             pool: Pool::default(),
             deeds: Vec::new(),
             deeds_done: 0,
+            forks: 0,
+            undone: Undone::default(),
+            before: None,
         }
     }
 
@@ -140,9 +159,9 @@ impl Chain {
         self.moved.iter().find(|moved| moved.from == payer && moved.nonce == nonce)
     }
 
-    /// A block's hash says its height alone.
-    pub(crate) fn block_hash(number: u64) -> B256 {
-        B256::from(U256::from(number) + (U256::from(0xb10c) << 128))
+    /// A block's hash says its height, and how many reorgs were before it.
+    fn block_hash(number: u64, forks: u64) -> B256 {
+        B256::from(U256::from(number) + (U256::from(forks) << 64) + (U256::from(0xb10c) << 128))
     }
 }
 
@@ -244,22 +263,24 @@ impl Chain {
             Err(()) => (false, Vec::new(), Vec::new()),
         };
         block.token = Rc::new(token);
-        self.note(raw.hash, block.number, self.signer, success, Some(fee_wei), (logs, moved));
+        block.ours.push(raw.clone());
+        self.note(raw.hash, block, self.signer, success, Some(fee_wei), (logs, moved));
     }
 
     fn note(
         &mut self,
         chain_tx: B256,
-        block: u64,
+        in_block: &Block,
         from: Address,
         success: bool,
         fee_wei: Option<u128>,
         (logs, moved): (Vec<Event>, Vec<TransferWith>),
     ) {
+        let (block, block_hash) = (in_block.number, in_block.hash);
         let log = |(address, topics, data)| Log { address, topics, data, chain_tx, block };
         let logs: Vec<Log> = logs.into_iter().map(log).collect();
         self.logs.extend(logs.iter().cloned());
-        self.receipts.insert(chain_tx, ChainReceipt { chain_tx, block, success, from, fee_wei, logs });
+        self.receipts.insert(chain_tx, ChainReceipt { chain_tx, block, block_hash, success, from, fee_wei, logs });
         for call in moved {
             let value = u128::try_from(call.value).expect("the token moved it");
             let TransferWith { from: payer, to, nonce, valid_before, .. } = call;
@@ -271,6 +292,11 @@ impl Chain {
     fn perform(&mut self, deed: &Deed, block: &mut Block) {
         self.deeds_done += 1;
         let chain_tx = B256::from(U256::from(self.deeds_done) + (U256::from(0xdeed) << 128));
+        self.perform_as(chain_tx, deed, block);
+    }
+
+    fn perform_as(&mut self, chain_tx: B256, deed: &Deed, block: &mut Block) {
+        block.deeds.push((chain_tx, deed.clone()));
         let mut token = (*block.token).clone();
         match deed {
             Deed::Land { by, data } => {
@@ -279,13 +305,13 @@ impl Chain {
                 let (next, logs, moved) =
                     effect.map_or((token, Vec::new(), Vec::new()), |effect| (effect.token, effect.logs, effect.moved));
                 block.token = Rc::new(next);
-                self.note(chain_tx, block.number, *by, success, None, (logs, moved));
+                self.note(chain_tx, block, *by, success, None, (logs, moved));
             }
             Deed::Cancel { payer, nonce } => {
                 if token.nonces.insert((*payer, *nonce), Spent::Cancelled).is_none() {
                     block.token = Rc::new(token);
                     let log = (self.asset, vec![abi::CANCELED, payer.into_word(), *nonce], Bytes::new());
-                    self.note(chain_tx, block.number, *payer, true, None, (vec![log], Vec::new()));
+                    self.note(chain_tx, block, *payer, true, None, (vec![log], Vec::new()));
                 }
             }
             Deed::Spend { payer, amount } => {

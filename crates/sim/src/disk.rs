@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256};
 use facilitator::engine::{Bid, ChainTx, Mined, Rejected, Unfinished};
 use gate::{Answer, Standing};
 use ledger::{
-    AnswerState, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason, Reservation, State,
-    Step, Violation,
+    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, Record, ReleaseReason,
+    Reservation, State, Step, Violation,
 };
 use protocol::{Amount, Asset, ClaimKey, Network, Payer};
 
@@ -17,7 +17,10 @@ use crate::bug::Bug;
 #[derive(Clone, Debug)]
 pub(crate) struct Signed {
     pub(crate) chain_tx: ChainTx,
+    /// Another one has its sequence, or it is mined.
     counted: bool,
+    mined: Option<Mined>,
+    is_final: bool,
 }
 
 #[derive(Default)]
@@ -120,6 +123,9 @@ impl Disk {
 
     pub(crate) fn advance(&mut self, hold: HoldId, step: Step) -> Advanced {
         let Some(at) = self.records.iter().position(|record| record.hold.id == hold) else { return Ok(None) };
+        if self.bug == Some(Bug::NoUnsettle) && matches!(step, Step::Unsettle(_)) {
+            return Ok(self.records.get(at).cloned());
+        }
         let record = &mut self.records[at];
         match ledger::advance(record, step) {
             Ok(None) => {}
@@ -185,13 +191,15 @@ impl Disk {
     pub(crate) fn clashes(&self, chain_tx: &ChainTx) -> bool {
         let same = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == chain_tx.sequence);
         let holds = sorted(&chain_tx.holds);
-        same.into_iter().any(|signed| sorted(&signed.chain_tx.holds) != holds)
+        // One that moves nothing takes nobody's place.
+        let moves = |signed: &&Signed| !holds.is_empty() && !signed.chain_tx.holds.is_empty();
+        same.filter(moves).any(|signed| sorted(&signed.chain_tx.holds) != holds)
     }
 
     /// Marks holds submitted: all or nothing.
     pub(crate) fn submit(&mut self, batch: &[ChainTx]) -> Result<(), Rejected> {
         let (mut rejected, mut steps) = (Vec::new(), Vec::new());
-        let careless = self.bug == Some(Bug::NewSequenceFirst);
+        let careless = matches!(self.bug, Some(Bug::NewSequenceFirst | Bug::ReusedSequence));
         for chain_tx in batch {
             let same = self.members_at(chain_tx).map(|earlier| earlier == sorted(&chain_tx.holds));
             for hold in &chain_tx.holds {
@@ -212,7 +220,7 @@ impl Disk {
             return Err(Rejected(rejected));
         }
         for chain_tx in batch {
-            self.chain_txs.push(Signed { chain_tx: chain_tx.clone(), counted: false });
+            self.chain_txs.push(Signed { chain_tx: chain_tx.clone(), counted: false, mined: None, is_final: false });
         }
         for (hold, step) in steps {
             // The real journal undoes the whole batch; it was looked at above, so it is only counted here.
@@ -230,11 +238,17 @@ impl Disk {
         newest.into_values().collect()
     }
 
+    /// The latest end of those holds that have not ended.
+    pub(crate) fn valid_before_s(&self, holds: &[HoldId]) -> Option<u64> {
+        let open = holds.iter().filter_map(|hold| self.by_id(*hold)).filter(|record| !record.state.ended());
+        open.map(|record| record.hold.authorization.valid_before_s).max()
+    }
+
     fn bids(&self, hold: HoldId) -> Vec<Bid> {
         let his = self.chain_txs.iter().filter(|signed| signed.chain_tx.holds.contains(&hold));
         let bid = |signed: &Signed| {
-            let ChainTx { hash, sequence, holds, .. } = &signed.chain_tx;
-            Bid { chain_tx: *hash, sequence: *sequence, members: holds.len() }
+            let ChainTx { hash, signer, sequence, holds, .. } = &signed.chain_tx;
+            Bid { chain_tx: *hash, signer: *signer, sequence: *sequence, members: holds.len() }
         };
         his.map(bid).collect()
     }
@@ -287,7 +301,7 @@ impl Disk {
         self.records.iter().all(|record| {
             let watched = !matches!(record.state, State::Posted(_)) && !self.unwatched.contains(&record.hold.id);
             record.state.ended() && !watched && record.answer != AnswerState::Pending
-        })
+        }) && self.unfinal().is_empty()
     }
 
     pub(crate) fn unmined(&self, below: u64) -> Vec<B256> {
@@ -296,22 +310,84 @@ impl Disk {
     }
 
     pub(crate) fn mined(&mut self, network: Network, mined: &[Mined]) {
-        for Mined { chain_tx, fee_wei, .. } in mined {
-            let found = self.chain_txs.iter().find(|signed| signed.chain_tx.hash == *chain_tx && !signed.counted);
-            let Some((sequence, signer)) = found.map(|signed| (signed.chain_tx.sequence, signed.chain_tx.signer))
+        for new in mined {
+            let found = self.chain_txs.iter_mut().find(|signed| signed.chain_tx.hash == new.chain_tx);
+            let Some(signed) = found.filter(|signed| !signed.is_final && (!signed.counted || signed.mined.is_some()))
             else {
                 continue;
             };
+            let before = signed.mined.replace(*new);
+            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
             for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
                 signed.counted = true;
             }
-            self.gas(network, *chain_tx, signer, *fee_wei);
+            match before {
+                Some(before) if before.fee_wei == new.fee_wei => continue,
+                Some(before) => self.give_back(network, &before, signer),
+                None => {}
+            }
+            let bids = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == sequence).count();
+            for _ in 0..if self.bug == Some(Bug::BumpPaysTwice) { bids } else { 1 } {
+                self.gas(network, new.chain_tx, signer, new.fee_wei);
+            }
+        }
+    }
+
+    pub(crate) fn unmine(&mut self, network: Network, chain_txs: &[B256]) {
+        for chain_tx in chain_txs {
+            let found = self.chain_txs.iter_mut().find(|signed| signed.chain_tx.hash == *chain_tx && !signed.is_final);
+            let Some(signed) = found else { continue };
+            let Some(before) = signed.mined.take() else { continue };
+            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
+            for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
+                signed.counted = false;
+            }
+            self.give_back(network, &before, signer);
+        }
+    }
+
+    fn give_back(&mut self, network: Network, before: &Mined, signer: Address) {
+        let wei = Amount::new(before.fee_wei, Asset::native(network));
+        self.entries.push(Entry::gas_voided(before.chain_tx, signer, wei));
+    }
+
+    /// Blocks that are not final and that something is in.
+    pub(crate) fn unfinal(&self) -> Vec<BlockRef> {
+        let posted = self.records.iter().filter(|record| !record.is_final).filter_map(posted_at);
+        let mined = self.chain_txs.iter().filter(|signed| !signed.is_final);
+        let mined = mined.filter_map(|signed| signed.mined.map(|mined| mined.block));
+        let blocks: BTreeMap<(u64, B256), BlockRef> =
+            posted.chain(mined).map(|block| ((block.number, block.hash), block)).collect();
+        blocks.into_values().collect()
+    }
+
+    pub(crate) fn posted_in(&self, block: BlockRef) -> Vec<Record> {
+        let there = |record: &&Record| !record.is_final && posted_at(record) == Some(block);
+        self.records.iter().filter(there).cloned().collect()
+    }
+
+    pub(crate) fn mined_in(&self, block: BlockRef) -> Vec<B256> {
+        let there = |signed: &&Signed| !signed.is_final && signed.mined.is_some_and(|mined| mined.block == block);
+        self.chain_txs.iter().filter(there).map(|signed| signed.chain_tx.hash).collect()
+    }
+
+    pub(crate) fn finalize(&mut self, blocks: &[BlockRef]) {
+        for record in &mut self.records {
+            record.is_final |= posted_at(record).is_some_and(|block| blocks.contains(&block));
+        }
+        for signed in &mut self.chain_txs {
+            signed.is_final |= signed.mined.is_some_and(|mined| blocks.contains(&mined.block));
         }
     }
 
     fn gas(&mut self, network: Network, chain_tx: B256, signer: Address, fee_wei: u128) {
         self.entries.push(Entry::gas(chain_tx, signer, Amount::new(fee_wei, Asset::native(network))));
     }
+}
+
+fn posted_at(record: &Record) -> Option<BlockRef> {
+    let State::Posted(settled) = record.state else { return None };
+    Some(BlockRef { number: settled.block, hash: settled.block_hash })
 }
 
 fn sorted(holds: &[HoldId]) -> Vec<HoldId> {

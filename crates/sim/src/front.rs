@@ -177,7 +177,7 @@ impl Gate {
     /// The first byte of a paid body leaves.
     fn released(&self, hold: HoldId, (payer, nonce): Key) -> Option<PlainHold> {
         let claim = self.world.disk.borrow().by_id(hold).map(PlainHold::of);
-        let on_chain = self.world.chain.borrow().moved_by(payer, nonce).is_some();
+        let on_chain = self.world.chain.borrow().has_moved(payer, nonce);
         self.world.audit.borrow_mut().released(hold.0, claim.as_ref(), on_chain);
         claim
     }

@@ -1,7 +1,7 @@
 //! A deterministic simulator of one gate process: the real flow, ledger and settlement engine on a chain, a disk, a network and a
 //! clock that are made up, with crashes anywhere; and an auditor that shares no code with the ledger.
 //!
-//! A seed tells everything that happens. It does not model reorgs, several networks, or more than one process at a time.
+//! A seed tells everything that happens. It does not model several networks, or more than one process at a time.
 #![deny(missing_docs)]
 
 mod audit;
@@ -62,6 +62,12 @@ pub struct Figures {
     pub suspense: u64,
     /// Payments that are owed back.
     pub owed_back: u64,
+    /// Reorgs.
+    pub reorgs: u64,
+    /// Payments whose money one took out of the chain.
+    pub unsettled: u64,
+    /// Of them, those whose money came back.
+    pub resettled: u64,
     /// Holds that expired.
     pub expired: u64,
     /// Requests to the node that failed.
@@ -87,7 +93,7 @@ impl Figures {
     }
 
     /// Every figure with its name.
-    pub fn fields(&mut self) -> [(&'static str, &mut u64); 25] {
+    pub fn fields(&mut self) -> [(&'static str, &mut u64); 28] {
         [
             ("calls", &mut self.calls),
             ("runs", &mut self.runs),
@@ -107,6 +113,9 @@ impl Figures {
             ("recovered", &mut self.recovered),
             ("suspense", &mut self.suspense),
             ("owed back", &mut self.owed_back),
+            ("reorgs", &mut self.reorgs),
+            ("un-settled", &mut self.unsettled),
+            ("settled again", &mut self.resettled),
             ("expired", &mut self.expired),
             ("node faults", &mut self.node_faults),
             ("journal faults", &mut self.journal_faults),

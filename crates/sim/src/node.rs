@@ -9,6 +9,7 @@ use crate::chain::abi::TransferWith;
 use crate::chain::{self, Chain, Deed};
 use crate::chance::Chance;
 use crate::executor::Owner;
+use crate::keys::LANE;
 use crate::plan::{Moment, STRANGER, Stale};
 use crate::world::World;
 
@@ -59,8 +60,21 @@ impl SimNode {
 
     async fn ask<T>(&self, answer: impl FnOnce(&Chain, u64) -> Option<T>) -> Result<T, NodeFault> {
         let view = self.arrive().await?;
-        let answer = answer(&self.0.chain.borrow(), view);
+        let answer = match self.left_branch() {
+            Some(chain) => answer(&chain, chain.height()),
+            None => answer(&self.0.chain.borrow(), view),
+        };
         self.depart(answer).await?.ok_or(NodeFault)
+    }
+
+    /// The branch that a reorg has left, where the endpoint that is asked has not heard of it.
+    fn left_branch(&self) -> Option<Rc<Chain>> {
+        let world = &self.0;
+        let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(world.plan.branches_ms);
+        if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
+            return None;
+        }
+        world.chain.borrow().before.clone()
     }
 
     /// A chain_tx reaches the mempool.
@@ -101,6 +115,7 @@ fn place(chain: &Chain, at: BlockAt, view: u64) -> Option<&chain::Block> {
     match at {
         BlockAt::Latest => chain.at(view),
         BlockAt::Number(number) => chain.at(number).filter(|block| block.number <= view),
+        BlockAt::Safe | BlockAt::Finalized => None,
     }
 }
 
@@ -111,11 +126,7 @@ impl Node for SimNode {
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
         self.ask(|chain, view| {
-            let head = |block: &chain::Block| Block {
-                number: block.number,
-                hash: Chain::block_hash(block.number),
-                time_s: block.time_s,
-            };
+            let head = |block: &chain::Block| Block { number: block.number, hash: block.hash, time_s: block.time_s };
             place(chain, at, view).map(head)
         })
         .await
@@ -148,7 +159,8 @@ impl Node for SimNode {
             let disk = world.disk.borrow();
             let known = disk.chain_txs.iter().find(|signed| signed.chain_tx.hash == raw.hash);
             let clashes = known.is_some_and(|known| disk.clashes(&known.chain_tx));
-            world.audit.borrow_mut().sent(raw.hash, raw.sequence, raw.payload(), known.is_some(), clashes);
+            let payload = (raw.to != LANE).then(|| raw.payload());
+            world.audit.borrow_mut().sent(raw.hash, raw.sequence, payload, known.is_some(), clashes);
         }
         world.reaches(Moment::Send);
         self.arrive().await?;

@@ -139,6 +139,10 @@ pub(crate) struct Plan {
     pub(crate) rivals_per_mille: u64,
     /// When no miner takes a chain_tx of ours.
     pub(crate) censored: (u64, u64),
+    /// How often, of a thousand, a block with something in it is replaced soon.
+    pub(crate) reorgs_per_mille: u64,
+    /// For how long after a reorg one of two endpoints answers from the branch that was left.
+    pub(crate) branches_ms: u64,
     pub(crate) node_away: Vec<(u64, u64)>,
     pub(crate) disk_away: Vec<(u64, u64)>,
     pub(crate) answers_max: usize,
@@ -174,6 +178,7 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}, {:?}, blocks of {} ms, {:?}", self.faults, self.stale, self.block_ms, self.mining)?;
         writeln!(f, "caps {caps:?}, local {verify_local}, waits {replay_wait_ms} ms, budget {} ms", self.budget_ms)?;
         writeln!(f, "{:?}, censored {:?}, node away {:?}", self.tab, self.censored, self.node_away)?;
+        writeln!(f, "reorgs {}, two branches for {} ms", self.reorgs_per_mille, self.branches_ms)?;
         writeln!(f, "disk away {:?}, rivals {}, payers {:?}", self.disk_away, self.rivals_per_mille, self.payers)?;
         for (place, payment) in self.payments.iter().enumerate() {
             let Fields { from, value, valid_before, nonce, .. } = payment.fields;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use alloy_primitives::B256;
-use facilitator::engine::{self, Engine, Head, Lane, Live, Pace, Submitter};
+use facilitator::engine::{self, Engine, FeeCaps, Finality, Head, Lane, Live, Pace, Signers, Submitter};
 use gate::{Check, Closed, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Outcome, Settlement};
 use ledger::{Hold, HoldId, Step};
 use protocol::{MoneyState, Proven, Refusal};
@@ -124,7 +124,7 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
         world.exec.sleep(500).await;
     }
     let lane = loop {
-        match Lane::start(network, node.clone(), journal.clone(), LaneKey).await {
+        match Lane::start(network, node.clone(), journal.clone(), LaneKey, FeeCaps::NONE).await {
             Ok(lane) => break lane,
             Err(_) => world.exec.sleep(500).await,
         }
@@ -135,9 +135,11 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
         node,
         submitter: LaneLink { world: Rc::clone(&world), orders },
         pace: Watch(Rc::clone(&world)),
-        signer: LANE,
+        signers: Signers::new(vec![LANE], Vec::new()),
+        caps: FeeCaps::NONE,
         live: Live::default(),
         head: Head::default(),
+        finality: Finality::default(),
         budget_ms: world.plan.budget_ms,
     });
     let work = Inbox::new();

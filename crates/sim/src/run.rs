@@ -133,6 +133,8 @@ fn is_at_rest(world: &World) -> bool {
 }
 
 async fn mine(world: Rc<World>) {
+    // After how many more blocks, and how deep: shallower than what is taken as final.
+    let mut coming: Option<(usize, usize)> = None;
     loop {
         world.exec.sleep(world.plan.block_ms).await;
         let mut mining = world.plan.mining;
@@ -152,9 +154,25 @@ async fn mine(world: Rc<World>) {
         let now_s = world.exec.now_ms() / 1_000;
         let mut chain = world.chain.borrow_mut();
         let before = chain.receipts.len();
+        if world.quiet.get() {
+            coming = None;
+        }
+        if let Some((0, depth)) = coming.take_if(|(left, _)| *left == 0) {
+            chain.reorg(depth, now_s, mining, &mut world.chance.borrow_mut());
+            world.reorged_ms.set(world.age_ms());
+            world.count(|figures| figures.reorgs += 1);
+            world.say(|| format!("a reorg of {depth} blocks, up to block {}", chain.height()));
+            continue;
+        }
+        coming = coming.map(|(left, depth)| (left - 1, depth));
         chain.mine(now_s, mining, &mut world.chance.borrow_mut());
         if chain.receipts.len() > before {
             world.say(|| format!("block {}: {} chain_txs", chain.height(), chain.receipts.len() - before));
+            if coming.is_none() && world.strikes(world.plan.reorgs_per_mille) {
+                let mut chance = world.chance.borrow_mut();
+                let left = chance.place(3);
+                coming = Some((left, chance.place(3 - left) + left + 1));
+            }
         }
     }
 }
@@ -253,6 +271,9 @@ fn facts(world: &World) -> Facts {
     tasks.extend(world.exec.unfinished(world.owner()).into_iter().filter(|name| !STANDING.contains(name)));
     Facts {
         transfers: chain.moved.iter().map(transfer).collect(),
+        undone: chain.undone.moved.iter().map(transfer).collect(),
+        shaken: chain.undone.payers(),
+        blocks: chain.blocks.iter().map(|block| block.hash).collect(),
         gas: chain.gas.clone(),
         crashed: world.figures().crashes > 0,
         tasks,
@@ -280,6 +301,8 @@ fn figures(world: &World) -> Figures {
     figures.recovered = kinds("recovered");
     figures.suspense = kinds("late");
     figures.owed_back = kinds("refund_due");
+    figures.unsettled = kinds("unsettled");
+    figures.resettled = kinds("resettled");
     figures.expired = count(books.holds.iter().filter(|hold| hold.end == End::Released(true)).count());
     figures.violations = disk.violations;
     figures.polls = world.exec.polls();

@@ -13,7 +13,7 @@ use crate::Figures;
 use crate::audit::{Audit, End, PlainHold};
 use crate::bug::Bug;
 use crate::chain::abi::TransferWith;
-use crate::chain::{Chain, Deed};
+use crate::chain::{Chain, Deed, Spent};
 use crate::chance::Chance;
 use crate::disk::{Disk, Signed};
 use crate::executor::{Executor, Owner};
@@ -38,6 +38,8 @@ pub(crate) struct World {
     gate: RefCell<Option<Rc<Gate>>>,
     /// The newest block that the node has shown, where it does not go back.
     pub(crate) shown: Cell<u64>,
+    /// When the newest reorg came.
+    pub(crate) reorged_ms: Cell<u64>,
     /// At which moment the process is to die, and how many polls later.
     pub(crate) armed: Cell<Option<(Moment, u64)>>,
     given_up: RefCell<BTreeSet<HoldId>>,
@@ -69,6 +71,7 @@ impl World {
             owner: Cell::new(Owner(1)),
             gate: RefCell::new(None),
             shown: Cell::new(0),
+            reorged_ms: Cell::new(0),
             armed: Cell::new(None),
             given_up: RefCell::default(),
             figures: RefCell::default(),
@@ -173,7 +176,11 @@ impl World {
             if given_up && self.given_up.borrow_mut().insert(record.hold.id) {
                 // A wallet may be empty in the middle of a block alone. What failed by itself is not repeated.
                 let alone = disk.chain_txs.iter().filter(|signed| signed.chain_tx.holds == [record.hold.id]);
-                let mut receipts = alone.filter_map(|signed| chain.receipts.get(&signed.chain_tx.hash));
+                let mut receipts = alone.flat_map(|signed| {
+                    let hash = signed.chain_tx.hash;
+                    let undone = chain.undone.receipts.iter().filter(move |receipt| receipt.chain_tx == hash);
+                    chain.receipts.get(&hash).into_iter().chain(undone)
+                });
                 let fair = receipts.any(|receipt| !receipt.success) || self.could_fail(&chain, record);
                 self.audit.borrow_mut().gave_up(&PlainHold::of(record), fair);
             }
@@ -185,6 +192,18 @@ impl World {
     fn could_fail(&self, chain: &Chain, record: &Record) -> bool {
         let authorization = &record.hold.authorization;
         let call = TransferWith::of(authorization);
+        // Nor in one that a reorg took out since.
+        let paid_there = chain.undone.moved.iter().any(|moved| {
+            let it = moved.from == call.from && moved.nonce == call.nonce;
+            it && moved.to == call.to && moved.value == authorization.amount_atomic
+        });
+        let refused_there = chain.undone.blocks.iter().any(|block| {
+            let spent = paid_there && block.token.nonces.get(&(call.from, call.nonce)) == Some(&Spent::Used);
+            !spent && !chain.would_go_through(&call, block)
+        });
+        if refused_there {
+            return true;
+        }
         let blocks = usize::try_from(5 + 25_000 / self.plan.block_ms).unwrap_or(0);
         let paid = chain.moved_by(call.from, call.nonce).filter(|moved| {
             let known = moved.sender == call.from || moved.sender == chain.signer;
@@ -218,6 +237,10 @@ impl World {
             if hold.id == claim.id {
                 break;
             }
+        }
+        if !chain.has_block(claim.seen, claim.seen_hash) {
+            // What was read then can be read nowhere now.
+            return (0, 0);
         }
         let balance = chain.at(claim.seen).and_then(|block| block.token.balances.get(&claim.key.0).copied());
         (owed, balance.unwrap_or(0))

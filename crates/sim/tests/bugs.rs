@@ -6,7 +6,7 @@ use sim::{Bug, run};
 const SEEDS: u64 = 200;
 
 /// A word of the sentence that each bug must break first.
-const WORDS: [(Bug, &str); 9] = [
+const WORDS: [(Bug, &str); 12] = [
     (Bug::NoReservation, "two runs at a time"),
     (Bug::TimeoutIsFailure, "charged for a call that was let go or burnt"),
     (Bug::NoMark, "not in the journal"),
@@ -16,6 +16,9 @@ const WORDS: [(Bug, &str); 9] = [
     (Bug::ReleaseOfSubmitted, "another run after one that was not free"),
     (Bug::ExpiryUnderRun, "two runs at a time"),
     (Bug::NewSequenceFirst, "a sequence is given before"),
+    (Bug::NoUnsettle, "and the chain moved None"),
+    (Bug::ReusedSequence, "two payments were signed for the sequence"),
+    (Bug::BumpPaysTwice, "is not what was paid"),
 ];
 
 #[test]

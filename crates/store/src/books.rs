@@ -3,14 +3,14 @@
 use alloy_primitives::{Address, B256, Bytes};
 use facilitator::engine::{Bid, BooksJournal, ChainTx, LaneJournal, Mined, Rejected, Unfinished};
 use gate::Fault;
-use ledger::{Entry, HoldId, Record, State, Step};
-use protocol::{Amount, Asset, Network};
+use ledger::{BlockRef, HoldId, Record, State, Step};
+use protocol::Network;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
 use crate::handle::{Handle, advance};
-use crate::rows;
 use crate::writer::Batch;
+use crate::{finality, lanes, refunds, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
@@ -28,6 +28,14 @@ impl LaneJournal for Handle {
             chain_txs.map(|tx| tx.and_then(|tx| Ok(ChainTx { holds: members(db, tx.hash)?, ..tx }))).collect()
         };
         self.read(query)
+    }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.read(|db| lanes::valid_before_s(db, &holds))
+    }
+
+    async fn spent_wei(&self, holds: Vec<HoldId>) -> Result<u128, Fault> {
+        self.read(|db| lanes::spent_wei(db, &holds))
     }
 }
 
@@ -120,7 +128,28 @@ impl BooksJournal for Handle {
     }
 
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
-        self.writer.run(move |batch| mined.iter().try_for_each(|mined| write_mined(batch, mined))).await
+        self.writer.run(move |batch| mined.iter().try_for_each(|mined| finality::mined(batch, mined))).await
+    }
+
+    async fn unmine(&self, chain_txs: Vec<B256>) -> Result<(), Fault> {
+        self.writer.run(move |batch| chain_txs.iter().try_for_each(|hash| finality::unmine(batch, *hash))).await
+    }
+
+    async fn unfinal(&self, network: Network) -> Result<Vec<BlockRef>, Fault> {
+        self.unfinal_blocks(network)
+    }
+
+    async fn posted_in(&self, network: Network, block: BlockRef) -> Result<Vec<Record>, Fault> {
+        self.posted_in_block(network, block)
+    }
+
+    async fn mined_in(&self, network: Network, block: BlockRef) -> Result<Vec<B256>, Fault> {
+        self.mined_in_block(network, block)
+    }
+
+    async fn finalize(&self, network: Network, blocks: Vec<BlockRef>) -> Result<(), Fault> {
+        let all = move |batch: &mut Batch<'_>| blocks.iter().try_for_each(|at| finality::finalize(batch, network, *at));
+        self.writer.run(all).await
     }
 }
 
@@ -131,28 +160,6 @@ fn turn(db: &Connection, after: Option<HoldId>) -> rusqlite::Result<i64> {
     Ok(statement.query_row([hold.0], |row| row.get(0)).optional()?.unwrap_or(i64::MAX))
 }
 
-/// Notes a mined chain_tx and its gas, once, and that others with its sequence never will be.
-fn write_mined(batch: &mut Batch<'_>, mined: &Mined) -> rusqlite::Result<()> {
-    let mut note = batch.db.prepare_cached(
-        "UPDATE chain_txs SET fate = 'mined', block = ?2, fee = ?3 WHERE hash = ?1 AND fate IS NULL RETURNING network, signer, sequence",
-    )?;
-    let values = params![mined.chain_tx.0, rows::signed(mined.block)?, mined.fee_wei.to_be_bytes()];
-    let found = note
-        .query_row(values, |row| {
-            Ok((rows::unsigned(row, 0)?, Address::new(rows::fixed(row, 1)?), rows::unsigned(row, 2)?))
-        })
-        .optional()?;
-    let Some((chain_id, signer, sequence)) = found else { return Ok(()) };
-    batch
-        .db
-        .prepare_cached(
-            "UPDATE chain_txs SET fate = 'outbid' WHERE network = ?1 AND signer = ?2 AND sequence = ?3 AND fate IS NULL",
-        )?
-        .execute(params![rows::signed(chain_id)?, signer.0.0, rows::signed(sequence)?])?;
-    let wei = Amount::new(mined.fee_wei, Asset::native(Network { chain_id }));
-    rows::append(batch.db, &Entry::gas(mined.chain_tx, signer, wei), batch.now_ms)
-}
-
 fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Result<(), Rejected>> {
     let mut rejected = Vec::new();
     let mut steps = Vec::new();
@@ -160,8 +167,10 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
         let earlier = members_at(batch.db, tx)?;
         let same = earlier.as_ref().map(|earlier| sorted(earlier) == sorted(&tx.holds));
         for hold in &tx.holds {
-            let state = rows::by_id(batch.db, *hold)?.map(|record| record.state);
-            let goes_on = matches!(state, Some(State::Open | State::Answered | State::Submitted(_)));
+            let goes_on = match rows::by_id(batch.db, *hold)? {
+                Some(record) => matches!(record.state, State::Open | State::Answered | State::Submitted(_)),
+                None => refunds::goes_on(batch.db, *hold)?.unwrap_or_default(),
+            };
             match same {
                 Some(true) => {}
                 None if goes_on => {}
@@ -182,7 +191,10 @@ fn submit(batch: &mut Batch<'_>, chain_txs: &[ChainTx]) -> rusqlite::Result<Resu
     for (hold, step) in steps {
         // The state was looked at above; a violation now would be a fault of this function, and undoes the whole batch.
         let outcome = advance(batch, hold, step)?;
-        outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+        let record = outcome.map_err(|violation| rusqlite::Error::ToSqlConversionFailure(Box::new(violation)))?;
+        if let (None, Step::Submit(chain_tx)) = (record, step) {
+            refunds::submit(batch, hold, chain_tx)?;
+        }
     }
     Ok(Ok(()))
 }
@@ -203,7 +215,9 @@ fn insert(batch: &Batch<'_>, tx: &ChainTx) -> rusqlite::Result<()> {
         ])?;
     let mut bid = batch.db.prepare_cached("INSERT INTO bids (hold, chain_tx) VALUES (?1, ?2)")?;
     for hold in &tx.holds {
-        bid.execute(params![hold.0, tx.hash.0])?;
+        if !refunds::bid(batch.db, *hold, tx.hash)? {
+            bid.execute(params![hold.0, tx.hash.0])?;
+        }
     }
     Ok(())
 }
@@ -223,21 +237,24 @@ fn members_at(db: &Connection, tx: &ChainTx) -> rusqlite::Result<Option<Vec<Hold
     hash.map(|hash| members(db, hash)).transpose()
 }
 
-/// For which holds a chain_tx was signed, in the order of their claims.
+/// For which holds a chain_tx was signed, in the order of their claims, or for which refund.
 fn members(db: &Connection, chain_tx: B256) -> rusqlite::Result<Vec<HoldId>> {
     let mut statement =
         db.prepare_cached("SELECT hold FROM bids JOIN holds ON id = hold WHERE bids.chain_tx = ?1 ORDER BY turn")?;
-    statement.query_map([chain_tx.0], |row| rows::fixed(row, 0).map(HoldId))?.collect()
+    let holds: Vec<HoldId> =
+        statement.query_map([chain_tx.0], |row| rows::fixed(row, 0).map(HoldId))?.collect::<rusqlite::Result<_>>()?;
+    if holds.is_empty() { refunds::members(db, chain_tx) } else { Ok(holds) }
 }
 
 fn with_bids(db: &Connection, record: Record) -> rusqlite::Result<Unfinished> {
     let mut statement = db.prepare_cached(
-        "SELECT hash, sequence, (SELECT count(*) FROM bids AS others WHERE others.chain_tx = hash)
+        "SELECT hash, sequence, (SELECT count(*) FROM bids AS others WHERE others.chain_tx = hash), signer
          FROM bids JOIN chain_txs ON hash = chain_tx WHERE hold = ?1 ORDER BY chain_txs.rowid",
     )?;
     let bids = statement.query_map([record.hold.id.0], |row| {
         Ok(Bid {
             chain_tx: B256::new(rows::fixed(row, 0)?),
+            signer: Address::new(rows::fixed(row, 3)?),
             sequence: rows::unsigned(row, 1)?,
             members: row.get::<_, u32>(2)? as usize,
         })

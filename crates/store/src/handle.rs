@@ -13,8 +13,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{error, warn};
 
 use crate::known::Known;
-use crate::rows;
 use crate::writer::{Batch, Writer};
+use crate::{refunds, rows};
 
 /// A thread's way to the journal: writes go to the writer, reads to a connection of its own. Cheap to clone within its thread.
 #[derive(Clone, Debug)]
@@ -49,12 +49,17 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
     };
     match ledger::advance(&record, step) {
         Ok(None) => Ok(Ok(Some(record))),
-        Ok(Some(change)) => {
+        Ok(Some(mut change)) => {
+            refunds::less_refunded(batch.db, &record, &mut change)?;
             batch.write(&record, &change)?;
             if let (State::Lost(reason), false) = (change.record.state, record.state.ended()) {
                 let authorization = &record.hold.authorization;
                 warn!(%hold, route = record.hold.route, payer = %authorization.key.payer, ?reason,
                     amount_atomic = authorization.amount_atomic, "a call was served and cannot be collected: it is a loss");
+            }
+            if let (State::Posted(settled), State::Submitted(_)) = (record.state, change.record.state) {
+                warn!(%hold, chain_tx = %settled.chain_tx, block = settled.block,
+                    "a reorg took the money of a payment out of the chain: it is submitted again");
             }
             Ok(Ok(Some(change.record)))
         }

@@ -23,7 +23,7 @@ type Read<T> = Result<T, ReadFault>;
 /// A journal that is open for reading, at one moment: everything that is read of it belongs together.
 #[derive(Debug)]
 pub struct Ledger {
-    db: Connection,
+    pub(crate) db: Connection,
 }
 
 /// A hold as it stands, with what only the journal knows of it.
@@ -263,12 +263,15 @@ impl Ledger {
         self.holds("nonce = ?1 ORDER BY turn", params![nonce.0])
     }
 
-    /// Every hold that a chain_tx was signed for or settled.
+    /// Every hold that a chain_tx was signed for, settled or gave back.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub fn payments_of_chain_tx(&self, hash: B256) -> Read<Vec<Payment>> {
-        let which = "chain_tx = ?1 OR id IN (SELECT hold FROM bids WHERE bids.chain_tx = ?1) ORDER BY turn";
+        let which = "chain_tx = ?1 OR id IN (SELECT hold FROM bids WHERE bids.chain_tx = ?1)
+                     OR id IN (SELECT hold FROM refunds WHERE refunds.chain_tx = ?1
+                         OR refunds.id IN (SELECT refund FROM refund_bids WHERE refund_bids.chain_tx = ?1))
+                     ORDER BY turn";
         self.holds(which, params![hash.0])
     }
 
@@ -344,12 +347,15 @@ impl Ledger {
         self.signed("1 ORDER BY network, signer, sequence, rowid", params![])
     }
 
-    /// The chain_txs that were signed for a hold, oldest first.
+    /// The chain_txs that were signed for a hold and its refunds, oldest first.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub fn chain_txs_of(&self, hold: HoldId) -> Read<Vec<ChainTxRow>> {
-        self.signed("hash IN (SELECT chain_tx FROM bids WHERE hold = ?1) ORDER BY rowid", params![hold.0])
+        let which = "hash IN (SELECT chain_tx FROM bids WHERE hold = ?1
+                         UNION SELECT refund_bids.chain_tx FROM refund_bids JOIN refunds ON id = refund WHERE hold = ?1)
+                     ORDER BY rowid";
+        self.signed(which, params![hold.0])
     }
 
     /// A chain_tx of ours.
@@ -505,9 +511,9 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     Ok(Payment {
         record: rows::record(row)?,
         chain_tx: rows::optional(row, 18)?,
-        turn: rows::unsigned(row, 26)?,
-        exposed_micros: rows::unsigned(row, 27)?,
-        watched: row.get(28)?,
+        turn: rows::unsigned(row, 29)?,
+        exposed_micros: rows::unsigned(row, 30)?,
+        watched: row.get(31)?,
     })
 }
 

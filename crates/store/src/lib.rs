@@ -3,11 +3,14 @@
 //! A file belongs to one process: a second one is refused. What `ledger` decides is written here in one durable step.
 
 mod books;
+mod finality;
 mod handle;
 mod known;
+mod lanes;
 mod ledger;
 mod listings;
 mod receipts;
+mod refunds;
 mod rows;
 mod seal;
 mod tabs;
@@ -74,7 +77,7 @@ pub enum OpenFault {
 /// The write-ahead log is folded into the file at 32 MiB.
 const WAL_MAX_PAGES: i64 = 8_192;
 const WRITER_CACHE_KIB: i64 = 16_384;
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// `pont` in ASCII: what SQLite files of this program carry.
 const APPLICATION: i64 = 0x706f_6e74;
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// Every column of a hold, in the order that [`record`] reads.
 pub(crate) const COLUMNS: &str = "id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route, \
      fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, reason, chain_tx, settled_block, answer, refund_due, late, \
-     rail, source, exposure";
+     rail, source, exposure, settled_hash, reorgs, final";
 
 /// Reads a hold.
 pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -48,6 +48,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         "posted" => State::Posted(Settled {
             chain_tx: B256::new(fixed(row, 18)?),
             block: unsigned(row, 19)?,
+            block_hash: optional(row, 26)?.unwrap_or_default(),
             amount: Amount::new(amount_atomic, asset),
             payer,
         }),
@@ -64,7 +65,15 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         "lost" => AnswerState::Lost,
         _ => return Err(corrupt(20)),
     };
-    Ok(Record { hold, state, answer, refund_due: row.get(21)?, late: row.get(22)? })
+    Ok(Record {
+        hold,
+        state,
+        answer,
+        refund_due: row.get(21)?,
+        late: row.get(22)?,
+        reorgs: row.get(27)?,
+        is_final: row.get(28)?,
+    })
 }
 
 /// The newest hold of a claim.
@@ -156,9 +165,14 @@ pub(crate) fn update(db: &Connection, before: &Record, record: &Record) -> rusql
         State::Lost(reason) => ("lost", Some(word(&LOSSES, reason)), None, None),
     };
     let answer = answer_word(record.answer);
+    // A facilitator's word names no block.
+    let block_hash = match record.state {
+        State::Posted(settled) if settled.block_hash != B256::ZERO => Some(settled.block_hash.0),
+        _ => None,
+    };
     db.prepare_cached(
         "UPDATE holds SET state = ?2, reason = ?3, chain_tx = coalesce(?4, chain_tx), settled_block = ?5, answer = ?6,
-             refund_due = ?7, late = ?8, exposed = ?9 WHERE id = ?1",
+             refund_due = ?7, late = ?8, exposed = ?9, settled_hash = ?10, reorgs = ?11 WHERE id = ?1",
     )?
     .execute(params![
         record.hold.id.0,
@@ -169,7 +183,9 @@ pub(crate) fn update(db: &Connection, before: &Record, record: &Record) -> rusql
         answer,
         record.refund_due,
         record.late,
-        signed(record.exposed_micros())?
+        signed(record.exposed_micros())?,
+        block_hash,
+        record.reorgs,
     ])?;
     Ok(())
 }
@@ -252,11 +268,12 @@ const BURNS: [(&str, BurnReason); 5] = [
     ("foreign_transfer", BurnReason::ForeignTransfer),
     ("broken", BurnReason::Broken),
 ];
-const LOSSES: [(&str, LossReason); 4] = [
+const LOSSES: [(&str, LossReason); 5] = [
     ("emptied", LossReason::Emptied),
     ("gone", LossReason::Gone),
     ("failed", LossReason::Failed),
     ("expired", LossReason::Expired),
+    ("reorged", LossReason::Reorged),
 ];
 
 fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], reason: T) -> &'static str {

@@ -41,7 +41,10 @@ CREATE TABLE IF NOT EXISTS holds (
     pickup        BLOB,                       -- digest of the pick-up code
     refund_due    INTEGER NOT NULL,           -- 1: a refund entry was written
     late          INTEGER NOT NULL,           -- 1: money came after the end and is in suspense
-    watched       INTEGER NOT NULL DEFAULT 0  -- 1: ended without money, and looked at after validBefore
+    watched       INTEGER NOT NULL DEFAULT 0, -- 1: ended without money, and looked at after validBefore
+    settled_hash  BLOB,                       -- posted: the hash of its block; nothing where a facilitator's word is all there is
+    reorgs        INTEGER NOT NULL DEFAULT 0, -- how often a reorg took its money out of the chain
+    final         INTEGER NOT NULL DEFAULT 0  -- 1: posted, and its block is final
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
 CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE idempotency IS NOT NULL;
@@ -56,6 +59,8 @@ CREATE INDEX IF NOT EXISTS holds_failed ON holds (payer)
     WHERE state = 'lost' OR reason = 'settlement_refused' OR reason = 'foreign_transfer';
 CREATE INDEX IF NOT EXISTS holds_unwatched ON holds (network, valid_before_s)
     WHERE watched = 0 AND (state = 'released' OR state = 'burnt' OR state = 'lost');
+
+CREATE INDEX IF NOT EXISTS holds_unfinal ON holds (network, settled_block, settled_hash) WHERE settled_hash IS NOT NULL AND final = 0;
 
 -- What is on the tab and unsettled, in millionths of a dollar: the sums of holds.exposed, written with them. The writer keeps both: a
 -- trigger would write three rows for each hold instead of for each commit.
@@ -85,10 +90,13 @@ CREATE TABLE IF NOT EXISTS chain_txs (
     at_ms    INTEGER NOT NULL,
     fate     TEXT CHECK (fate IN ('mined', 'outbid')), -- nothing while it is not known
     block    INTEGER,            -- mined: its block
-    fee      BLOB                -- mined: what it cost, in wei
+    fee      BLOB,               -- mined: what it cost, in wei
+    block_hash BLOB,             -- mined: the hash of its block
+    final    INTEGER NOT NULL DEFAULT 0 -- 1: mined, and its block is final
 ) STRICT;
 CREATE INDEX IF NOT EXISTS chain_txs_by_sequence ON chain_txs (network, signer, sequence);
 CREATE INDEX IF NOT EXISTS chain_txs_unmined ON chain_txs (network, signer, sequence) WHERE fate IS NULL;
+CREATE INDEX IF NOT EXISTS chain_txs_unfinal ON chain_txs (network, block, block_hash) WHERE block_hash IS NOT NULL AND final = 0;
 -- For which holds a chain_tx was signed: one, or the members of a batch.
 CREATE TABLE IF NOT EXISTS bids (
     hold     BLOB NOT NULL REFERENCES holds (id),
@@ -102,7 +110,7 @@ CREATE TABLE IF NOT EXISTS entries (
     id       INTEGER PRIMARY KEY,
     hold     BLOB REFERENCES holds (id),         -- about a payment
     chain_tx BLOB REFERENCES chain_txs (hash),   -- or about a chain_tx of ours
-    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered; gas
+    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered, refunded, unrefunded, unsettled, resettled, refund_voided; gas, gas_voided
     at_ms    INTEGER NOT NULL,
     CHECK ((hold IS NULL) <> (chain_tx IS NULL))
 ) STRICT;
@@ -156,6 +164,36 @@ END;
 CREATE TRIGGER IF NOT EXISTS answers_go AFTER DELETE ON answers BEGIN
     UPDATE answers_size SET bytes = bytes - old.bytes;
 END;
+
+-- Money that is given back. The authorization of one that is paid from the refunds wallet has a nonce made of the id: it moves once.
+CREATE TABLE IF NOT EXISTS refunds (
+    turn       INTEGER PRIMARY KEY,            -- order in which they were asked for
+    id         BLOB NOT NULL UNIQUE,           -- digest of payment, amount and key: who asks twice asks for one
+    hold       BLOB NOT NULL REFERENCES holds (id),
+    amount     BLOB NOT NULL,                  -- in the payment's asset
+    micros     INTEGER NOT NULL,               -- the same in millionths of a dollar, rounded up
+    own_due    INTEGER NOT NULL,               -- 1: its refund_due entry is its own; 0: the gate had written one for all of the payment
+    wallet     BLOB,                           -- who pays; nothing where it is paid by hand
+    signature  BLOB,                           -- his, of the authorization: r, s, v
+    seen_block INTEGER NOT NULL,               -- the newest block when it was asked for: a Transfer counts only after it
+    seen_hash  BLOB NOT NULL,                  -- its hash
+    at_ms      INTEGER NOT NULL,
+    day        INTEGER,                        -- on whose cap it counts, in days since 1970; nothing before it was let out
+    state      TEXT NOT NULL CHECK (state = 'due' OR state = 'submitted' OR state = 'refunded'),
+    problem    TEXT,                           -- why it does not go out: wallet_empty, daily_cap, token_refuses
+    chain_tx   BLOB,                           -- submitted: the newest; refunded: the one that moved the money
+    block      INTEGER,                        -- refunded: its block
+    CHECK ((wallet IS NULL) = (signature IS NULL))
+) STRICT;
+CREATE INDEX IF NOT EXISTS refunds_by_hold ON refunds (hold);
+CREATE INDEX IF NOT EXISTS refunds_by_day ON refunds (day) WHERE day IS NOT NULL;
+-- For which refund a chain_tx was signed.
+CREATE TABLE IF NOT EXISTS refund_bids (
+    refund   BLOB NOT NULL REFERENCES refunds (id),
+    chain_tx BLOB NOT NULL REFERENCES chain_txs (hash),
+    PRIMARY KEY (refund, chain_tx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refund_bids_by_chain_tx ON refund_bids (chain_tx);
 
 -- What a facilitator lists under /discovery.
 CREATE TABLE IF NOT EXISTS listings (

@@ -22,7 +22,7 @@ use alloy_primitives::{Address, B256};
 use gate::Fault;
 use ledger::{About, Side};
 use protocol::Signature;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
 use crate::handle::Handle;
@@ -57,7 +57,7 @@ impl SealDigest {
     #[must_use]
     pub fn after(previous: Option<B256>) -> Self {
         let mut digest = Sha256::new();
-        digest.update(format!("{DOMAIN}\nafter {}\n", previous.unwrap_or_default()));
+        digest.update(head(previous));
         Self(digest)
     }
 
@@ -71,6 +71,10 @@ impl SealDigest {
     pub fn finish(self) -> B256 {
         B256::from_slice(&self.0.finalize())
     }
+}
+
+fn head(previous: Option<B256>) -> String {
+    format!("{DOMAIN}\nafter {}\n", previous.unwrap_or_default())
 }
 
 /// An entry in the canonical text.
@@ -93,6 +97,25 @@ fn text(entry: &EntryRow) -> String {
 }
 
 impl Handle {
+    /// The text whose digest [`Unsealed::hash`] is: for a signer that reads what it signs.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the journal cannot be read.
+    pub fn seal_text(&self, what: &Unsealed) -> Result<String, Fault> {
+        self.read(|db| {
+            let before = "SELECT hash FROM seals WHERE id = ?1";
+            let mut statement = db.prepare_cached(before)?;
+            let before =
+                statement.query_row([rows::signed(what.after_seal)?], |row| rows::fixed(row, 0).map(B256::new));
+            let mut all = head(before.optional()?);
+            let entries = entries_behind(db, what.first_entry.saturating_sub(1), SEAL_MAX)?;
+            for entry in entries.iter().filter(|entry| entry.id <= what.last_entry) {
+                all.push_str(&text(entry));
+            }
+            Ok(all)
+        })
+    }
+
     /// What is to be sealed next, at most [`SEAL_MAX`] entries. `None` when all are sealed.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! The journal's promises on a real file.
 
+mod finality;
 mod names;
 mod receipts;
+mod refunds;
 mod seals;
 mod tab;
 mod writer;
@@ -65,12 +67,13 @@ fn tx(hash: u8, sequence: u64, holds: &[u8]) -> ChainTx {
 }
 
 fn bid(hash: u8, sequence: u64, members: usize) -> Bid {
-    Bid { chain_tx: B256::repeat_byte(hash), sequence, members }
+    Bid { chain_tx: B256::repeat_byte(hash), signer: SIGNER, sequence, members }
 }
 
 fn settled(hold: &Hold, block: u64) -> Settled {
     let authorization = &hold.authorization;
-    Settled { chain_tx: B256::repeat_byte(8), block, amount: authorization.amount(), payer: authorization.key.payer }
+    let (chain_tx, block_hash) = (B256::repeat_byte(8), B256::with_last_byte(1));
+    Settled { chain_tx, block, block_hash, amount: authorization.amount(), payer: authorization.key.payer }
 }
 
 struct Journalled {

@@ -143,7 +143,8 @@ impl Batch<'_> {
         } else {
             self.running.remove(&hold.id);
         }
-        if matches!(change.record.state, State::Posted(_) | State::Lost(_) | State::Burnt(_)) {
+        let undone = matches!(before.state, State::Posted(_));
+        if undone || matches!(change.record.state, State::Posted(_) | State::Lost(_) | State::Burnt(_)) {
             self.judged.push(change.record.hold.authorization.key.payer);
         }
         for entry in &change.entries {

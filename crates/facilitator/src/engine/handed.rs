@@ -9,15 +9,18 @@
 //! the token move the money once; the worse that can come of it is gas of one of them. What must not come of it is a wrong word: "used
 //! already" is what the second says when the first has settled. So a refusal counts only if nobody else was ever left to move the money.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Seen, Settlement};
 use ledger::{AnswerState, BlockRef, BurnReason, HANDED, Hold, HoldId, LossReason, Record, State, Step};
 use protocol::{Network, Proven, Refusal, Settled};
 
+use super::finality::Finality;
 use super::live::{Head, Live};
 use super::node::{BlockAt, Node, NodeFault};
+use super::price::FeeCaps;
 use super::reconcile::{BooksJournal, GIVEN_OUT_S, Times, Unfinished, never_moved, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, settled};
+use super::signers::Signers;
 use super::tab::TabTerms;
 use super::token::moved;
 
@@ -119,8 +122,16 @@ pub struct Looked {
 }
 
 /// An engine that reads a chain and sends nothing to it.
-pub const fn reader<N, P>(node: N, pace: P, head: Head, budget_ms: u64, live: Live) -> Engine<N, NoLane, P> {
-    Engine { node, submitter: NoLane, pace, signer: Address::ZERO, live, head, budget_ms }
+pub fn reader<N, P>(
+    node: N,
+    pace: P,
+    head: Head,
+    finality: Finality,
+    budget_ms: u64,
+    live: Live,
+) -> Engine<N, NoLane, P> {
+    let (signers, caps) = (Signers::default(), FeeCaps::NONE);
+    Engine { node, submitter: NoLane, pace, signers, caps, live, head, finality, budget_ms }
 }
 
 impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Facilitator for Handed<N, R, J, P> {
@@ -210,7 +221,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
         match self.chain.as_ref()?.landed(hold, BlockAt::Latest).await {
             // Facilitators send from whatever account they like: it is ours if it came after the hold was won.
             Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => Some(settled),
-            Ok(Landed::Not | Landed::Gone | Landed::Unlogged) | Err(NodeFault) => None,
+            Ok(Landed::Not | Landed::Gone | Landed::Unlogged | Landed::Shallow(_)) | Err(NodeFault) => None,
         }
     }
 
@@ -222,6 +233,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             if let Ok(Some(receipt)) = chain.node.receipt(chain_tx).await
                 && receipt.block > hold.seen.number
                 && moved(&receipt, &hold.authorization)
+                && let Ok(true) = chain.is_deep_now(receipt.block, BlockAt::Latest).await
             {
                 return Settlement::Settled(settled(hold, &receipt));
             }
@@ -267,7 +279,8 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
 /// What a facilitator says that it has settled. Block 0 stands for one that nobody has looked up.
 fn by_word(hold: &Hold, chain_tx: B256) -> Settled {
     let authorization = &hold.authorization;
-    Settled { chain_tx, block: 0, amount: authorization.amount(), payer: authorization.key.payer }
+    let (block, block_hash) = (0, B256::ZERO);
+    Settled { chain_tx, block, block_hash, amount: authorization.amount(), payer: authorization.key.payer }
 }
 
 impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
@@ -285,6 +298,9 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             },
             None => None,
         };
+        if let Some(chain) = &self.chain {
+            looked.resolved = chain.look_back(&self.journal, network).await?;
+        }
         let mut after = None;
         loop {
             let page = self.journal.unfinished(network, after).await?;
@@ -379,7 +395,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Not if expired => Next::Step(never_moved(record.state)),
             Landed::Not if now_ms / 1_000 <= hold.authorization.valid_before_s => self.again(hold, now_ms),
-            Landed::Not | Landed::Unlogged => Next::Wait,
+            Landed::Not | Landed::Unlogged | Landed::Shallow(_) => Next::Wait,
         })
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use alloy_primitives::B256;
 use ledger::{BlockRef, HoldId};
 
 /// A set of holds, shared by every thread of the process.
@@ -12,6 +13,8 @@ pub struct Live {
     working: Arc<Mutex<BTreeSet<HoldId>>>,
     /// Until when, by the clock of the engine's pace.
     resting: Arc<Mutex<BTreeMap<HoldId, u64>>>,
+    /// Blocks that were found in one chain, by their heights.
+    checked: Arc<Mutex<BTreeMap<u64, B256>>>,
 }
 
 /// Keeps a hold in the set until it is dropped.
@@ -35,6 +38,16 @@ impl Live {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         resting.retain(|_, until_ms| now_ms < *until_ms);
         resting.insert(hold, until_ms);
+    }
+
+    /// Blocks that were found in one chain when it was last looked for them.
+    pub(super) fn checked(&self) -> BTreeMap<u64, B256> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what was found.
+    pub(super) fn check(&self, found: BTreeMap<u64, B256>) {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     /// Whether a hold is left alone.

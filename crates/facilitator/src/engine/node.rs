@@ -25,6 +25,10 @@ pub enum BlockAt {
     Latest,
     /// By height.
     Number(u64),
+    /// The newest that nodes call `safe`.
+    Safe,
+    /// The newest that nodes call `finalized`.
+    Finalized,
 }
 
 /// A call that is tried without being sent.
@@ -58,12 +62,18 @@ pub struct Fees {
     pub tip: u128,
 }
 
-/// What a node said to a signed chain_tx. None of it proves that it will not land.
+/// What a node said to a signed chain_tx. None of it proves that it will not land, and none of it fails a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Taken, or already known.
+    /// Taken.
     Accepted,
-    /// Not taken; the adapter logged why.
+    /// The node has it already.
+    Known,
+    /// Its sequence has been used, by itself or by another one.
+    SequenceUsed,
+    /// The node has another one with this sequence that bids more, or too nearly as much.
+    Underpriced,
+    /// Not taken for another reason; the adapter logged it.
     NotAccepted,
 }
 
@@ -89,6 +99,8 @@ pub struct ChainReceipt {
     pub chain_tx: B256,
     /// Its block.
     pub block: u64,
+    /// That block's hash.
+    pub block_hash: B256,
     /// Whether it went through.
     pub success: bool,
     /// Who sent it.

@@ -1,5 +1,6 @@
 //! Holds that a settlement left open, and ended ones whose authorization may still be landed by somebody.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
@@ -12,8 +13,6 @@ use super::settle::{Engine, Landed, Pace, Submitter, settled};
 use super::tab::REST_MS;
 use super::token::moved;
 
-/// Behind how many blocks a block is taken as final, where something is ended for good. (Per network later.)
-const FINALITY_BLOCKS: u64 = 12;
 /// How many holds are looked at before what was found out is written.
 const AT_ONCE: usize = 64;
 /// How long before the end of its validity a payment on the tab is submitted, though its answer is still being given out: later
@@ -25,6 +24,8 @@ pub(super) const GIVEN_OUT_S: u64 = 30;
 pub struct Bid {
     /// Its hash.
     pub chain_tx: B256,
+    /// Who signed it.
+    pub signer: Address,
     /// Its sequence.
     pub sequence: u64,
     /// For how many holds it was signed.
@@ -46,9 +47,17 @@ pub struct Mined {
     /// Which.
     pub chain_tx: B256,
     /// Its block.
-    pub block: u64,
+    pub block: BlockRef,
     /// What its signer paid for it, in wei.
     pub fee_wei: u128,
+}
+
+impl Mined {
+    /// What a receipt says. `None` where the node does not say what it cost.
+    pub(super) fn of(receipt: &ChainReceipt) -> Option<Self> {
+        let block = BlockRef { number: receipt.block, hash: receipt.block_hash };
+        Some(Self { chain_tx: receipt.chain_tx, block, fee_wei: receipt.fee_wei? })
+    }
 }
 
 /// What reconciliation needs of the journal.
@@ -77,12 +86,37 @@ pub trait BooksJournal: Journal {
     /// Chain_txs of a signer with a sequence below `below` whose gas is not in the books, at most 100.
     fn unmined(&self, network: Network, signer: Address, below: u64) -> impl Future<Output = Result<Vec<B256>, Fault>>;
 
-    /// Writes what mined chain_txs have cost. Others with the same sequence can never be mined, and cost nothing.
+    /// Writes what mined chain_txs have cost. Others with the same sequence cannot be mined as long as it is, and cost nothing. One that
+    /// is known in another block is in this one now; where it cost something else, that is given back and written anew.
     fn mined(&self, mined: Vec<Mined>) -> impl Future<Output = Result<(), Fault>>;
+
+    /// Takes back that these were mined, and what they have cost. Nothing is known any more of those with the same sequence either.
+    fn unmine(&self, chain_txs: Vec<B256>) -> impl Future<Output = Result<(), Fault>>;
+
+    /// The blocks that are not known as final and that posted payments or mined chain_txs are in, the lowest first. A payment that is
+    /// posted by a facilitator's word alone has none.
+    fn unfinal(&self, network: Network) -> impl Future<Output = Result<Vec<BlockRef>, Fault>>;
+
+    /// The payments that are posted in a block and not final.
+    fn posted_in(&self, network: Network, block: BlockRef) -> impl Future<Output = Result<Vec<Record>, Fault>>;
+
+    /// The chain_txs that are mined in a block and not final.
+    fn mined_in(&self, network: Network, block: BlockRef) -> impl Future<Output = Result<Vec<B256>, Fault>>;
+
+    /// Notes that blocks are final, with everything in them.
+    fn finalize(&self, network: Network, blocks: Vec<BlockRef>) -> impl Future<Output = Result<(), Fault>>;
 }
 
 /// Receipts that were read in one pass: the members of a batch share theirs.
-type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
+pub(super) type Receipts = BTreeMap<B256, Option<ChainReceipt>>;
+
+/// How many chain_txs of each key are in blocks.
+type Sequences = BTreeMap<Address, u64>;
+
+/// Whether the sequence of a bid has been used, by whichever chain_tx.
+fn passed(bid: &Bid, mined: &Sequences) -> bool {
+    mined.get(&bid.signer).is_some_and(|mined| bid.sequence < *mined)
+}
 
 /// What must be done once at start, before anything is served: runs that a crash cut off are burnt (the upstream may have run,
 /// nothing was submitted), and answers that died with the process are lost.
@@ -114,6 +148,8 @@ pub async fn recover<J: BooksJournal>(journal: &J, network: Network) -> Result<(
                 (State::Submitted(_), AnswerState::Live) if record.hold.rail == Rail::Tab => {
                     journal.advance(hold, Step::Deliver).await?;
                 }
+                // It was posted, and a reorg undid that: its answer was released before.
+                (State::Submitted(_), AnswerState::Live) if record.is_unsettled() => {}
                 (State::Submitted(_), AnswerState::Live | AnswerState::Pending)
                 | (State::Posted(_) | State::Released(_) | State::Burnt(_) | State::Lost(_), AnswerState::Pending) => {
                     journal.advance(hold, Step::LoseAnswer).await?;
@@ -136,7 +172,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// # Errors
     /// The journal's [`Fault`]; a node's silence only leaves things as they are.
     pub async fn reconcile<J: BooksJournal>(&self, journal: &J, network: Network) -> Result<usize, Fault> {
-        let mut resolved = 0usize;
+        // Before the others: what a reorg took out is taken up with them.
+        let mut resolved = self.look_back(journal, network).await?;
         let mut after = None;
         loop {
             let page = journal.unfinished(network, after).await?;
@@ -152,8 +189,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let Ok(times) = self.times().await else { return Ok(resolved) };
         let at = BlockAt::Number(times.latest);
         resolved = resolved.saturating_add(self.watch(journal, network, times.final_s, at).await?);
-        let Ok(mined) = self.node.sequence(self.signer, at).await else { return Ok(resolved) };
-        self.count_gas(journal, network, mined).await?;
+        for signer in self.signers.all() {
+            let Ok(mined) = self.node.sequence(signer, at).await else { return Ok(resolved) };
+            self.count_gas(journal, network, signer, mined).await?;
+        }
         Ok(resolved)
     }
 
@@ -161,7 +200,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     async fn resolve_some(&self, some: &[Unfinished]) -> Option<Vec<(HoldId, Step)>> {
         let now_ms = self.pace.elapsed_ms();
         let times = self.times().await.ok()?;
-        let mined = self.node.sequence(self.signer, BlockAt::Number(times.latest)).await.ok()?;
+        let mined = self.sequences(some, BlockAt::Number(times.latest)).await.ok()?;
         let mut receipts = Receipts::new();
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for unfinished in some {
@@ -169,7 +208,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             if self.live.rests(id, now_ms) {
                 continue;
             }
-            match self.resolve(unfinished, times, mined, &mut receipts).await {
+            match self.resolve(unfinished, times, &mined, &mut receipts).await {
                 Ok(Next::Step(step)) => steps.push((id, step)),
                 Ok(Next::Again) => again.push(unfinished.record.hold.clone()),
                 // A stranger's chain_tx carries it: until its validity has ended there is nothing new to be seen.
@@ -185,6 +224,17 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Some(steps)
     }
 
+    /// How many chain_txs are in blocks of each key that signed for these.
+    async fn sequences(&self, some: &[Unfinished], at: BlockAt) -> Result<Sequences, NodeFault> {
+        let mut sequences = Sequences::new();
+        for bid in some.iter().flat_map(|unfinished| &unfinished.bids) {
+            if let Entry::Vacant(place) = sequences.entry(bid.signer) {
+                place.insert(self.node.sequence(bid.signer, at).await?);
+            }
+        }
+        Ok(sequences)
+    }
+
     /// Looks for money that arrived after its hold had ended.
     pub(super) async fn watch<J: BooksJournal>(
         &self,
@@ -197,11 +247,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         for record in journal.watched(network, final_time_s).await? {
             match self.landed(&record.hold, at).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
-                    journal.advance(record.hold.id, Step::Post(settled)).await?;
+                    journal.advance(record.hold.id, Step::Arrive(settled)).await?;
                     arrived = arrived.saturating_add(1);
                 }
                 Ok(Landed::Not | Landed::Gone | Landed::Unlogged) => {}
-                Err(NodeFault) => continue,
+                Ok(Landed::Shallow(_)) | Err(NodeFault) => continue,
             }
             journal.unwatch(record.hold.id).await?;
         }
@@ -209,12 +259,18 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 
     /// Writes what our mined chain_txs have cost.
-    async fn count_gas<J: BooksJournal>(&self, journal: &J, network: Network, below: u64) -> Result<(), Fault> {
+    async fn count_gas<J: BooksJournal>(
+        &self,
+        journal: &J,
+        network: Network,
+        signer: Address,
+        below: u64,
+    ) -> Result<(), Fault> {
         let mut mined = Vec::new();
-        for chain_tx in journal.unmined(network, self.signer, below).await? {
+        for chain_tx in journal.unmined(network, signer, below).await? {
             // One without a receipt was outbid; its twin's receipt says so to the journal.
-            if let Ok(Some(ChainReceipt { block, fee_wei: Some(fee_wei), .. })) = self.node.receipt(chain_tx).await {
-                mined.push(Mined { chain_tx, block, fee_wei });
+            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
+                mined.extend(Mined::of(&receipt));
             }
         }
         if mined.is_empty() { Ok(()) } else { journal.mined(mined).await }
@@ -224,18 +280,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     pub(super) async fn times(&self) -> Result<Times, NodeFault> {
         let latest = self.node.block(BlockAt::Latest).await?;
         self.head.set(BlockRef { number: latest.number, hash: latest.hash });
-        let final_s = match latest.number.checked_sub(FINALITY_BLOCKS) {
-            Some(number) => self.node.block(BlockAt::Number(number)).await?.time_s,
-            None => 0,
-        };
-        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_s })
+        let (final_block, final_s) = self.last_block(&latest).await?.map_or((0, 0), |last| (last.number, last.time_s));
+        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_block, final_s })
     }
 
     async fn resolve(
         &self,
         unfinished: &Unfinished,
         times: Times,
-        mined: u64,
+        mined: &Sequences,
         receipts: &mut Receipts,
     ) -> Result<Next, NodeFault> {
         let Unfinished { record, bids } = unfinished;
@@ -266,7 +319,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         // Every sequence that was given to it went to another chain_tx of the same key, or to one that failed: none can land. The
         // authorization's nonce makes a further one safe. What a stranger landed has none of ours, and a reorg may take his back.
-        let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| bid.sequence < mined);
+        let dead = matches!(record.state, State::Submitted(_)) && bids.iter().all(|bid| passed(bid, mined));
         let expired = times.final_s > hold.authorization.valid_before_s;
         // Nobody waits for what is on the tab: who else landed it is looked up once our own chain_tx has failed by it.
         if hold.rail == Rail::Tab && !dead && !expired {
@@ -280,7 +333,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Not if expired => Next::Step(never_moved(record.state)),
             Landed::Not if dead => Next::Again,
-            Landed::Not | Landed::Foreign(_) | Landed::Unlogged => Next::Wait,
+            Landed::Not | Landed::Foreign(_) | Landed::Unlogged | Landed::Shallow(_) => Next::Wait,
         })
     }
 
@@ -289,7 +342,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         &self,
         Unfinished { record, bids }: &Unfinished,
         times: Times,
-        mined: u64,
+        mined: &Sequences,
         receipts: &mut Receipts,
     ) -> Result<Option<Step>, NodeFault> {
         let hold = &record.hold;
@@ -298,9 +351,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         for bid in bids {
             let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
             if moved(&receipt, &hold.authorization) {
-                return Ok(Some(Step::Post(settled(hold, &receipt))));
+                let deep = self.finality.is_deep(receipt.block, times.latest);
+                return Ok(deep.then(|| Step::Post(settled(hold, &receipt))));
             }
-            known.insert(bid.sequence);
+            known.insert((bid.signer, bid.sequence));
             // A batch goes through although a member fails, and a member may fail by another's doing, who took the gas: who used
             // its authorization, and whether it goes through alone, is looked at below.
             if bid.members == 1 && failed.as_ref().is_none_or(|failed| failed.block <= receipt.block) {
@@ -308,7 +362,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         // As long as one of them may still land, nothing is given up. The verdict is of a block in which all of them have ended.
-        let over = |bid: &Bid| known.contains(&bid.sequence) || bid.sequence < mined;
+        let over = |bid: &Bid| known.contains(&(bid.signer, bid.sequence)) || passed(bid, mined);
         if let Some(receipt) = failed
             && bids.iter().all(over)
         {
@@ -317,7 +371,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Ok(None)
     }
 
-    async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
+    pub(super) async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
         if let Some(receipt) = read.get(&chain_tx) {
             return Ok(receipt.clone());
         }
@@ -331,10 +385,12 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     /// The height of the newest: everything that one verdict rests on is read there.
-    latest: u64,
+    pub(super) latest: u64,
     /// Of the newest.
     latest_s: u64,
-    /// Of the newest that is final; 0 while the chain is younger than that.
+    /// The height of the newest that is final; 0 while the chain is younger than that, or the node does not say.
+    pub(super) final_block: u64,
+    /// Of the newest that is final; 0 with its height.
     pub(super) final_s: u64,
 }
 

@@ -5,17 +5,22 @@ use gate::{Check, Depth, Fault, FaultKind, Seen, Settlement};
 use ledger::{BlockRef, Hold};
 use protocol::{Authorization, Proven, Refusal, Settled};
 
-use super::chain_tx::{TRANSFER_GAS_MAX, fee_max, gas_max};
+use super::chain_tx::{TRANSFER_GAS_MAX, gas_max};
+use super::finality::Finality;
 use super::live::{Head, Live};
 use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::price::FeeCaps;
+use super::signers::Signers;
 use super::token::{
     CANCELED, MULTICALL3, USED, balance_data, batch_data, moved, moved_by_itself, state_data, transfer_data, word,
 };
 
+/// How far behind the block that was read at admission a use is looked for, where a reorg took that block out.
+const REORG_MAX_BLOCKS: u64 = 128;
 /// The longest pause between two looks for a receipt.
 const SLOW_MS: u64 = 500;
 
-/// Hands holds to their lane.
+/// Hands holds to a lane.
 pub trait Submitter {
     /// The hash of the one chain_tx for all of them that is now in the journal and on its way.
     fn submit(&self, holds: &[Hold]) -> impl Future<Output = Result<B256, Fault>>;
@@ -30,21 +35,25 @@ pub trait Pace {
     fn sleep(&self, ms: u64) -> impl Future<Output = ()>;
 }
 
-/// One chain's settlement over its ports. `signer` is the lane's address.
+/// One chain's settlement over its ports.
 #[derive(Clone, Debug)]
 pub struct Engine<N, L, P> {
     /// The chain.
     pub node: N,
-    /// The lane.
+    /// The lanes.
     pub submitter: L,
     /// Waiting.
     pub pace: P,
     /// Whose chain_txs are ours.
-    pub signer: Address,
+    pub signers: Signers,
+    /// What they may bid for gas.
+    pub caps: FeeCaps,
     /// Shared by every engine and reconciler of the process.
     pub live: Live,
     /// The newest block that was read, for payments that are admitted without a look at the chain.
     pub head: Head,
+    /// How deep a payment must be.
+    pub finality: Finality,
     /// After this long without a receipt the settlement is Unknown.
     pub budget_ms: u64,
 }
@@ -59,28 +68,35 @@ pub(super) enum Landed {
     Foreign(Settled),
     /// Cancelled, or used for another transfer: it will never pay this hold.
     Gone,
+    /// By this chain_tx, which is not deep enough yet.
+    Shallow(B256),
     /// Used, and no log says by whom since the block that was read at admission: the node's parts disagree for a moment, or a
     /// reorg moved an older use. Such a use is no payment for this hold; it only may not be the last word.
     Unlogged,
 }
 
-/// What the settlement key has, and what one settlement may take.
+/// What a settlement key has, and what one settlement may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purse {
     /// Its native coin, in wei.
     pub wei: U256,
     /// What must be there before a transfer is taken, in wei.
     pub needed_wei: U256,
+    /// Whether gas costs more than may be bid: then nothing is sent.
+    pub too_dear: bool,
 }
 
 impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
-    /// Looks into the purse of the settlement key.
+    /// Looks into the purse of a settlement key.
     ///
     /// # Errors
     /// [`NodeFault`] when nobody can say now.
-    pub async fn purse(&self) -> Result<Purse, NodeFault> {
-        let (wei, fees) = (self.node.native_balance(self.signer).await?, self.node.fees().await?);
-        Ok(Purse { wei, needed_wei: U256::from(fee_max(fees)).saturating_mul(U256::from(TRANSFER_GAS_MAX)) })
+    pub async fn purse(&self, signer: Address) -> Result<Purse, NodeFault> {
+        let (wei, fees) = (self.node.native_balance(signer).await?, self.node.fees().await?);
+        let price = self.caps.price(fees, 0);
+        let fee_max = price.map_or(fees.base.saturating_mul(2), |price| price.fee_max);
+        let needed_wei = U256::from(fee_max).saturating_mul(U256::from(TRANSFER_GAS_MAX));
+        Ok(Purse { wei, needed_wei, too_dear: price.is_none() })
     }
 
     /// Reads code, nonce, balance and a simulation, in two requests. A node's failure is a fault, never a refusal. At
@@ -147,7 +163,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let start = self.pace.elapsed_ms();
         let mut pause_ms = 5u64;
         loop {
-            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await {
+            if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await
+                && let Ok(true) = self.is_deep_now(receipt.block, BlockAt::Latest).await
+            {
                 return self.judge(hold, &receipt, receipt.block).await;
             }
             // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
@@ -164,7 +182,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
     }
 
-    /// What our own chain_tx's receipt means. A receipt is one confirmation. Why it failed is looked for in a block of `not_before`
+    /// What our own chain_tx's receipt means, once it is deep enough. Why it failed is looked for in a block of `not_before`
     /// or later.
     pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt, not_before: u64) -> Settlement {
         if moved(receipt, &hold.authorization) {
@@ -200,7 +218,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                     Ok(_) | Err(NodeFault) => unknown,
                 }
             }
-            Ok(Landed::Unlogged) | Err(NodeFault) => unknown,
+            Ok(Landed::Unlogged | Landed::Shallow(_)) | Err(NodeFault) => unknown,
         }
     }
 
@@ -223,19 +241,26 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let key = &hold.authorization.key;
         let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
         let from_block = hold.seen.number.saturating_add(1);
-        let logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        let mut logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        // The nonce was unused in the block that was read at admission, and so it was in every one that the chain shares with it.
+        if logs.is_empty() && self.has_left(hold.seen).await? {
+            logs = self.node.logs(key.asset.address.0, &topics, from_block.saturating_sub(REORG_MAX_BLOCKS)).await?;
+        }
         let Some(log) = logs.first() else { return Ok(Landed::Unlogged) };
         if log.topics.first() == Some(&CANCELED) {
             return Ok(Landed::Gone);
         }
         let receipt = self.node.receipt(log.chain_tx).await?.ok_or(NodeFault)?;
         // Our own chain_tx is one call of the token; anybody else's may hold more.
-        let ours = receipt.from == self.signer && moved(&receipt, &hold.authorization);
+        let ours = self.signers.contains(receipt.from) && moved(&receipt, &hold.authorization);
         if !ours && !moved_by_itself(&receipt, &hold.authorization) {
             return Ok(Landed::Gone);
         }
+        if !self.is_deep_now(receipt.block, at).await? {
+            return Ok(Landed::Shallow(receipt.chain_tx));
+        }
         let settled = settled(hold, &receipt);
-        let known = receipt.from == self.signer || receipt.from == key.payer.0;
+        let known = self.signers.contains(receipt.from) || receipt.from == key.payer.0;
         Ok(if known { Landed::Paid(settled) } else { Landed::Foreign(settled) })
     }
 
@@ -256,11 +281,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// A call of Multicall3 that moves the money of all of these.
     pub(super) fn batch_call(&self, holds: &[Hold]) -> EthCall {
         let data = batch_data(holds.iter().map(|hold| &hold.authorization));
-        EthCall { from: self.signer, to: MULTICALL3, data, gas_max: Some(gas_max(holds.len())) }
+        EthCall { from: self.signers.caller(), to: MULTICALL3, data, gas_max: Some(gas_max(holds.len())) }
     }
 
     fn token_call(&self, authorization: &Authorization, data: alloy_primitives::Bytes) -> EthCall {
-        EthCall { from: self.signer, to: authorization.key.asset.address.0, data, gas_max: None }
+        EthCall { from: self.signers.caller(), to: authorization.key.asset.address.0, data, gas_max: None }
     }
 }
 
@@ -274,6 +299,7 @@ pub(super) fn settled(hold: &Hold, receipt: &ChainReceipt) -> Settled {
     Settled {
         chain_tx: receipt.chain_tx,
         block: receipt.block,
+        block_hash: receipt.block_hash,
         amount: hold.authorization.amount(),
         payer: hold.authorization.key.payer,
     }

@@ -7,7 +7,7 @@ use gate::{Fault, Settlement};
 use ledger::{Exposure, Hold, HoldId, LossReason, Record, Step};
 use protocol::{Network, Refusal};
 
-use super::chain_tx::members_max;
+use super::chain_tx::{members_max, pays_for_one};
 use super::node::{BlockAt, CallResult, EthCall, Node, NodeFault};
 use super::reconcile::{BooksJournal, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, too_early};
@@ -121,13 +121,22 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Ok(moved)
     }
 
-    /// How large a batch the settlement key can pay for, with as much again left for others. A node that does not say leaves it at
-    /// what the terms say.
+    /// How large a batch each settlement key can pay for, with as much again left for others; one that has run dry is not given any.
+    /// A node that does not say leaves it at what the terms say.
     async fn affordable(&self, batch_max: usize) -> usize {
-        let (Ok(wei), Ok(fees)) = (self.node.native_balance(self.signer).await, self.node.fees().await) else {
-            return batch_max.max(1);
+        let batch_max = batch_max.max(1);
+        let mut coins = Vec::new();
+        for signer in self.signers.current() {
+            coins.push(self.node.native_balance(*signer).await);
+        }
+        let Ok(coins) = coins.into_iter().collect::<Result<Vec<U256>, NodeFault>>() else { return batch_max };
+        let Some(price) = self.node.fees().await.ok().and_then(|fees| self.caps.price(fees, 0)) else {
+            return batch_max;
         };
-        members_max(wei.checked_div(U256::from(2)).unwrap_or_default(), fees).min(batch_max).max(1)
+        let half = |wei: &U256| members_max(wei.checked_div(U256::from(2)).unwrap_or_default(), price);
+        let funded = coins.iter().filter(|wei| pays_for_one(**wei, price));
+        let least = funded.map(half).min().or(coins.iter().map(half).max());
+        least.map_or(batch_max, |least| least.min(batch_max))
     }
 
     /// Tries a batch and submits the members that go through as one chain_tx. A poisoned member is left out, and judged alone.

@@ -4,12 +4,15 @@
 mod batch;
 mod books;
 mod check;
+mod finality;
 mod groups;
 mod handed;
 mod lane;
+mod lanes;
 mod multicall;
 mod reconcile;
 mod recover;
+mod refund;
 mod rest;
 mod settle;
 mod tab;
@@ -36,6 +39,8 @@ use super::*;
 const PAYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const SECOND_PAYER: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 const LANE: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+/// The address of that key.
+const OURSELVES: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const PAYEE: Address = address!("209693Bc6afc0C5328bA36FaF03C514EF312287C");
 const STRANGER: Address = Address::repeat_byte(0x55);
 const AMOUNT: u128 = 10_000;
@@ -43,6 +48,8 @@ const MICROS: u64 = 10_000;
 const VALID_BEFORE_S: u64 = 2_000_000_000;
 const SEEN: u64 = 100;
 const LATEST: u64 = 103;
+/// The hash of every block, but for those that a reorg has changed.
+const HERE: B256 = B256::with_last_byte(7);
 /// keccak256 of `Transfer(address,address,uint256)`.
 const TRANSFER: B256 =
     B256::new(alloy_primitives::hex!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"));
@@ -81,6 +88,8 @@ struct Cells {
     works: RefCell<BTreeMap<&'static str, usize>>,
 
     latest: Cell<u64>,
+    /// Blocks with a hash of their own.
+    hashes: RefCell<BTreeMap<u64, B256>>,
     /// A block is one second younger than the one before it.
     genesis_s: Cell<u64>,
     deployed: Cell<bool>,
@@ -95,11 +104,19 @@ struct Cells {
     tried: RefCell<Vec<EthCall>>,
     /// Native coin of the lane's key.
     wei: Cell<U256>,
+    wei_of: RefCell<BTreeMap<Address, U256>>,
     used: RefCell<BTreeSet<B256>>,
     receipts: RefCell<Vec<ChainReceipt>>,
     /// How many chain_txs of the lane's key are in blocks.
     mined: Cell<u64>,
+    /// Of other keys of ours.
+    mined_of: RefCell<BTreeMap<Address, u64>>,
     sent: RefCell<Vec<Vec<Bytes>>>,
+    /// What the node says to all that is sent.
+    says: Cell<Sent>,
+    fees: Cell<Fees>,
+    /// What holds have cost.
+    spent_wei: RefCell<BTreeMap<HoldId, u128>>,
 
     submitted: Cell<Result<B256, Fault>>,
     /// The numbers of the holds of every chain_tx that the lane took.
@@ -119,6 +136,8 @@ struct Cells {
     /// Whose gas is not in the books, by sequence.
     unmined: RefCell<Vec<(u64, B256)>>,
     gas: RefCell<Vec<Mined>>,
+    /// Blocks that are final.
+    last: RefCell<BTreeSet<(u64, B256)>>,
 }
 
 impl World {
@@ -127,6 +146,7 @@ impl World {
             calls: RefCell::default(),
             works: RefCell::default(),
             latest: Cell::new(LATEST),
+            hashes: RefCell::default(),
             genesis_s: Cell::new(1_900_000_000),
             deployed: Cell::new(true),
             balance: Cell::new(AMOUNT),
@@ -135,15 +155,21 @@ impl World {
             multicall: Cell::default(),
             tried: RefCell::default(),
             wei: Cell::new(U256::MAX),
+            wei_of: RefCell::default(),
             pages: Cell::new((2, usize::MAX)),
             batches: RefCell::default(),
             unmined: RefCell::default(),
             gas: RefCell::default(),
+            last: RefCell::default(),
             token_refuses: Cell::default(),
             used: RefCell::default(),
             receipts: RefCell::default(),
             mined: Cell::default(),
+            mined_of: RefCell::default(),
             sent: RefCell::default(),
+            says: Cell::new(Sent::Accepted),
+            fees: Cell::new(Fees { base: 1_000_000_000, tip: 1_500_000_000 }),
+            spent_wei: RefCell::default(),
             submitted: Cell::new(Ok(OURS)),
             on_submit: Cell::new(|_| {}),
             elapsed_ms: Cell::default(),
@@ -220,7 +246,15 @@ impl World {
 
     fn receipt_of(&self, chain_tx: B256, block: u64, success: bool, from: Address, logs: Vec<Log>) {
         let fee_wei = Some(21_000);
-        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, success, from, fee_wei, logs });
+        self.receipts.borrow_mut().push(ChainReceipt {
+            chain_tx,
+            block,
+            block_hash: HERE,
+            success,
+            from,
+            fee_wei,
+            logs,
+        });
     }
 
     fn cancel(&self) {
@@ -232,7 +266,12 @@ impl World {
     fn put(&self, number: u8, state: State, answer: AnswerState, sequences: &[u64]) {
         // The newest for a hold is the one that its state names.
         let hash = |at: usize| if at + 1 == sequences.len() { OURS } else { B256::repeat_byte(0xd0) };
-        let bid = |(at, sequence): (usize, &u64)| Bid { chain_tx: hash(at), sequence: *sequence, members: 1 };
+        let bid = |(at, sequence): (usize, &u64)| Bid {
+            chain_tx: hash(at),
+            signer: OURSELVES,
+            sequence: *sequence,
+            members: 1,
+        };
         self.put_hold(hold(number), state, answer, sequences.iter().enumerate().map(bid).collect());
     }
 
@@ -257,8 +296,10 @@ impl Node for World {
         let number = match at {
             BlockAt::Latest => self.latest.get(),
             BlockAt::Number(number) => number,
+            BlockAt::Safe | BlockAt::Finalized => unreachable!("twelve blocks are final"),
         };
-        Ok(Block { number, hash: B256::with_last_byte(7), time_s: self.genesis_s.get() + number })
+        let hash = self.hashes.borrow().get(&number).copied().unwrap_or(HERE);
+        Ok(Block { number, hash, time_s: self.genesis_s.get() + number })
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
@@ -271,22 +312,22 @@ impl Node for World {
     }
 
     async fn sequence(&self, account: Address, _: BlockAt) -> Result<u64, NodeFault> {
-        assert_eq!(account, lane_key().address());
-        self.node("sequence", "sequence").map(|()| self.mined.get())
+        self.node("sequence", "sequence")?;
+        Ok(if account == OURSELVES { self.mined.get() } else { self.mined_of.borrow()[&account] })
     }
 
     async fn native_balance(&self, account: Address) -> Result<U256, NodeFault> {
-        assert_eq!(account, lane_key().address());
-        self.node("native", "native").map(|()| self.wei.get())
+        self.node("native", "native")?;
+        Ok(if account == OURSELVES { self.wei.get() } else { self.wei_of.borrow()[&account] })
     }
 
     async fn fees(&self) -> Result<Fees, NodeFault> {
-        self.node("fees", "fees").map(|()| Fees { base: 1_000_000_000, tip: 1_500_000_000 })
+        self.node("fees", "fees").map(|()| self.fees.get())
     }
 
     async fn send(&self, raw: &[Bytes]) -> Result<Vec<Sent>, NodeFault> {
         self.sent.borrow_mut().push(raw.to_vec());
-        self.node("send", format!("send {}", raw.len())).map(|()| vec![Sent::Accepted; raw.len()])
+        self.node("send", format!("send {}", raw.len())).map(|()| vec![self.says.get(); raw.len()])
     }
 
     async fn receipt(&self, chain_tx: B256) -> Result<Option<ChainReceipt>, NodeFault> {
@@ -316,7 +357,8 @@ impl Submitter for World {
         for row in self.books.borrow_mut().iter_mut().filter(|row| holds.contains(&row.record.hold)) {
             let submitted = ledger::advance(&row.record, Step::Submit(chain_tx)).unwrap().unwrap();
             row.record = submitted.record;
-            row.bids.push(Bid { chain_tx, sequence: self.mined.get() + u64::from(before), members: holds.len() });
+            let sequence = self.mined.get() + u64::from(before);
+            row.bids.push(Bid { chain_tx, signer: OURSELVES, sequence, members: holds.len() });
         }
         (self.on_submit.get())(self);
         Ok(chain_tx)
@@ -343,9 +385,11 @@ fn engine(world: &World) -> Engine<World, World, World> {
         node: world.clone(),
         submitter: world.clone(),
         pace: world.clone(),
-        signer: lane_key().address(),
+        signers: Signers::new(vec![OURSELVES], Vec::new()),
+        caps: FeeCaps::NONE,
         live: Live::default(),
         head: Head::default(),
+        finality: Finality::default(),
         budget_ms: 15_000,
     }
 }
@@ -409,7 +453,7 @@ fn hold_by(key: &str, number: u8) -> Hold {
         route: "paid".to_owned(),
         fingerprint: B256::ZERO,
         idempotency: None,
-        seen: BlockRef { number: SEEN, hash: B256::ZERO },
+        seen: BlockRef { number: SEEN, hash: HERE },
         opened_at_ms: 1,
         rail: Rail::Direct,
         source: Source([8; 16]),
@@ -436,6 +480,8 @@ fn at_word(at: BlockAt) -> String {
     match at {
         BlockAt::Latest => "latest".to_owned(),
         BlockAt::Number(number) => number.to_string(),
+        BlockAt::Safe => "safe".to_owned(),
+        BlockAt::Finalized => "finalized".to_owned(),
     }
 }
 
@@ -443,6 +489,8 @@ fn step_word(step: Step) -> String {
     match step {
         Step::Submit(_) => "submit".to_owned(),
         Step::Post(settled) => format!("post {:x}", settled.chain_tx[0]),
+        Step::Arrive(settled) => format!("arrive {:x}", settled.chain_tx[0]),
+        Step::Unsettle(_) => "unsettle".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),
         Step::Refuse(reason) => format!("refuse {reason:?}"),

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolEvent};
 use protocol::exact::domain_separator;
-use protocol::{AssetInfo, Authorization};
+use protocol::{Asset, AssetInfo, Authorization, Payer};
 
 use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFault};
 
@@ -11,6 +11,7 @@ use super::node::{BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFau
 mod abi {
     alloy_sol_types::sol! {
         function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, uint8 v, bytes32 r, bytes32 s);
+        function transfer(address to, uint256 value) returns (bool);
         function balanceOf(address account) returns (uint256);
         function authorizationState(address authorizer, bytes32 nonce) returns (bool);
         function name() returns (string);
@@ -48,6 +49,12 @@ pub(super) fn transfer_data(authorization: &Authorization) -> Bytes {
     .into()
 }
 
+/// The calldata by which the holder of a token pays somebody.
+#[must_use]
+pub fn pay_data(to: Address, amount_atomic: u128) -> Bytes {
+    abi::transferCall { to, value: U256::from(amount_atomic) }.abi_encode().into()
+}
+
 /// Where Multicall3 is on every chain that has it (multicall3.com).
 pub(super) const MULTICALL3: Address = alloy_primitives::address!("cA11bde05977b3631167028862bE2a173976CA11");
 
@@ -59,6 +66,16 @@ pub(super) fn batch_data<'a>(authorizations: impl Iterator<Item = &'a Authorizat
         callData: transfer_data(authorization),
     };
     abi::aggregate3Call { calls: authorizations.map(call).collect() }.abi_encode().into()
+}
+
+/// The tokens that a call moves by EIP-3009, and nothing else: one, or those of a batch. `None` for any other call.
+pub(super) fn transfers(to: Address, data: &[u8]) -> Option<Vec<Address>> {
+    let transfer = |data: &[u8]| abi::transferWithAuthorizationCall::abi_decode_validate(data).is_ok();
+    if to != MULTICALL3 {
+        return transfer(data).then(|| vec![to]);
+    }
+    let calls = abi::aggregate3Call::abi_decode_validate(data).ok()?.calls;
+    calls.iter().map(|call| transfer(&call.callData).then_some(call.target)).collect()
 }
 
 /// Which members of a tried batch went through; `None` where there is no Multicall3 or it failed as a whole.
@@ -89,6 +106,18 @@ pub(super) fn moved(receipt: &ChainReceipt, authorization: &Authorization) -> bo
     receipt.success
         && receipt.logs.iter().any(|log| is_use(log, authorization))
         && receipt.logs.iter().any(|log| is_transfer(log, authorization))
+}
+
+/// How many Transfers of exactly this amount to somebody a receipt holds, whoever made them.
+pub(super) fn gave(receipt: &ChainReceipt, asset: Asset, to: Payer, amount_atomic: u128) -> usize {
+    let value = U256::from(amount_atomic).to_be_bytes::<32>();
+    let fits = |log: &&Log| {
+        log.address == asset.address.0
+            && matches!(log.topics.as_slice(), [event, _, receiver]
+                if *event == abi::Transfer::SIGNATURE_HASH && *receiver == to.0.into_word())
+            && log.data.as_ref() == value
+    };
+    receipt.logs.iter().filter(fits).count()
 }
 
 /// Whether this authorization's own Transfer is in a chain_tx that somebody else put together: the token emits it right behind

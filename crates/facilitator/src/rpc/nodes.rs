@@ -437,7 +437,7 @@ impl Node for Nodes {
                 Some(sent) => sent.into_iter().zip(heard).map(|(one, two)| either(one, two)).collect(),
                 None => heard,
             });
-            if sent.iter().flatten().all(|sent| *sent == Sent::Accepted) {
+            if sent.iter().flatten().all(|sent| matches!(sent, Sent::Accepted | Sent::Known)) {
                 until = end.min(Instant::now() + SEND_GRACE);
             }
         }
@@ -492,9 +492,16 @@ fn most<T: PartialEq>(answers: &Answers<T>) -> Option<(usize, usize)> {
     counted.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-/// What one endpoint has taken is on its way.
+/// What one endpoint has taken is on its way; otherwise the word that says most.
 fn either(one: Sent, two: Sent) -> Sent {
-    if two == Sent::Accepted { two } else { one }
+    let says = |sent| match sent {
+        Sent::Accepted => 4,
+        Sent::Known => 3,
+        Sent::SequenceUsed => 2,
+        Sent::Underpriced => 1,
+        Sent::NotAccepted => 0,
+    };
+    if says(two) > says(one) { two } else { one }
 }
 
 #[cfg(test)]

@@ -225,7 +225,7 @@ async fn what_is_asked() {
 #[tokio::test]
 async fn receipts() {
     let receipt = json!({
-        "blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": [{
+        "blockNumber": "0x68", "blockHash": B256::repeat_byte(9), "status": "0x1", "from": ACCOUNT, "logs": [{
             "address": ACCOUNT, "topics": [B256::ZERO], "data": "0x07", "transactionHash": B256::ZERO, "blockNumber": "0x68",
         }],
     });
@@ -244,6 +244,7 @@ async fn receipts() {
         (Value::Null, "none"),
         // A receipt that cannot be read is neither a success nor a revert.
         (bent("status", Value::Null), "fault"),
+        (bent("blockHash", Value::Null), "fault"),
         (bent("status", json!(1)), "fault"),
         (bent("logs", Value::Null), "fault"),
         (bent("logs", json!([{}])), "fault"),
@@ -314,15 +315,18 @@ async fn what_does_not_belong_together() {
 
 #[tokio::test]
 async fn what_a_node_says_to_a_chain_tx() {
-    use Sent::{Accepted, NotAccepted};
+    use Sent::{Accepted, Known, NotAccepted, SequenceUsed, Underpriced};
     let error = |message: &str| json!({"code": -32000, "message": message});
     for (answer, want) in [
         (json!({"id": 0, "result": B256::ZERO}), Accepted),
-        (json!({"id": 0, "error": error("already known")}), Accepted),
-        (json!({"id": 0, "error": error("Transaction ALREADY imported")}), Accepted),
-        (json!({"id": 0, "error": error("nonce too low")}), NotAccepted),
+        (json!({"id": 0, "error": error("already known")}), Known),
+        (json!({"id": 0, "error": error("Transaction ALREADY imported")}), Known),
+        (json!({"id": 0, "error": error("nonce too low")}), SequenceUsed),
+        (json!({"id": 0, "error": error("INTERNAL_ERROR: nonce too low: next nonce 5, tx nonce 4")}), SequenceUsed),
+        (json!({"id": 0, "error": error("OldNonce, Current nonce: 5, nonce of rejected tx: 4")}), SequenceUsed),
+        (json!({"id": 0, "error": error("transaction underpriced")}), NotAccepted),
         (json!({"id": 0, "error": error("insufficient funds for gas")}), NotAccepted),
-        (json!({"id": 0, "error": error("replacement transaction underpriced")}), NotAccepted),
+        (json!({"id": 0, "error": error("replacement transaction underpriced")}), Underpriced),
     ] {
         let body = json!([answer]).to_string();
         let got = with("200 OK", &body, async |node| node.send(&[Bytes::from_static(&[2])]).await).await.0;
@@ -378,7 +382,9 @@ async fn what_a_chain_tx_has_cost() {
         (json!("0x1"), json!(max), json!("0x1"), None),
         (json!("0x1"), json!(format!("{max}0")), not_said(), None),
     ] {
-        let mut receipt = json!({"blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": []});
+        let hash = B256::repeat_byte(9);
+        let mut receipt =
+            json!({"blockNumber": "0x68", "blockHash": hash, "status": "0x1", "from": ACCOUNT, "logs": []});
         for (name, value) in [("gasUsed", gas), ("effectiveGasPrice", price), ("l1Fee", data)] {
             if value != not_said() {
                 receipt[name] = value;

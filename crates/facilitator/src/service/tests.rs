@@ -204,7 +204,7 @@ fn payer() -> Payer {
 
 fn paid() -> Settled {
     let amount = protocol::Amount::new(10_000, token().asset);
-    Settled { chain_tx: CHAIN_TX, block: 104, amount, payer: payer() }
+    Settled { chain_tx: CHAIN_TX, block: 104, block_hash: B256::repeat_byte(4), amount, payer: payer() }
 }
 
 /// A payment that is as it should be, with a nonce of its own.

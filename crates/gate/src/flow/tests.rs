@@ -328,6 +328,8 @@ fn step_word(step: Step) -> String {
     match step {
         Step::Submit(_) => "submit".to_owned(),
         Step::Post(_) => "post".to_owned(),
+        Step::Arrive(_) => "arrive".to_owned(),
+        Step::Unsettle(_) => "unsettle".to_owned(),
         Step::Release(reason) => format!("release {reason:?}"),
         Step::Burn(reason) => format!("burn {reason:?}"),
         Step::Refuse(reason) => format!("refuse {reason:?}"),
@@ -353,7 +355,7 @@ fn offer() -> Offer {
 
 fn settled() -> Settled {
     let payer = protocol::Payer(address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
-    Settled { chain_tx: CHAIN_TX, block: 6, amount: offer().amount(), payer }
+    Settled { chain_tx: CHAIN_TX, block: 6, block_hash: B256::repeat_byte(6), amount: offer().amount(), payer }
 }
 
 /// `/free` is free, `/paid` and `/other` cost `offer` at once, the rest is blocked.

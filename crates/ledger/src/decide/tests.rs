@@ -3,6 +3,7 @@
 mod answer;
 mod every;
 mod money;
+mod reorg;
 mod reserve;
 
 use super::*;
@@ -39,11 +40,15 @@ fn hold(rail: Rail) -> Hold {
     }
 }
 
+const HERE: B256 = B256::repeat_byte(0x66);
+const ELSEWHERE: B256 = B256::repeat_byte(0x77);
+
 fn settled(byte: u8) -> Settled {
     let hold = hold(Rail::Direct);
     Settled {
         chain_tx: B256::repeat_byte(byte),
         block: 6,
+        block_hash: HERE,
         amount: hold.authorization.amount(),
         payer: hold.authorization.key.payer,
     }

@@ -80,7 +80,7 @@ fn g_041_the_minimal_file_is_valid_on_base_and_on_base_sepolia() {
     for network in [BASE, Network::BASE_SEPOLIA] {
         let config = read_with(MINIMAL, &|_| None, network).unwrap();
         assert_eq!(config.networks.iter().map(|network| network.network).collect::<Vec<_>>(), [network]);
-        assert!(config.networks[0].rpc_urls.is_empty() && config.signer.is_none());
+        assert!(config.networks[0].rpc_urls.is_empty() && config.signers.is_empty());
         assert_eq!(config.default_action, DefaultAction::Block);
         let accept = &due(&config.routes[0]).accepts[0];
         assert_eq!((accept.token.asset.network, accept.payee.to_string()), (network, PAYEE.to_owned()));

@@ -34,7 +34,7 @@ fn m_031_env_files_are_read_the_nearer_one_first_and_the_process_before_both() {
     assert!(config.fail_open);
     let PriceConfig::Due(due) = &config.routes[0].price else { panic!("it has a price") };
     assert_eq!(due.accepts[0].price.as_ref().map(|price| price.atomic), Some(20_000));
-    let signer = config.signer.unwrap();
+    let SignerSource::Key(signer) = &config.signers[0] else { panic!("a key") };
     assert_eq!(signer.read().unwrap().expose(), KEY);
     assert!(signer.to_string().starts_with("the variable SIGNER in "), "{signer}");
     assert!(!format!("{signer:?}").contains(KEY));
@@ -42,7 +42,7 @@ fn m_031_env_files_are_read_the_nearer_one_first_and_the_process_before_both() {
     let process = |name: &str| (name == "HOST" || name == "SIGNER").then(|| "127.0.0.3".to_owned());
     let config = load_in(&folder, &process).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.3:1");
-    assert_eq!(config.signer, Some(SecretSource::Env("SIGNER".to_owned())));
+    assert_eq!(config.signers, [SignerSource::Key(SecretSource::Env("SIGNER".to_owned()))]);
 
     std::fs::write(folder.join(".env"), "PRICE=1\n").unwrap();
     assert!(signer.read().unwrap_err().to_string().contains("SIGNER"));

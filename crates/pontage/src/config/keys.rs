@@ -25,6 +25,7 @@ pub(super) enum Shape {
     Truth,
     Address,
     Dollars,
+    Gwei,
     Rate,
     Span,
     Listen,
@@ -41,6 +42,8 @@ pub(super) enum Shape {
     Any,
     /// `{ env }` or `{ file }`.
     Secret,
+    /// The same, or `{ keystore, password }`.
+    Signer,
     /// Nothing but what is beneath.
     Section,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use facilitator::engine::{FinalAt, Finality};
 use protocol::{Asset, AssetAddress, AssetInfo, Network};
 
 use super::optional;
@@ -15,6 +16,9 @@ const LAG_BLOCKS: u64 = 3;
 /// An offer takes about 300 bytes of the challenge's header, of which clients and proxies take 8 KiB.
 const MAX_OFFERS: usize = 24;
 const MAX_DECIMALS: u64 = 36;
+const MAX_CONFIRMATIONS: u64 = 64;
+const MAX_FINAL_BLOCKS: u64 = 10_000;
+const FINAL_FIX: &str = "write safe, finalized, or how many blocks must be on top, such as final: 12.";
 const NETWORKS_FIX: &str = "write a network by its CAIP-2 id, such as eip155:8453, with rpc_urls beneath it.";
 /// How many nodes of one network are asked.
 const MAX_NODES: usize = 8;
@@ -34,6 +38,8 @@ pub(crate) struct NetworkConfig {
     pub(crate) rpc_lag_blocks: u64,
     /// How many nodes must say the same of what money depends on; at most as many as there are.
     pub(crate) rpc_agree: usize,
+    /// How deep a payment must be there.
+    pub(crate) finality: Finality,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
     pub(crate) tokens: Vec<AssetInfo>,
 }
@@ -45,6 +51,7 @@ impl fmt::Debug for NetworkConfig {
             .field("rpc_urls", &"***")
             .field("rpc_lag_blocks", &self.rpc_lag_blocks)
             .field("rpc_agree", &self.rpc_agree)
+            .field("finality", &self.finality)
             .field("tokens", &self.tokens)
             .finish()
     }
@@ -53,8 +60,9 @@ impl fmt::Debug for NetworkConfig {
 impl NetworkConfig {
     /// What stands in where the file names no network: its USDC, and no node. `None` where pontage knows no USDC there.
     pub(super) fn default_on(network: Network) -> Option<Self> {
+        let (rpc_urls, finality) = (Vec::new(), Finality::default());
         let tokens = vec![AssetInfo::usdc(network)?];
-        Some(Self { network, rpc_urls: Vec::new(), rpc_lag_blocks: LAG_BLOCKS, rpc_agree: 1, tokens })
+        Some(Self { network, rpc_urls, rpc_lag_blocks: LAG_BLOCKS, rpc_agree: 1, finality, tokens })
     }
 }
 
@@ -94,6 +102,7 @@ fn network<'d>(
         reader.whole(node, 0..=MAX_LAG_BLOCKS, "blocks")
     });
     let rpc_agree = optional(reader, &fields, "rpc_agree", 1, |reader, node| agree(reader, node, rpc_urls.as_deref()));
+    let finality = optional(reader, &fields, "finality", Finality::default(), finality);
     let tokens = match (fields.get("assets"), network) {
         (Some(node), _) => assets(reader, &node, network),
         (None, Some(network)) if !fields.was_meant("assets") => default_token(reader, &entry.at, network),
@@ -105,8 +114,35 @@ fn network<'d>(
         rpc_urls: rpc_urls?,
         rpc_lag_blocks: rpc_lag_blocks?,
         rpc_agree: rpc_agree?,
+        finality: finality?,
         tokens: tokens?,
     })
+}
+
+fn finality<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Finality> {
+    let fields = reader.fields(node, "networks.<caip2>.finality")?;
+    let default = Finality::default();
+    let confirmations = optional(reader, &fields, "confirmations", default.confirmations, |reader, node| {
+        reader.whole(node, 1..=MAX_CONFIRMATIONS, "blocks")
+    });
+    let last = optional(reader, &fields, "final", default.last, |reader, node| {
+        match reader.text(node, FINAL_FIX)?.value.as_str() {
+            "safe" => Some(FinalAt::Safe),
+            "finalized" => Some(FinalAt::Finalized),
+            text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                reader.whole(node, 1..=MAX_FINAL_BLOCKS, "blocks").map(FinalAt::Blocks)
+            }
+            _ => reader.mistake(&node.at, "this is neither a block that nodes name nor a number.", FINAL_FIX),
+        }
+    });
+    let finality = Finality { confirmations: confirmations?, last: last? };
+    match finality.last {
+        FinalAt::Blocks(blocks) if finality.confirmations > blocks.saturating_add(1) => {
+            let what = "a payment would be final before it is settled.";
+            reader.mistake(&node.at, what, "write a higher number for final, or a lower one for confirmations.")
+        }
+        FinalAt::Blocks(_) | FinalAt::Safe | FinalAt::Finalized => Some(finality),
+    }
 }
 
 fn network_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Network> {

@@ -39,6 +39,12 @@ fn at(path: &str) -> Value {
             place["maxProperties"] = 1.into();
             place
         }
+        (Some(Shape::Signer), Some(mut place)) => {
+            let forms = [&["env"][..], &["file"], &["keystore", "password"], &["socket"]];
+            place["oneOf"] = forms.iter().map(|required| json!({ "required": required })).collect();
+            place["dependentRequired"] = json!({ "password": ["keystore"], "keystore": ["password"] });
+            place
+        }
         (None | Some(Shape::Section), Some(structure)) => structure,
         (Some(shape), Some(structure)) => json!({ "anyOf": [of(shape), structure] }),
         (Some(shape), None) => of(shape),
@@ -91,6 +97,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Dollars => {
             vec![json!({ "type": "number", "minimum": 0 }), text(r"^\$?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
         }
+        Shape::Gwei => vec![json!({ "type": "number", "exclusiveMinimum": 0 }), text(r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")],
         Shape::Rate => vec![text("^([0-9]+/(s|sec|second|m|min|minute)|off)$")],
         Shape::Span => vec![text("^[0-9]+(ms|s|m)$")],
         Shape::Listen => vec![json!({ "type": "integer", "minimum": 0, "maximum": 65535 }), text(":?[0-9]+$")],
@@ -100,7 +107,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Path => vec![text(".")],
         Shape::Text(most) => vec![json!({ "type": ["string", "number", "boolean"], "maxLength": most })],
         Shape::List(items) => return json!({ "type": "array", "items": of(items) }),
-        Shape::Any | Shape::Secret | Shape::Section => return json!({ "type": "object" }),
+        Shape::Any | Shape::Secret | Shape::Signer | Shape::Section => return json!({ "type": "object" }),
     };
     let variable = json!({ "$ref": "#/$defs/variable" });
     json!({ "anyOf": forms.into_iter().chain([variable]).collect::<Vec<_>>() })

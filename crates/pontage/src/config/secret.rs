@@ -133,7 +133,7 @@ pub(super) fn source<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path
         };
         return reader.mistake(&node.at, "a secret does not belong in this file.", fix);
     }
-    let fields = reader.fields(node, "facilitator.signer")?;
+    let fields = reader.fields(node, "facilitator.bearer")?;
     match (fields.get("env"), fields.get("file")) {
         (Some(name), None) => {
             let text = reader.text(&name, FIX)?;

@@ -83,7 +83,7 @@ fn exposure<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Exposure> {
 }
 
 /// Dollars as millionths.
-fn micros<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {
+pub(super) fn micros<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {
     let text = reader.text(node, CAP_FIX)?;
     let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
     let read = parse_decimal(dollars, MICRO_DECIMALS).ok().and_then(|micros| u64::try_from(micros).ok());

@@ -77,7 +77,7 @@ fn defaults() {
     assert_eq!(config.timeout_ms, 30_000);
     assert_eq!(config.payee.to_string(), PAYEE);
     assert_eq!(config.default_action, DefaultAction::Block);
-    assert_eq!(config.signer, None);
+    assert!(config.signers.is_empty());
     assert_eq!(config.store_path, Path::new("/etc/pontage/pontage.db"));
     assert_eq!(config.replay, ReplayConfig::default());
     assert_eq!(config.tab, TabConfig::default());
@@ -150,8 +150,22 @@ fn values_table() {
         ("{ file: /run/key }", SecretSource::File("/run/key".into())),
     ] {
         let config = good(&format!("{HEAD}{FREE}facilitator: {{ signer: {text} }}\n"));
-        assert_eq!(config.signer, Some(want));
+        assert_eq!(config.signers, [SignerSource::Key(want)]);
     }
+}
+
+#[test]
+fn keys_and_gas() {
+    let text = "facilitator:\n  signers: [{ env: A }, { keystore: k.json, password: { file: p } }]\n  \
+                fees: { max_fee_gwei: 0.05, max_tip_gwei: \"1.000000001\" }\n  gas: { alarm_payments: 7 }\n";
+    let config = good(&format!("{HEAD}{FREE}{text}"));
+    let file = |name: &str| SecretSource::File(Path::new("/etc/pontage").join(name));
+    let keystore = SignerSource::Keystore { file: file("k.json"), password: file("p") };
+    assert_eq!(config.signers, [SignerSource::Key(SecretSource::Env("A".to_owned())), keystore]);
+    let caps = config.gas.caps;
+    assert_eq!((caps.fee_max, caps.tip_max, caps.payment_max), (50_000_000, 1_000_000_001, u128::MAX));
+    assert_eq!(config.gas.alarm_payments, 7);
+    assert_eq!(good(&format!("{HEAD}{FREE}")).gas, GasConfig::default());
 }
 
 #[test]
@@ -197,6 +211,22 @@ fn tokens_are_read() {
 }
 
 #[test]
+fn how_deep_a_payment_must_be() {
+    use facilitator::engine::{FinalAt, Finality};
+    let url = "rpc_urls: [http://a]";
+    for (keys, confirmations, last) in [
+        ("", 1, FinalAt::Blocks(12)),
+        (", finality: {}", 1, FinalAt::Blocks(12)),
+        (", finality: { final: safe }", 1, FinalAt::Safe),
+        (", finality: { confirmations: 64, final: finalized }", 64, FinalAt::Finalized),
+        (", finality: { confirmations: 3, final: 2 }", 3, FinalAt::Blocks(2)),
+    ] {
+        let config = good(&format!("{HEAD}  eip155:8453: {{ {url}{keys} }}\n{FREE}"));
+        assert_eq!(config.networks[1].finality, Finality { confirmations, last }, "{keys}");
+    }
+}
+
+#[test]
 fn facilitators_of_others() {
     let config =
         good(&format!("{HEAD}{FREE}facilitator: {{ urls: [\"https://a.example/x402\", \"http://b:4021\"] }}\n"));
@@ -204,7 +234,7 @@ fn facilitators_of_others() {
         urls: vec!["https://a.example/x402".to_owned(), "http://b:4021".to_owned()],
         ..RemoteConfig::default()
     };
-    assert_eq!((config.signer, config.remote), (None, Some(want)));
+    assert_eq!((config.signers, config.remote), (Vec::new(), Some(want)));
     assert_eq!((RemoteConfig::default().verify_timeout_ms, RemoteConfig::default().settle_timeout_ms), (5_000, 15_000));
     let more =
         "urls: [\"https://a.example/KEY\"], bearer: { env: TOKEN }, verify_timeout_ms: 100, settle_timeout_ms: 1000";
@@ -281,6 +311,7 @@ fn what_operators_set() {
     assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
     assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
     assert_eq!((defaults.trust_secret, defaults.offer_signer, defaults.receipts), (None, None, None));
+    assert_eq!(defaults.refunds, RefundsConfig { signer: None, daily_cap_micros: 50_000_000 });
     assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
     let text = format!(
         "{}{FREE}
@@ -292,6 +323,7 @@ admin: {{ listen: 0 }}
 telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
 discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
 extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
+refunds: {{ signer: {{ env: REFUNDS }}, daily_cap_usd: \"$0.5\" }}
 receipts: {{ format: jws, ttl_s: 60, lookups_per_min: 3 }}
 ",
         HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
@@ -308,6 +340,8 @@ receipts: {{ format: jws, ttl_s: 60, lookups_per_min: 3 }}
     assert_eq!(config.trust_secret, Some(SecretSource::Env("TRUST".to_owned())));
     assert_eq!(config.offer_signer, Some(SecretSource::File("/etc/pontage/key".into())));
     assert_eq!(config.payment_identifier, IdentifierConfig::Required);
+    let signer = Some(SecretSource::Env("REFUNDS".to_owned()));
+    assert_eq!(config.refunds, RefundsConfig { signer, daily_cap_micros: 500_000 });
     let receipts = config.receipts.unwrap();
     assert_eq!((receipts.ttl_s, receipts.format, receipts.lookups), (60, ReceiptFormat::Jws, Rate::new(3, 60_000)));
     assert_eq!(receipts.signer, SecretSource::File("/etc/pontage/key".into()), "one key signs offers and receipts");
@@ -468,7 +502,7 @@ fn the_template_has_one_thing_to_fill_in() {
     let filled = TEMPLATE.replace("0x0000000000000000000000000000000000000000", PAYEE);
     let config = good(&filled);
     assert_eq!(config.routes.len(), 2);
-    assert!(config.signer.is_some());
+    assert!(!config.signers.is_empty());
 }
 
 #[test]

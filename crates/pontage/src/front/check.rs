@@ -23,7 +23,7 @@ use super::arrived::Arrived;
 use super::arriving::Seen;
 use super::story::{Story, Told};
 use super::trust::Word;
-use super::{Arriving, Front, own};
+use super::{Arriving, Front};
 use crate::host::{WorkerHost, now_ms};
 use crate::problem::{self, Problem};
 use crate::telemetry::MoneyOutcome;
@@ -196,7 +196,7 @@ impl Front {
             self.0.flow.take_back(hold).await
         };
         match ended {
-            Ok(Some(record)) => full(own::status(&record)),
+            Ok(Some(record)) => full(self.status(&record)),
             Ok(None) => full(Problem::not_found().into_response()),
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
         }

@@ -77,9 +77,15 @@ impl Front {
         match found {
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
             Ok(None) => full(Problem::not_found().into_response()),
-            Ok(Some(record)) if payment.is_some() => full(status(&record)),
+            Ok(Some(record)) if payment.is_some() => full(self.status(&record)),
             Ok(Some(record)) => self.pick_up(&record).await,
         }
+    }
+
+    /// What became of a payment.
+    pub(super) fn status(&self, record: &Record) -> Response<Bytes> {
+        let network = record.hold.authorization.key.asset.network;
+        status(record, self.0.flow.facilitator.newest_block(network))
     }
 
     async fn pick_up(&self, record: &Record) -> Response<Body> {
@@ -148,8 +154,8 @@ pub(super) fn state(record: &Record) -> (&'static str, Option<B256>, Option<u64>
     }
 }
 
-/// The same for its payer: its name is 128 bits that only he was told.
-pub(super) fn status(record: &Record) -> Response<Bytes> {
+/// The same for its payer, with the network's newest block: its name is 128 bits that only he was told.
+fn status(record: &Record, newest_block: Option<u64>) -> Response<Bytes> {
     let authorization = &record.hold.authorization;
     let (state, chain_tx, block) = state(record);
     let rail = match record.hold.rail {
@@ -169,6 +175,8 @@ pub(super) fn status(record: &Record) -> Response<Bytes> {
         "nonce": authorization.key.nonce.to_string(),
         "transaction": chain_tx.map_or(Value::Null, |hash| hash.to_string().into()),
         "block": block,
+        "confirmations": block.zip(newest_block).map(|(block, newest)| newest.saturating_sub(block) + 1),
+        "final": record.is_final,
     });
     let mut response = Response::new(Bytes::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,9 +2,9 @@
 
 mod books;
 mod chain;
-mod finding;
+pub(super) mod finding;
 pub(super) mod judge;
-mod report;
+pub(super) mod report;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use alloy_primitives::{Address, B256};
 use clap::Args;
 use facilitator::engine::NodeFault;
-use ledger::{About, HoldId, LossReason, State};
-use protocol::{Asset, AssetAddress, ClaimKey, Key, Network, Payer, Signer as _};
+use ledger::{About, HoldId, LossReason, Refund, RefundState, State};
+use protocol::{Asset, AssetAddress, ClaimKey, Network, Payer, Signer as _};
 use store::{ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
 use tokio::task::LocalSet;
 
@@ -23,12 +23,13 @@ use super::Common;
 use super::print::Assets;
 use crate::config::Config;
 use crate::host::now_ms;
+use crate::signer::SettlementKey;
 use books::{
     RESTORE, SealWalk, check_chain_txs, check_entry, check_payment, check_signature, check_sums, name_changed,
 };
 use chain::{Chain, Claim, End, Moved};
 use finding::{Finding, Subject, Word};
-use judge::{Evidence, Stray, View, claim, judge, judge_chain_tx, known_sender, needs_search, unrelated};
+use judge::{Evidence, Stray, View, claim, judge, judge_chain_tx, judge_refund, known_sender, needs_search, unrelated};
 use report::{Compared, Report};
 
 /// For how many emptied payers it is looked where their money went.
@@ -52,28 +53,43 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.load()?;
     let assets = Assets::new(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = LocalSet::new().block_on(&runtime, audit(&config, &assets, args))?;
+    let scope = Scope { offline: args.offline, times: false };
+    let report = LocalSet::new().block_on(&runtime, audit(&config, &assets, scope))?;
     report.print(args.common.format, args.all, &assets)?;
     Ok(ExitCode::from(report.exit_code()))
 }
 
+/// What is looked at besides the journal.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// No chain at all.
+    pub(super) offline: bool,
+    /// Also when money came that is no payment of ours.
+    pub(super) times: bool,
+}
+
 /// The chains are asked where they stand before the journal is read, so that it is never behind what is compared with it.
-async fn audit(config: &Config, assets: &Assets, args: &AuditArgs) -> anyhow::Result<Report> {
+pub(super) async fn audit(config: &Config, assets: &Assets, scope: Scope) -> anyhow::Result<Report> {
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
-    for network in config.networks.iter().filter(|_| !args.offline) {
+    for network in config.networks.iter().filter(|_| !scope.offline) {
         chains.insert(network.network, Chain::connect(network).await);
     }
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;
     let mut signers: BTreeSet<Address> = chain_txs.iter().map(|tx| tx.signer).collect();
-    // Where the key can be read it counts as well; an audit needs none.
-    let secret = config.signer.as_ref().and_then(|source| source.read().ok());
-    signers.extend(secret.and_then(|secret| Key::from_hex(secret.expose()).ok()).map(|key| key.address()));
-    let mut audit = Audit { journal, assets, signers, chain_txs, report: Report::new(config, now_ms()) };
+    // Where the keys can be read they count as well; an audit needs none.
+    for source in &config.signers {
+        signers.extend(SettlementKey::open(source, "facilitator.signer").await.ok().map(|key| key.address()));
+    }
+    let mut refunds: BTreeMap<HoldId, Vec<Refund>> = BTreeMap::new();
+    for refund in journal.refunds()? {
+        refunds.entry(refund.payment).or_default().push(refund);
+    }
+    let mut audit = Audit { journal, assets, signers, chain_txs, refunds, report: Report::new(config, now_ms()) };
     let seals = audit.check_books()?;
     for presence in audit.journal.networks()? {
         audit.report.payments += presence.holds;
-        audit.network(&presence, chains.remove(&presence.network), args.offline).await?;
+        audit.network(&presence, chains.remove(&presence.network), scope).await?;
     }
     name_changed(&mut audit.report.findings, &seals);
     Ok(audit.report)
@@ -85,6 +101,8 @@ struct Audit<'a> {
     /// Our keys.
     signers: BTreeSet<Address>,
     chain_txs: Vec<ChainTxRow>,
+    /// By payment.
+    refunds: BTreeMap<HoldId, Vec<Refund>>,
     report: Report,
 }
 
@@ -97,6 +115,10 @@ struct Searched {
 }
 
 impl Audit<'_> {
+    fn refunds_of(&self, payment: &Payment) -> &[Refund] {
+        self.refunds.get(&payment.record.hold.id).map_or(&[], Vec::as_slice)
+    }
+
     /// Everything that can be said without a chain, but for the payments.
     fn check_books(&mut self) -> anyhow::Result<Vec<SealRow>> {
         let seals = self.journal.seals()?;
@@ -122,6 +144,10 @@ impl Audit<'_> {
             let found = format!("entry {id} is there in part: its {what} is missing");
             findings.push(Finding::new(Word::Misbooked, Subject::Entry(id), found, RESTORE));
         }
+        for hold in self.journal.served_twice()? {
+            let found = format!("the call of payment {hold} was served, and an earlier one by the same authorization");
+            findings.push(Finding::new(Word::ServedTwice, Subject::Payment(hold), found, RESTORE));
+        }
         for hold in self.journal.booked_twice()? {
             let found = format!("the authorization of payment {hold} has moved money for an earlier payment already");
             findings.push(Finding::new(Word::Misbooked, Subject::Payment(hold), found, RESTORE));
@@ -145,7 +171,7 @@ impl Audit<'_> {
         &mut self,
         presence: &Presence,
         chain: Option<Result<Chain, String>>,
-        offline: bool,
+        scope: Scope,
     ) -> anyhow::Result<()> {
         let network = presence.network;
         let unread = |audit: &mut Self, why: String| {
@@ -156,7 +182,7 @@ impl Audit<'_> {
             Some(Ok(chain)) if chain.is_of(presence.genesis) => chain,
             Some(Ok(_)) => return unread(self, "its node is on another chain (the first block differs)".to_owned()),
             Some(Err(why)) => return unread(self, why),
-            None if offline => {
+            None if scope.offline => {
                 self.report.networks.push((network, Compared::Offline));
                 return self.judge_all(network, &View::Offline);
             }
@@ -166,6 +192,9 @@ impl Audit<'_> {
             Err(NodeFault) => unread(self, "its node stopped answering".to_owned()),
             Ok(searched) => {
                 self.report.networks.push((network, Compared::To(chain.head)));
+                if scope.times {
+                    self.date_unrelated(network, &chain).await;
+                }
                 self.compare(network, &chain, &searched)
             }
         }
@@ -173,7 +202,7 @@ impl Audit<'_> {
 
     fn judge_all(&mut self, network: Network, view: &View<'_>) -> anyhow::Result<()> {
         self.each(network, |audit, payment| {
-            let finding = judge(payment, view, audit.assets);
+            let finding = judge(payment, audit.refunds_of(payment), view, audit.assets);
             audit.report.take(finding);
         })
     }
@@ -187,7 +216,7 @@ impl Audit<'_> {
             last = end.turn;
             for payment in page.iter().filter(|payment| on(payment) == network) {
                 let entries = self.journal.entries_of(About::Hold(payment.record.hold.id))?;
-                self.report.findings.extend(check_payment(payment, &entries));
+                self.report.findings.extend(check_payment(payment, self.refunds_of(payment), &entries));
                 // An asset that is no longer in the configuration has no domain to check a signature by.
                 let token = self.assets.info(payment.record.hold.authorization.key.asset);
                 self.report.findings.extend(token.and_then(|token| check_signature(payment, token)));
@@ -201,7 +230,8 @@ impl Audit<'_> {
         let mut wanted: Vec<(Claim, u64)> = Vec::new();
         let mut emptied: Vec<(HoldId, Claim, u64)> = Vec::new();
         let ours = self.chain_txs.iter().filter(|tx| tx.network == presence.network).map(|tx| tx.hash);
-        if chain.read_receipts(ours).await.is_err() {
+        let given_back = self.refunds.values().flatten().filter(|refund| refund.asset.network == presence.network);
+        if chain.read_receipts(ours.chain(given_back.filter_map(refund_tx))).await.is_err() {
             return Ok(Err(NodeFault));
         }
         let mut last = 0;
@@ -271,6 +301,16 @@ impl Audit<'_> {
         Ok(Ok(()))
     }
 
+    /// Says when money came that is no payment of ours, where the node tells.
+    async fn date_unrelated(&mut self, network: Network, chain: &Chain) {
+        let unrelated = self.report.unrelated.iter_mut().filter(|finding| finding.network == Some(network));
+        let mut unrelated: Vec<&mut Finding> = unrelated.collect();
+        let times = chain.times_ms(unrelated.iter().filter_map(|finding| finding.block)).await;
+        for finding in &mut unrelated {
+            finding.at_ms = finding.block.and_then(|block| times.get(&block).copied());
+        }
+    }
+
     /// Lays the payments and our chain_txs beside what was read.
     fn compare(&mut self, network: Network, chain: &Chain, searched: &Searched) -> anyhow::Result<()> {
         self.each(network, |audit, payment| {
@@ -291,9 +331,13 @@ impl Audit<'_> {
                 outflow: searched.outflows.get(&hold).copied(),
                 old_time_s: chain.old_time_s,
             };
-            let finding = judge(payment, &View::Chain(evidence), audit.assets);
+            let finding = judge(payment, audit.refunds_of(payment), &View::Chain(evidence), audit.assets);
             audit.report.take(finding);
         })?;
+        for refund in self.refunds.values().flatten().filter(|refund| refund.asset.network == network) {
+            let mined = refund_tx(refund).and_then(|hash| chain.receipt(hash));
+            self.report.findings.extend(judge_refund(refund, mined, self.assets));
+        }
         for tx in self.chain_txs.iter().filter(|tx| tx.network == network) {
             let mined = chain.receipt(tx.hash);
             let is_old = mined.is_some_and(|mined| chain.is_old(mined.block));
@@ -322,6 +366,14 @@ async fn search_ends(
         }
     }
     Ok(())
+}
+
+/// Where the books have a refund.
+const fn refund_tx(refund: &Refund) -> Option<B256> {
+    match refund.state {
+        RefundState::Refunded { chain_tx, .. } => Some(chain_tx),
+        RefundState::Due | RefundState::Submitted(_) => None,
+    }
 }
 
 const fn on(payment: &Payment) -> Network {

@@ -35,7 +35,7 @@ enum What {
 }
 
 /// The columns of payments, and how wide each is in a table; 0 leaves it out there.
-const PAYMENTS: [(&str, usize); 22] = [
+const PAYMENTS: [(&str, usize); 24] = [
     ("payment_id", 10),
     ("opened_at_ms", 0),
     ("opened_at_utc", 19),
@@ -58,6 +58,8 @@ const PAYMENTS: [(&str, usize); 22] = [
     ("refund_due", 10),
     ("late", 5),
     ("exposed_micros", 0),
+    ("final", 0),
+    ("reorgs", 0),
 ];
 
 /// The columns of entries.
@@ -166,6 +168,8 @@ fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
         record.refund_due.into(),
         record.late.into(),
         payment.exposed_micros.into(),
+        record.is_final.into(),
+        record.reorgs.into(),
     ]
 }
 

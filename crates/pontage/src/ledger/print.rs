@@ -25,10 +25,10 @@ const ETHER: [u64; 7] = [1, 10, 8453, 42161, 84532, 421_614, 11_155_111];
 
 /// What the configuration knows of the assets.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Assets(BTreeMap<Asset, (String, AssetInfo)>);
+pub(crate) struct Assets(BTreeMap<Asset, (String, AssetInfo)>);
 
 impl Assets {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let tokens = config.networks.iter().flat_map(|network| &network.tokens);
         Self(tokens.map(|token| (token.asset, (name(token), token.clone()))).collect())
     }
@@ -48,7 +48,7 @@ impl Assets {
     }
 
     /// What an asset is called.
-    pub(super) fn name(&self, asset: Asset) -> String {
+    pub(crate) fn name(&self, asset: Asset) -> String {
         self.known(asset).map_or_else(|| format!("units of {}", asset.address), |(name, _)| name.to_owned())
     }
 
@@ -58,7 +58,7 @@ impl Assets {
     }
 
     /// The same with the asset's name.
-    pub(super) fn amount(&self, amount: Amount) -> String {
+    pub(crate) fn amount(&self, amount: Amount) -> String {
         format!("{} {}", self.number(amount.atomic, amount.asset), self.name(amount.asset))
     }
 
@@ -69,7 +69,7 @@ impl Assets {
     }
 
     /// Without separators, for machines; empty where the decimals are not known.
-    pub(super) fn plain(&self, atomic: u128, asset: Asset) -> String {
+    pub(crate) fn plain(&self, atomic: u128, asset: Asset) -> String {
         self.known(asset)
             .map_or_else(String::new, |(_, decimals)| fixed(&atomic.to_string(), decimals).replace(',', ""))
     }

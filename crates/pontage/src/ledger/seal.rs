@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use protocol::{Key, Signer as _};
+use protocol::Signer as _;
 use store::Handle;
 use tracing::{error, info};
+
+use crate::signer::SettlementKey;
 
 /// How often it is looked whether there is something to seal.
 const SEAL_EVERY: Duration = Duration::from_secs(60);
@@ -13,11 +15,11 @@ const SEAL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Sealer {
     journal: Handle,
-    key: Key,
+    key: SettlementKey,
 }
 
 impl Sealer {
-    pub(crate) const fn new(journal: Handle, key: Key) -> Self {
+    pub(crate) const fn new(journal: Handle, key: SettlementKey) -> Self {
         Self { journal, key }
     }
 
@@ -39,7 +41,11 @@ impl Sealer {
                 Ok(None) => return,
                 Err(fault) => return error!(%fault, "the books were not sealed; they will be"),
             };
-            let Ok(signature) = self.key.sign(what.hash).await else {
+            let signature = match self.key.sign_seal(what.hash, || self.journal.seal_text(&what)).await {
+                Ok(signature) => signature,
+                Err(fault) => return error!(%fault, "the books were not sealed; they will be"),
+            };
+            let Some(signature) = signature else {
                 return error!("the settlement key did not sign a seal; it will be asked again");
             };
             match self.journal.seal(what, self.key.address(), signature).await {

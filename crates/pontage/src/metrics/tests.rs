@@ -131,8 +131,11 @@ fn every_family_is_declared_once_and_no_series_comes_twice() {
         network: "eip155:84532".to_owned(),
         facilitator: "embedded".to_owned(),
         up: true,
-        gas_wei: Some(U256::MAX),
         nodes: vec![NodeHealth { up: true, lag_blocks: 7, faults: 8, disagreements: 9 }; 2],
+        keys: ["0xa", "0xb"]
+            .map(|signer| KeyGas { signer: signer.to_owned(), wei: U256::MAX, payments: Some(U256::ONE) })
+            .into(),
+        too_dear: true,
     };
     let page = metrics.print(&Now { ways: vec![way], books: Some(BookMetrics::default()) });
     let mut declared: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

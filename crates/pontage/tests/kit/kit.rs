@@ -36,6 +36,8 @@ pub(crate) use service::{Service, asked, fresh, post, wanted};
 pub(crate) const SETTLER: &TestKey = &KEYS[1];
 /// Who pays.
 pub(crate) const PAYER: &TestKey = &KEYS[2];
+/// From whose wallet money is given back, where the configuration names `PONTAGE_REFUNDS_KEY`.
+pub(crate) const REFUNDER: &TestKey = &KEYS[4];
 /// Who is paid: an address without a key here.
 pub(crate) const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 /// What every paid route of the kit costs.

@@ -52,6 +52,7 @@ fn the_status_says_where_a_payment_stands() {
         "payment": first.claim(&world).id, "state": "running", "money": "held", "settlement": "tab",
         "network": "eip155:84532", "asset": status["asset"], "amount": "10000", "payer": status["payer"],
         "payTo": status["payTo"], "nonce": first.fields.nonce.to_string(), "transaction": null, "block": null,
+        "confirmations": null, "final": false,
     });
     assert_eq!(status, want);
     let same = |name: &str, other: &str| assert!(status[name].as_str().unwrap().eq_ignore_ascii_case(other), "{name}");

@@ -33,9 +33,12 @@ pub(crate) struct PlainHold {
     pub(crate) valid_before_s: u64,
     pub(crate) tab: bool,
     pub(crate) seen: u64,
+    pub(crate) seen_hash: B256,
     pub(crate) end: End,
     pub(crate) late: bool,
     pub(crate) owed_back: bool,
+    /// How often a reorg took its money, by the books.
+    pub(crate) reorgs: u32,
     pub(crate) answer_open: bool,
 }
 
@@ -94,6 +97,7 @@ impl PlainHold {
             valid_before_s: authorization.valid_before_s,
             tab: record.hold.rail == Rail::Tab,
             seen: record.hold.seen.number,
+            seen_hash: record.hold.seen.hash,
             end: match record.state {
                 State::Open => End::Open,
                 State::Answered => End::Answered,
@@ -105,6 +109,7 @@ impl PlainHold {
             },
             late: record.late,
             owed_back: record.refund_due,
+            reorgs: record.reorgs,
             answer_open: record.answer == AnswerState::Pending,
         }
     }

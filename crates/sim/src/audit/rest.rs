@@ -1,6 +1,6 @@
 //! What must be true when everything has come to rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 
@@ -21,6 +21,12 @@ pub(crate) struct Transfer {
 /// What the world knows at rest.
 pub(crate) struct Facts {
     pub(crate) transfers: Vec<Transfer>,
+    /// Transfers that reorgs took out of the chain: callers and gate may have seen them.
+    pub(crate) undone: Vec<Transfer>,
+    /// Payers with whom something was done in a block that is not in the chain any more.
+    pub(crate) shaken: BTreeSet<Address>,
+    /// The hash of each block, by its height.
+    pub(crate) blocks: Vec<B256>,
     pub(crate) gas: BTreeMap<B256, u128>,
     /// Tasks that have not ended and should have.
     pub(crate) tasks: Vec<&'static str>,
@@ -61,7 +67,8 @@ impl Audit {
             self.check(ended, || format!("a hold never ends: {hold:?}"));
             self.check(!hold.answer_open, || format!("an answer stays pending: {hold:?}"));
             let served = self.served.contains(&hold.id);
-            let accounted = matches!(hold.end, End::Posted(_)) || (hold.tab && hold.end == End::Lost) || hold.late;
+            let lost = hold.end == End::Lost && (hold.tab || hold.reorgs > 0);
+            let accounted = matches!(hold.end, End::Posted(_)) || lost || hold.late;
             // On the tab a body that broke off is not charged.
             let broke = hold.tab && hold.end == End::Burnt && !self.whole.contains(&hold.id);
             self.check(!served || accounted || broke, || format!("a served call is neither paid nor a loss: {hold:?}"));
@@ -90,10 +97,16 @@ impl Audit {
 
     fn gas_is_booked(&mut self, books: &Books, facts: &Facts) {
         let mut booked: BTreeMap<B256, u128> = BTreeMap::new();
-        for entry in books.entries.iter().filter(|entry| entry.kind == "gas") {
+        for entry in &books.entries {
             let wei = entry.lines.iter().filter(|line| line.credit).map(|line| line.amount).sum::<u128>();
-            *booked.entry(entry.chain_tx.unwrap_or_default()).or_default() += wei;
+            let of_tx = booked.entry(entry.chain_tx.unwrap_or_default()).or_default();
+            match entry.kind {
+                "gas" => *of_tx += wei,
+                "gas_voided" => *of_tx = of_tx.saturating_sub(wei),
+                _ => {}
+            }
         }
+        booked.retain(|_, wei| *wei > 0);
         self.check(booked == facts.gas, || format!("gas in the books {booked:?} is not what was paid {:?}", facts.gas));
     }
 
@@ -105,7 +118,9 @@ impl Audit {
             let amount = entry.lines.iter().filter(|line| line.credit).map(|line| line.amount).sum();
             let of_key = booked.entry(hold.key).or_default();
             match entry.kind {
-                "posted" | "late" | "recovered" => of_key.arrived.push((entry.kind, amount)),
+                "posted" | "late" | "recovered" | "resettled" => of_key.arrived.push((entry.kind, amount)),
+                "unsettled" => drop(of_key.arrived.pop()),
+                "refund_voided" => of_key.owed_back = of_key.owed_back.saturating_sub(amount),
                 "uncollected" => of_key.uncollected += amount,
                 "refund_due" => of_key.owed_back += amount,
                 _ => {}
@@ -134,7 +149,7 @@ impl Audit {
             // What was landed before anybody claimed it pays for nothing here, and so does another authorization of the nonce.
             let claims = |hold: &&PlainHold| {
                 let same = hold.amount == transfer.value && hold.valid_before_s == transfer.valid_before_s;
-                hold.key == transfer.key && hold.seen < transfer.block && same
+                hold.key == transfer.key && facts.is_after(transfer, hold) && same
             };
             let claimed = books.holds.iter().rev().find(|hold| hold.key == transfer.key).filter(claims).is_some();
             let arrived = booked.get(&transfer.key).is_some_and(|booked| !booked.arrived.is_empty());
@@ -149,10 +164,12 @@ impl Audit {
     fn payments_are_of_their_holds(&mut self, books: &Books, facts: &Facts) {
         for entry in books.entries.iter().filter(|entry| entry.kind == "posted") {
             let hold = books.holds.iter().find(|hold| Some(hold.id) == entry.hold);
-            let Some(hold) = hold else { continue };
+            // What a reorg took from it and a stranger brought back is none of its payment any more.
+            let Some(hold) = hold.filter(|hold| hold.end != End::Lost) else { continue };
             let Some(transfer) = facts.transfers.iter().find(|transfer| transfer.key == hold.key) else { continue };
-            let after = transfer.block > hold.seen;
-            self.check(after, || format!("what moved before a claim counts as its payment: {hold:?}"));
+            self.check(facts.is_after(transfer, hold), || {
+                format!("what moved before a claim counts as its payment: {hold:?}")
+            });
             let known = transfer.sender == self.terms.signer || transfer.sender == hold.key.0;
             self.check(known, || format!("what a stranger landed counts as payment: {hold:?}"));
         }
@@ -162,7 +179,11 @@ impl Audit {
     fn nobody_is_charged_for_nothing(&mut self, books: &Books, facts: &Facts) {
         for hold in books.holds.iter().filter(|hold| matches!(hold.end, End::Released(_) | End::Burnt)) {
             let ours = by_us(books, facts, hold.id, hold.key);
-            self.check(!ours, || format!("a payer was charged for a call that was let go or burnt: {hold:?}"));
+            // What failed in one block may go through in another; then it is refundable.
+            let shaken = hold.late && facts.shaken.contains(&hold.key.0);
+            self.check(!ours || shaken, || {
+                format!("a payer was charged for a call that was let go or burnt: {hold:?}")
+            });
         }
     }
 
@@ -183,15 +204,21 @@ impl Audit {
             match statement.told {
                 Told::Untouched => {
                     let moved = statement.hold.is_some_and(|hold| by_us(books, facts, hold, key));
-                    self.check(!moved, || format!("a caller was told `untouched`, and we moved it: {}", word(key)));
+                    let shaken = facts.shaken.contains(&key.0);
+                    self.check(!moved || shaken, || {
+                        format!("a caller was told `untouched`, and we moved it: {}", word(key))
+                    });
                 }
                 Told::Moved => {
-                    self.check(transfer.is_some(), || {
+                    let undone = facts.undone.iter().any(|transfer| transfer.key == key);
+                    self.check(transfer.is_some() || undone, || {
                         format!("a caller was told `moved`, and it did not: {}", word(key))
                     });
                 }
                 Told::Receipt(chain_tx, amount) => {
-                    let on_chain = transfer.is_some_and(|transfer| {
+                    // A receipt is true of the chain that was there; a reorg may have come since.
+                    let mut seen = transfer.into_iter().chain(&facts.undone).filter(|transfer| transfer.key == key);
+                    let on_chain = seen.any(|transfer| {
                         transfer.chain_tx == chain_tx && transfer.value == amount && transfer.to == self.terms.payee
                     });
                     self.check(on_chain, || format!("a receipt is not on the chain: {chain_tx}, {}", word(key)));
@@ -221,20 +248,40 @@ impl Audit {
                 let right = entry.lines.iter().all(|line| line.amount == hold.amount);
                 self.check(right, || format!("an entry is of another amount than its hold: {hold:?}, {entry:?}"));
             }
+            // A refund that was due for money which a reorg took is void.
+            while let (Some(at), Some(void)) = (
+                kinds.iter().position(|kind| *kind == "refund_due"),
+                kinds.iter().position(|kind| *kind == "refund_voided"),
+            ) {
+                kinds.remove(at.max(void));
+                kinds.remove(at.min(void));
+            }
             let mut wanted: Vec<&str> = match hold.end {
                 End::Posted(_) if hold.owed_back => vec!["posted", "refund_due"],
                 End::Posted(_) => vec!["posted"],
+                End::Lost if hold.reorgs > 0 && hold.late => vec!["posted", "recovered"],
+                End::Lost if hold.reorgs > 0 => vec!["posted"],
                 End::Lost if hold.late => vec!["uncollected", "recovered"],
                 End::Lost => vec!["uncollected"],
                 End::Released(_) | End::Burnt if hold.late => vec!["late"],
                 End::Released(_) | End::Burnt | End::Open | End::Answered | End::Submitted => Vec::new(),
             };
+            let back = hold.reorgs - u32::from(hold.reorgs > 0 && hold.end == End::Lost);
+            wanted.extend((0..hold.reorgs).map(|_| "unsettled").chain((0..back).map(|_| "resettled")));
             kinds.sort_unstable();
             wanted.sort_unstable();
             self.check(kinds == wanted, || format!("the entries {kinds:?} are not those of {hold:?}"));
-            let on_tab = hold.end != End::Lost || hold.tab;
-            self.check(on_tab, || format!("a loss that was not on the tab: {hold:?}"));
+            let on_tab = hold.end != End::Lost || hold.tab || hold.reorgs > 0;
+            self.check(on_tab, || format!("a loss that was neither on the tab nor by a reorg: {hold:?}"));
         }
+    }
+}
+
+impl Facts {
+    /// Whether money moved after a claim: in a later block than the one that was read for it, or on another branch.
+    fn is_after(&self, transfer: &Transfer, hold: &PlainHold) -> bool {
+        let stays = usize::try_from(hold.seen).is_ok_and(|place| self.blocks.get(place) == Some(&hold.seen_hash));
+        transfer.block > hold.seen || !stays
     }
 }
 

@@ -29,6 +29,9 @@ impl Chain {
             time_s: now_s.max(last.time_s + 1),
             base_fee: last.base_fee,
             token: Rc::clone(&last.token),
+            hash: Self::block_hash(last.number + 1, self.forks),
+            ours: Vec::new(),
+            deeds: Vec::new(),
         };
         if chance.one_in(3) {
             block.base_fee = u128::from(chance.between(1, mining.gwei_max.max(1))) * 1_000_000_000;
@@ -36,9 +39,15 @@ impl Chain {
         if self.pool.len() > 0 && chance.per_mille(mining.loses_per_mille) {
             self.pool.lose(chance.place(self.pool.len()));
         }
+        let mut again = std::mem::take(&mut self.undone.deeds);
         let mut deeds = std::mem::take(&mut self.deeds);
         let mut ours_left = chance.between(mining.ours_max.min(1), mining.ours_max);
         loop {
+            if !again.is_empty() && chance.one_in(2) {
+                let (chain_tx, deed) = again.remove(0);
+                self.perform_as(chain_tx, &deed, &mut block);
+                continue;
+            }
             let deed_first = !deeds.is_empty() && chance.one_in(2);
             if deed_first {
                 let deed = deeds.remove(0);
@@ -51,7 +60,7 @@ impl Chain {
                 ours_left -= 1;
                 let starved = chance.per_mille(mining.starves_per_mille).then(|| chance.place(5));
                 self.include(&raw, &mut block, starved);
-            } else if deeds.is_empty() {
+            } else if deeds.is_empty() && again.is_empty() {
                 break;
             } else {
                 ours_left = 0;

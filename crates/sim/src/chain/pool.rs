@@ -35,7 +35,7 @@ impl Raw {
 }
 
 /// One key's chain_txs, by sequence.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     waiting: BTreeMap<u64, Raw>,
     /// Chain_txs that no miner takes.

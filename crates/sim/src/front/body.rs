@@ -54,7 +54,7 @@ impl Paid {
         let Some(claim) = claim.filter(|claim| claim.tab) else { return };
         let settled = |hold: [u8; 16], (payer, nonce)| {
             let ended = world.disk.borrow().by_id(HoldId(hold)).is_none_or(|record| record.state.ended());
-            ended || world.chain.borrow().moved_by(payer, nonce).is_some()
+            ended || world.chain.borrow().has_moved(payer, nonce)
         };
         world.audit.borrow_mut().on_tab(&claim, self.source, &settled);
     }

@@ -3,11 +3,12 @@
 use alloy_primitives::{Address, B256};
 use facilitator::engine::{BooksJournal, ChainTx, LaneJournal, Mined, Rejected, Unfinished};
 use gate::{Answer, Fault, FaultKind, Journal, Standing, Until};
-use ledger::{Exposure, Hold, HoldId, Record, Reservation, State, Step, Violation};
+use ledger::{BlockRef, Exposure, Hold, HoldId, Record, Reservation, State, Step, Violation};
 use protocol::{ClaimKey, Network, Payer};
 
 use super::SimJournal;
 use crate::bug::Bug;
+use crate::disk::Disk;
 use crate::plan::Moment;
 
 /// A violation is ours: nobody repeats it.
@@ -143,7 +144,19 @@ impl LaneJournal for SimJournal {
         if self.world.bug == Some(Bug::NewSequenceFirst) && self.world.starting() {
             return Ok(Vec::new());
         }
-        self.read(|disk| disk.chain_txs_from(sequence)).await
+        let mut chain_txs = self.read(|disk| disk.chain_txs_from(sequence)).await?;
+        if self.world.bug == Some(Bug::ReusedSequence) && self.world.starting() {
+            chain_txs.pop();
+        }
+        Ok(chain_txs)
+    }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.read(move |disk| disk.valid_before_s(&holds)).await
+    }
+
+    async fn spent_wei(&self, _: Vec<HoldId>) -> Result<u128, Fault> {
+        Ok(0)
     }
 }
 
@@ -183,5 +196,27 @@ impl BooksJournal for SimJournal {
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
         let network = self.world.network();
         self.write(move |disk| disk.mined(network, &mined)).await
+    }
+
+    async fn unmine(&self, chain_txs: Vec<B256>) -> Result<(), Fault> {
+        self.world.say(|| format!("journal unmine {chain_txs:?}"));
+        let network = self.world.network();
+        self.write(move |disk| disk.unmine(network, &chain_txs)).await
+    }
+
+    async fn unfinal(&self, _: Network) -> Result<Vec<BlockRef>, Fault> {
+        self.read(Disk::unfinal).await
+    }
+
+    async fn posted_in(&self, _: Network, block: BlockRef) -> Result<Vec<Record>, Fault> {
+        self.read(move |disk| disk.posted_in(block)).await
+    }
+
+    async fn mined_in(&self, _: Network, block: BlockRef) -> Result<Vec<B256>, Fault> {
+        self.read(move |disk| disk.mined_in(block)).await
+    }
+
+    async fn finalize(&self, _: Network, blocks: Vec<BlockRef>) -> Result<(), Fault> {
+        self.write(move |disk| disk.finalize(&blocks)).await
     }
 }

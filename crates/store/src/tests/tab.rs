@@ -143,7 +143,7 @@ async fn a_mined_chain_tx_costs_once_and_its_rivals_nothing() {
     let hashes = [B256::repeat_byte(1), B256::repeat_byte(2)];
     assert_eq!(j.handle.unmined(NETWORK, SIGNER, 0).await.unwrap().len(), 0);
     assert_eq!(j.handle.unmined(NETWORK, SIGNER, 1).await.unwrap().len(), 2);
-    let mined = Mined { chain_tx: hashes[1], block: 9, fee_wei: 5 };
+    let mined = Mined { chain_tx: hashes[1], block: BlockRef { number: 9, hash: B256::with_last_byte(9) }, fee_wei: 5 };
     j.handle.mined(vec![mined]).await.unwrap();
     j.handle.mined(vec![mined, Mined { chain_tx: hashes[0], ..mined }]).await.unwrap();
     assert_eq!(j.handle.unmined(NETWORK, SIGNER, 1).await.unwrap().len(), 0);

@@ -3,9 +3,9 @@
 use super::*;
 
 /// A chain_tx for three holds, at sequence 5.
-const BATCH: Bid = Bid { chain_tx: OURS, sequence: 5, members: 3 };
+const BATCH: Bid = Bid { chain_tx: OURS, signer: OURSELVES, sequence: 5, members: 3 };
 /// A later one for one of them, at sequence 6.
-const ALONE: Bid = Bid { chain_tx: B256::repeat_byte(0xc5), sequence: 6, members: 1 };
+const ALONE: Bid = Bid { chain_tx: B256::repeat_byte(0xc5), signer: OURSELVES, sequence: 6, members: 1 };
 /// What the lane makes of a hold that is submitted once more.
 const AGAIN: Result<B256, Fault> = Ok(B256::repeat_byte(0xb0));
 const HELD: &str = "submitted, Delivered";
@@ -414,8 +414,11 @@ fn what_mined_chain_txs_have_cost_is_written_once() {
     signed(&world, 6, 7, false, None);
     world.mined.set(6);
     reconcile(&world).unwrap();
-    let want =
-        [Mined { chain_tx: first, block: 103, fee_wei: 7 }, Mined { chain_tx: second, block: 104, fee_wei: u128::MAX }];
+    let want = [(first, 103, 7), (second, 104, u128::MAX)].map(|(chain_tx, number, fee_wei)| Mined {
+        chain_tx,
+        block: BlockRef { number, hash: HERE },
+        fee_wei,
+    });
     assert_eq!(*world.gas.borrow(), want, "a failed chain_tx has cost gas as well");
     assert!(
         world.said().ends_with("watched, sequence, unmined 6, receipt 1, receipt 2, receipt 3, receipt 4, mined 2")

@@ -121,7 +121,9 @@ impl BooksJournal for World {
     }
 
     async fn unmined(&self, _: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
-        assert_eq!(signer, lane_key().address());
+        if signer != OURSELVES {
+            return Ok(Vec::new());
+        }
         self.journal("unmined", format!("unmined {below}"))?;
         let counted = |chain_tx: B256| self.gas.borrow().iter().any(|mined| mined.chain_tx == chain_tx);
         let unmined = self.unmined.borrow();
@@ -131,7 +133,55 @@ impl BooksJournal for World {
 
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
         self.journal("mined", format!("mined {}", mined.len()))?;
+        self.gas.borrow_mut().retain(|known| mined.iter().all(|mined| mined.chain_tx != known.chain_tx));
         self.gas.borrow_mut().extend(mined);
         Ok(())
     }
+
+    async fn unmine(&self, chain_txs: Vec<B256>) -> Result<(), Fault> {
+        self.journal("unmine", format!("unmine {}", chain_txs.len()))?;
+        self.gas.borrow_mut().retain(|mined| !chain_txs.contains(&mined.chain_tx));
+        Ok(())
+    }
+
+    async fn unfinal(&self, _: Network) -> Result<Vec<BlockRef>, Fault> {
+        let books = self.books.borrow();
+        let posted = books.iter().filter(|row| !row.record.is_final).filter_map(|row| posted_at(&row.record));
+        let last = self.last.borrow();
+        let mined = self.gas.borrow().iter().map(|mined| (mined.block.number, mined.block.hash)).collect::<Vec<_>>();
+        let mined = mined.into_iter().filter(|block| !last.contains(block));
+        let blocks: BTreeSet<(u64, B256)> = posted.chain(mined).collect();
+        let blocks: Vec<_> = blocks.into_iter().map(|(number, hash)| BlockRef { number, hash }).collect();
+        if !blocks.is_empty() {
+            self.journal("unfinal", "unfinal")?;
+        }
+        Ok(blocks)
+    }
+
+    async fn posted_in(&self, _: Network, block: BlockRef) -> Result<Vec<Record>, Fault> {
+        self.journal("posted_in", format!("posted_in {}", block.number))?;
+        let books = self.books.borrow();
+        let at = Some((block.number, block.hash));
+        Ok(books.iter().map(|row| &row.record).filter(|record| posted_at(record) == at).cloned().collect())
+    }
+
+    async fn mined_in(&self, _: Network, block: BlockRef) -> Result<Vec<B256>, Fault> {
+        let gas = self.gas.borrow();
+        Ok(gas.iter().filter(|mined| mined.block == block).map(|mined| mined.chain_tx).collect())
+    }
+
+    async fn finalize(&self, _: Network, blocks: Vec<BlockRef>) -> Result<(), Fault> {
+        self.journal("finalize", format!("finalize {}", blocks.len()))?;
+        let blocks: Vec<_> = blocks.into_iter().map(|block| (block.number, block.hash)).collect();
+        for row in self.books.borrow_mut().iter_mut() {
+            row.record.is_final |= posted_at(&row.record).is_some_and(|at| blocks.contains(&at));
+        }
+        self.last.borrow_mut().extend(blocks);
+        Ok(())
+    }
+}
+
+fn posted_at(record: &Record) -> Option<(u64, B256)> {
+    let State::Posted(settled) = record.state else { return None };
+    (settled.block_hash != B256::ZERO).then_some((settled.block, settled.block_hash))
 }

@@ -35,7 +35,7 @@ type Ours = Handed<World, Script, World, World>;
 
 fn handed(world: &World, node: bool, told: &[(Told, Event)]) -> Ours {
     let live = Live::default();
-    let chain = reader(world.clone(), world.clone(), Head::default(), 15_000, live.clone());
+    let chain = reader(world.clone(), world.clone(), Head::default(), Finality::default(), 15_000, live.clone());
     let told = Rc::new(RefCell::new(told.iter().copied().collect()));
     Handed {
         chain: node.then_some(chain),

@@ -32,7 +32,12 @@ impl LaneJournal for World {
         }
         for tx in batch {
             let mut chain_txs = self.chain_txs.borrow_mut();
-            let same = |other: &ChainTx| other.sequence == tx.sequence && other.holds != tx.holds;
+            let same = |other: &ChainTx| {
+                other.sequence == tx.sequence
+                    && other.holds != tx.holds
+                    && !tx.holds.is_empty()
+                    && !other.holds.is_empty()
+            };
             assert!(!chain_txs.iter().any(same), "the store refuses a second hold for a sequence");
             chain_txs.push(tx);
         }
@@ -47,12 +52,23 @@ impl LaneJournal for World {
             self.chain_txs.borrow().iter().filter(from).map(|tx| (tx.sequence, tx.clone())).collect();
         Ok(newest.into_values().collect())
     }
+
+    async fn valid_before_s(&self, holds: Vec<HoldId>) -> Result<Option<u64>, Fault> {
+        self.journal("valid_before_s", "valid_before_s")?;
+        let open = holds.iter().any(|hold| !self.unwatched.borrow().contains(hold));
+        Ok(open.then_some(VALID_BEFORE_S))
+    }
+
+    async fn spent_wei(&self, holds: Vec<HoldId>) -> Result<u128, Fault> {
+        self.journal("spent_wei", "spent_wei")?;
+        Ok(self.spent_wei.borrow().get(&holds[0]).copied().unwrap_or_default())
+    }
 }
 
 pub(super) type TestLane = Lane<World, World, Key>;
 
 fn start(world: &World) -> Result<TestLane, Fault> {
-    now(Lane::start(Network::BASE_SEPOLIA, world.clone(), world.clone(), lane_key()))
+    now(Lane::start(Network::BASE_SEPOLIA, world.clone(), world.clone(), lane_key(), FeeCaps::NONE))
 }
 
 /// A lane that starts at a sequence, with the calls of its start forgotten.
@@ -134,9 +150,9 @@ fn hashes_of_viem() {
         ),
     ] {
         let call = (token(), super::super::token::transfer_data(&hold(0).authorization));
-        let fees = Fees { base, tip };
+        let price = FeeCaps::NONE.price(Fees { base, tip }, 0).unwrap();
         let key = lane_key();
-        let tx = ChainTx::sign(&key, Network::BASE_SEPOLIA, sequence, fees, call, vec![hold(0).id]);
+        let tx = ChainTx::sign(&key, Network::BASE_SEPOLIA, sequence, price, call, vec![hold(0).id]);
         assert_eq!(now(tx).unwrap().hash, want, "{sequence} {base} {tip}");
     }
 }
@@ -199,7 +215,7 @@ fn a_fault_after_a_rejection_answers_everybody() {
 fn a_signer_out_of_reach_sends_nothing() {
     let (world, works) = (World::new(), Cell::new(false));
     world.mined.set(7);
-    let lane = Lane::start(Network::BASE_SEPOLIA, world.clone(), world.clone(), Signing(&works));
+    let lane = Lane::start(Network::BASE_SEPOLIA, world.clone(), world.clone(), Signing(&works), FeeCaps::NONE);
     let mut lane = now(lane).unwrap();
     world.said();
     let want = "0 settlement_unavailable (money: held), 1 settlement_unavailable (money: held)";
@@ -316,9 +332,9 @@ fn a_head_that_is_stuck_is_outbid() {
     assert_eq!(looks_of_bids, [4, 11, 24, 49, 98]);
     let chain_txs = world.chain_txs.borrow();
     let bids: Vec<_> = chain_txs.iter().filter(|tx| tx.sequence == 7).collect();
-    let (first, second) = (bids[0].fees().unwrap(), bids[1].fees().unwrap());
+    let (first, second) = (bids[0].price().unwrap(), bids[1].price().unwrap());
     assert!(bids.iter().all(|bid| bid.holds == [hold(0).id] && bid.signer == lane_key().address()));
-    for (before, after) in [(first.0, second.0), (first.1, second.1)] {
+    for (before, after) in [(first.tip, second.tip), (first.fee_max, second.fee_max)] {
         assert!(after >= before + before / 10, "a node wants a tenth more");
         assert!(after <= before + before / 4, "and no more than it takes");
     }

@@ -8,6 +8,7 @@ fn what_a_crash_left_is_ended_at_start() {
     let posted = State::Posted(Settled {
         chain_tx: OURS,
         block: 104,
+        block_hash: HERE,
         amount: hold(0).authorization.amount(),
         payer: hold(0).authorization.key.payer,
     });

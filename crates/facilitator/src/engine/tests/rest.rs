@@ -247,7 +247,7 @@ fn what_a_stranger_landed_is_looked_at_now_and_then() {
     let engine = engine(&world);
     let reconcile = || now(engine.reconcile(&world, Network::BASE_SEPOLIA));
     world.put_hold(tab_hold(0), State::Submitted(THEIRS), AnswerState::Delivered, Vec::new());
-    let bids = vec![Bid { chain_tx: OURS, sequence: 5, members: 1 }];
+    let bids = vec![Bid { chain_tx: OURS, signer: OURSELVES, sequence: 5, members: 1 }];
     world.put_hold(tab_hold(1), SUBMITTED, AnswerState::Delivered, bids);
     world.mined.set(5);
     PAID_BY_STRANGER(&world);
@@ -295,7 +295,8 @@ fn unfinished_holds_are_looked_at_a_few_at_a_time() {
         let world = World::new();
         world.pages.set((1_000, 1_000));
         for number in 0..count {
-            world.put_hold(tab_hold(number), State::Open, AnswerState::Lost, Vec::new());
+            let bid = Bid { chain_tx: OURS, signer: OURSELVES, sequence: 5, members: 1 };
+            world.put_hold(tab_hold(number), State::Open, AnswerState::Lost, vec![bid]);
         }
         assert_eq!(now(engine(&world).reconcile(&world, Network::BASE_SEPOLIA)), Ok(usize::from(count)));
         let said = world.said();
@@ -309,7 +310,8 @@ fn unfinished_holds_are_looked_at_a_few_at_a_time() {
         let world = World::new();
         world.pages.set((1_000, 1_000));
         for number in 0..65 {
-            world.put_hold(tab_hold(number), State::Open, AnswerState::Lost, Vec::new());
+            let bid = Bid { chain_tx: OURS, signer: OURSELVES, sequence: 5, members: 1 };
+            world.put_hold(tab_hold(number), State::Open, AnswerState::Lost, vec![bid]);
         }
         world.fail_after(method, if method == "block" { 2 } else { 1 });
         assert_eq!(now(engine(&world).reconcile(&world, Network::BASE_SEPOLIA)), Ok(64), "{method}");

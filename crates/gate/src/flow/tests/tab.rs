@@ -448,7 +448,7 @@ fn what_was_recovered_is_not_in_suspense() {
     let world = World::new();
     world.put_on(Rail::Tab, &payment(), LOST, AnswerState::Delivered);
     let id = world.only().hold.id;
-    world.take_step(id, Step::Post(settled())).unwrap();
+    world.take_step(id, Step::Arrive(settled())).unwrap();
     assert_eq!(kinds(&world), "recovered");
     let header = payment().header();
     let got = open_word(&world, &tab_snapshot(), &call(URL, Presented::Header(header.as_bytes())));

@@ -5,11 +5,12 @@ use super::*;
 const SUBMIT: Step = Step::Submit(B256::repeat_byte(1));
 
 /// The columns of the tables, in their order.
-fn steps() -> [Step; 11] {
+fn steps() -> [Step; 12] {
     [
         SUBMIT,
         Step::Post(settled(1)),
         Step::Post(settled(2)),
+        Step::Arrive(settled(1)),
         Step::Release(ReleaseReason::NotSent),
         Step::Release(ReleaseReason::FreeStatus),
         Step::Release(ReleaseReason::Expired),
@@ -21,7 +22,7 @@ fn steps() -> [Step; 11] {
     ]
 }
 
-fn table(rail: Rail, rows: &[(State, [&str; 11])]) {
+fn table(rail: Rail, rows: &[(State, [&str; 12])]) {
     for (state, row) in rows {
         for (step, want) in steps().into_iter().zip(row) {
             // Where the answer is does not matter to the money, but for one that was lost, which has its own table.
@@ -47,19 +48,19 @@ fn direct() {
     table(
         Rail::Direct,
         &[
-            // Submit, post, post another; release (not sent, free, expired); burn (unanswered, interrupted, foreign); refuse, expire.
+            // Submit, post, post another, arrive; release (not sent, free, expired); burn (unanswered, interrupted, foreign); refuse, expire.
             (
                 State::Open,
-                ["submitted", POST, POST, "released", "released", "-", "burnt", "burnt", burnt, "burnt", "-"],
+                ["submitted", POST, POST, "-", "released", "released", "-", "burnt", "burnt", burnt, "burnt", "-"],
             ),
-            (SUBMITTED, ["submitted", POST, POST, "-", "-", "-", "-", "-", burnt, "burnt", "released"]),
-            (posted(), ["-", "=", "-", "-", "-", "-", "-", "-", "-", "-", "-"]),
-            (RELEASED, ["-", freed, freed, "=", "-", "-", "-", "-", "-", "-", "-"]),
-            (FREE, ["-", freed, freed, "-", "=", "-", "-", "-", "-", "-", "-"]),
-            (EXPIRED, ["-", freed, freed, "-", "-", "=", "-", "-", "-", "-", "="]),
-            (BURNT, ["-", burnt, burnt, "-", "-", "-", "=", "-", "-", "-", "-"]),
-            (REFUSED, ["-", burnt, burnt, "-", "-", "-", "-", "-", "-", "=", "-"]),
-            (FOREIGN, ["-", "=", "=", "-", "-", "-", "-", "-", "=", "-", "-"]),
+            (SUBMITTED, ["submitted", POST, POST, "-", "-", "-", "-", "-", "-", burnt, "burnt", "released"]),
+            (posted(), ["-", "=", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"]),
+            (RELEASED, ["-", "=", "=", freed, "=", "-", "-", "-", "-", "-", "-", "-"]),
+            (FREE, ["-", "=", "=", freed, "-", "=", "-", "-", "-", "-", "-", "-"]),
+            (EXPIRED, ["-", "=", "=", freed, "-", "-", "=", "-", "-", "-", "-", "="]),
+            (BURNT, ["-", "=", "=", burnt, "-", "-", "-", "=", "-", "-", "-", "-"]),
+            (REFUSED, ["-", "=", "=", burnt, "-", "-", "-", "-", "-", "-", "=", "-"]),
+            (FOREIGN, ["-", "=", "=", "=", "-", "-", "-", "-", "-", "=", "-", "-"]),
         ],
     );
 }
@@ -72,21 +73,23 @@ fn tab() {
     table(
         Rail::Tab,
         &[
-            (State::Open, ["-", POST, POST, "released", "released", "-", "burnt", "burnt", burnt, "burnt", "-"]),
-            (SUBMITTED, ["submitted", POST, POST, "-", "-", "-", "-", "-", burnt, LOSS, LOSS]),
-            (posted(), ["-", "=", "-", "-", "-", "-", "-", "-", "-", "-", "-"]),
-            (RELEASED, ["-", freed, freed, "=", "-", "-", "-", "-", "-", "-", "-"]),
-            (FREE, ["-", freed, freed, "-", "=", "-", "-", "-", "-", "-", "-"]),
-            (BURNT, ["-", burnt, burnt, "-", "-", "-", "=", "-", "-", "-", "-"]),
-            (broken, ["-", burnt, burnt, "-", "-", "-", "-", "-", "-", "-", "-"]),
-            (REFUSED, ["-", burnt, burnt, "-", "-", "-", "-", "-", "-", "=", "-"]),
-            (FOREIGN, ["-", "=", "=", "-", "-", "-", "-", "-", "=", "-", "-"]),
-            (LOST, ["-", recovered, recovered, "-", "-", "-", "-", "-", "-", "=", "="]),
+            (State::Open, ["-", POST, POST, "-", "released", "released", "-", "burnt", "burnt", burnt, "burnt", "-"]),
+            (SUBMITTED, ["submitted", POST, POST, "-", "-", "-", "-", "-", "-", burnt, LOSS, LOSS]),
+            (posted(), ["-", "=", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"]),
+            (RELEASED, ["-", "=", "=", freed, "=", "-", "-", "-", "-", "-", "-", "-"]),
+            (FREE, ["-", "=", "=", freed, "-", "=", "-", "-", "-", "-", "-", "-"]),
+            (BURNT, ["-", "=", "=", burnt, "-", "-", "-", "=", "-", "-", "-", "-"]),
+            (broken, ["-", "=", "=", burnt, "-", "-", "-", "-", "-", "-", "-", "-"]),
+            (REFUSED, ["-", "=", "=", burnt, "-", "-", "-", "-", "-", "-", "=", "-"]),
+            (FOREIGN, ["-", "=", "=", "=", "-", "-", "-", "-", "-", "=", "-", "-"]),
+            (LOST, ["-", "=", "=", recovered, "-", "-", "-", "-", "-", "-", "=", "="]),
         ],
     );
     // What was answered is charged or lost. Burning it is for its run to ask, as long as that goes on: see `gate`.
     let answered = record(Rail::Tab, State::Answered, AnswerState::Delivered);
-    for (step, want) in steps().into_iter().zip(["submitted", POST, POST, "-", "-", "-", "-", "-", burnt, LOSS, LOSS]) {
+    for (step, want) in
+        steps().into_iter().zip(["submitted", POST, POST, "-", "-", "-", "-", "-", "-", burnt, LOSS, LOSS])
+    {
         assert_eq!(outcome(&answered, step), want, "{step:?}");
     }
 }
@@ -127,17 +130,17 @@ fn moved(record: &Record, step: Step) -> Vec<String> {
 #[test]
 fn every_entry_names_its_accounts() {
     let (payer, payee) = (Address::repeat_byte(1), Address::repeat_byte(2));
-    let post = Step::Post(settled(1));
+    let (post, arrive) = (Step::Post(settled(1)), Step::Arrive(settled(1)));
     for (state, step, want) in [
         (SUBMITTED, post, format!("posted: external:{payer} > revenue:{payee}")),
         (State::Answered, post, format!("posted: external:{payer} > revenue:{payee}")),
-        (RELEASED, post, format!("late: external:{payer} > suspense:{payee}")),
-        (BURNT, post, format!("late: external:{payer} > suspense:{payee}")),
+        (RELEASED, arrive, format!("late: external:{payer} > suspense:{payee}")),
+        (BURNT, arrive, format!("late: external:{payer} > suspense:{payee}")),
         (SUBMITTED, Step::Burn(BurnReason::ForeignTransfer), format!("late: external:{payer} > suspense:{payee}")),
         (posted(), Step::LoseAnswer, format!("refund_due: revenue:{payee} > refund_due:{payer}")),
         (State::Answered, Step::Refuse(LossReason::Gone), format!("uncollected: loss:{payee} > revenue:{payee}")),
         (SUBMITTED, Step::Expire, format!("uncollected: loss:{payee} > revenue:{payee}")),
-        (LOST, post, format!("recovered: external:{payer} > loss:{payee}")),
+        (LOST, arrive, format!("recovered: external:{payer} > loss:{payee}")),
     ] {
         assert_eq!(moved(&record(Rail::Tab, state, AnswerState::Live), step), [want], "{state:?} {step:?}");
     }
@@ -165,12 +168,17 @@ fn money_that_comes_after_the_end_is_written_once() {
         (Rail::Tab, LOST, "lost recovered"),
     ] {
         let record = record(rail, state, AnswerState::Live);
-        assert_eq!(outcome(&record, Step::Post(settled(1))), kind, "{state:?}");
-        let change = advance(&record, Step::Post(settled(1))).unwrap().unwrap();
+        assert_eq!(outcome(&record, Step::Arrive(settled(1))), kind, "{state:?}");
+        let change = advance(&record, Step::Arrive(settled(1))).unwrap().unwrap();
         assert!(change.record.late && change.record.state == state, "{state:?}: it stays what it was");
-        assert_eq!(outcome(&change.record, Step::Post(settled(1))), "=", "{state:?}");
-        assert_eq!(outcome(&change.record, Step::Post(settled(2))), "=", "{state:?}");
+        assert_eq!(outcome(&change.record, Step::Arrive(settled(1))), "=", "{state:?}");
+        assert_eq!(outcome(&change.record, Step::Arrive(settled(2))), "=", "{state:?}");
     }
+    // A word without a block is all that there will be; what names a block is looked for again once that is final.
+    let word = Settled { block: 0, block_hash: B256::ZERO, ..settled(1) };
+    assert_eq!(outcome(&record(Rail::Direct, BURNT, AnswerState::Live), Step::Post(word)), "burnt late");
+    assert_eq!(outcome(&record(Rail::Tab, LOST, AnswerState::Live), Step::Post(word)), "lost recovered");
+    assert_eq!(outcome(&record(Rail::Direct, BURNT, AnswerState::Live), Step::Post(settled(1))), "=");
 }
 
 /// What a remote facilitator was handed is submitted by a chain_tx that nobody knows yet.

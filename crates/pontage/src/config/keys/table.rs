@@ -1,7 +1,8 @@
 //! The table itself. docs/config.md's and docs/pontage.schema.json are made from it; tests compare them.
 
 use super::Shape::{
-    Address, Any, Dollars, List, Listen, Mark, Name, Path, Rate, Secret, Section, Span, Text, Truth, Url, Whole, Word,
+    Address, Any, Dollars, Gwei, List, Listen, Mark, Name, Path, Rate, Secret, Section, Signer, Span, Text, Truth, Url,
+    Whole, Word,
 };
 use super::{Key, MUST};
 
@@ -18,6 +19,12 @@ const fn key(
 const ENV: &str = "the name of an environment variable";
 const FILE: &str = "a path; the file holds the secret alone, at most 64 KiB";
 const HEX: &str = "`0x` and 40 hex digits; mixed case must carry its EIP-55 checksum";
+const PLACE: &str = "`{ env: NAME }` or `{ file: PATH }`";
+const ONE_OF: &str = "one of `env`, `file`, `keystore` and `socket`";
+const SIGNER: &str =
+    "`{ env: NAME }`, `{ file: PATH }`, `{ keystore: PATH, password: { env: NAME } }` or `{ socket: PATH }`";
+const KEYSTORE: &str = "a path; Web3 Secret Storage version 3 (scrypt or PBKDF2), at most 64 KiB";
+const GWEI: &str = "gwei, at most nine decimal places, above 0 and to 1,000,000,000";
 const HTTP: &str = "`http://` or `https://`";
 
 /// Every key that holds a value. `[]` is an item of a list, `<caip2>` the id of a network, `<name>` a name of the file's own.
@@ -67,15 +74,35 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("networks.<caip2>.rpc_urls", List(&Url), "must be given; may be left out with `facilitator.urls`", "a list of 1 to 8 `http://` or `https://` addresses, best first; at most 32 networks", "The nodes that chain state is read from and payments are sent to; when one fails the next is asked. Addresses are never printed: they may hold an access key."),
     key("networks.<caip2>.rpc_lag_blocks", Whole(0, 1_000), "`3`", "blocks, 0 to 1,000", "A node that is more than this behind the best known block is not read from until it has caught up."),
     key("networks.<caip2>.rpc_agree", Whole(1, 3), "`1`", "1 to 3, and no more than `rpc_urls` has", "How many nodes must say the same of receipts, blocks, balances, nonces and logs. While they do not, a payment stays unknown."),
+    key("networks.<caip2>.finality.confirmations", Whole(1, 64), "`1`", "blocks, 1 to 64; not above `final` + 1 where that is a number", "How deep a payment must be before it counts as settled, its own block being the first: `direct` waits for it before the answer is released."),
+    key("networks.<caip2>.finality.final", Text(9), "`12`", "`safe`, `finalized`, or blocks, 1 to 10,000", "Which block no reorg takes away any more: one that the node calls so, or one with so many blocks on top. Until then a payment is looked at again and again ([settlement.md](settlement.md))."),
     key("networks.<caip2>.assets", Section, "`[usdc]` where pontage knows the network's USDC, else must be given", "a list of 1 to 16 entries, each `usdc` or a token; at most 24 on all networks together", "The tokens that are taken, in order of preference."),
     key("networks.<caip2>.assets[]", Word(&["usdc"]), "none", "`usdc`, or the keys beneath", "One token."),
     key("networks.<caip2>.assets[].address", Address, MUST, HEX, "The contract of a token that is not known by name."),
     key("networks.<caip2>.assets[].name", Text(64), MUST, "1 to 64 characters", "The name in the token's EIP-712 domain; compared with the chain at start."),
     key("networks.<caip2>.assets[].version", Text(64), MUST, "1 to 64 characters", "The version in the token's EIP-712 domain; compared with the chain at start."),
     key("networks.<caip2>.assets[].decimals", Whole(0, 36), MUST, "0 to 36 decimal places", "The decimal places of the token."),
-    key("facilitator.signer", Secret, "none; `start` needs it when a route has a price", "`{ env: NAME }` or `{ file: PATH }`", "Where the key is kept that sends payments to the chain and pays the gas. The key itself does not belong in this file and is refused."),
-    key("facilitator.signer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the key."),
-    key("facilitator.signer.file", Path, "one of `env` and `file`", FILE, "The file that holds the key."),
+    key("facilitator.signer", Signer, "none; `start` needs it when a route has a price", SIGNER, "Where the key is kept that sends payments to the chain and pays the gas. The key itself does not belong in this file and is refused."),
+    key("facilitator.signer.env", Name, ONE_OF, ENV, "The variable that holds the key."),
+    key("facilitator.signer.file", Path, ONE_OF, FILE, "The file that holds the key."),
+    key("facilitator.signer.keystore", Path, ONE_OF, KEYSTORE, "The file that holds the key, encrypted as Ethereum's wallets do."),
+    key("facilitator.signer.password", Secret, "must be given with `keystore`", PLACE, "Where the password of that file is kept."),
+    key("facilitator.signer.password.env", Name, "one of `env` and `file`", ENV, "The variable that holds it."),
+    key("facilitator.signer.password.file", Path, "one of `env` and `file`", FILE, "The file that holds it."),
+    key("facilitator.signer.socket", Path, ONE_OF, "a path", "The socket of a `pontage signer` that keeps the key in a process of its own ([cli.md](cli.md))."),
+    key("facilitator.signers", Section, "none", "a list of 1 to 8, each as `facilitator.signer`; never beside it", "Several keys, each with a queue of its own: what one waits for the others do not. Work goes to the least loaded that has gas. The first one seals the books. Keep a key here until all that it has sent has landed."),
+    key("facilitator.signers[]", Signer, "none", SIGNER, "One key."),
+    key("facilitator.signers[].env", Name, ONE_OF, ENV, "As of `facilitator.signer`."),
+    key("facilitator.signers[].file", Path, ONE_OF, FILE, "The same."),
+    key("facilitator.signers[].keystore", Path, ONE_OF, KEYSTORE, "The same."),
+    key("facilitator.signers[].password", Secret, "must be given with `keystore`", PLACE, "The same."),
+    key("facilitator.signers[].password.env", Name, "one of `env` and `file`", ENV, "The same."),
+    key("facilitator.signers[].password.file", Path, "one of `env` and `file`", FILE, "The same."),
+    key("facilitator.signers[].socket", Path, ONE_OF, "a path", "The same."),
+    key("facilitator.fees.max_fee_gwei", Gwei, "`500`", GWEI, "The most that is bid for a unit of gas. Twice the base fee and the tip are bid, of which the base fee and the tip are paid. While the base fee is above this nothing is sent, no paid call is served, and what is on its way waits."),
+    key("facilitator.fees.max_tip_gwei", Gwei, "`100`", GWEI, "The most of that which is bid as a tip. A transaction that is stuck bids an eighth more each time, never above these two."),
+    key("facilitator.fees.max_per_payment_gwei", Gwei, "none", GWEI, "The most that may be spent on the gas of one payment, over all transactions that are sent for it, each counted as if it took 220,000 gas. Where the next one could cost more, it is not sent; where a first one could, no paid call is served. A rollup's fee for data counts once it is known."),
+    key("facilitator.gas.alarm_payments", Whole(0, 1_000_000_000), "`1000`", "payments, 0 to 1,000,000,000", "A key whose coin lasts for fewer payments than this, at what the last hundred transactions have cost, is warned of in the log."),
     key("facilitator.urls", List(&Url), "none", "a list of 1 to 8 `http://` or `https://` addresses without a query; never beside `facilitator.signer`", "Facilitators of others, in order of preference, who settle instead of us ([settlement.md](settlement.md)). When one does not answer, the next one is asked."),
     key("facilitator.bearer", Secret, "none", "`{ env: NAME }` or `{ file: PATH }`", "Where the token is kept that each of them is shown as `Authorization: Bearer`."),
     key("facilitator.bearer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the token."),
@@ -99,6 +126,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("receipts.ttl_s", Whole(60, 31_536_000), "`86400` (a day)", "seconds, 60 to 31,536,000", "How long a receipt can be fetched."),
     key("receipts.format", Word(&["eip712", "jws"]), "`eip712`", "`eip712` or `jws`", "The form of the receipt that `PAYMENT-RESPONSE` has of what has settled."),
     key("receipts.lookups_per_min", Whole(1, 100_000), "`10`", "look-ups in a minute, 1 to 100,000", "How often one address may fetch receipts."),
+    key("refunds.signer", Secret, "none: refunds are printed for somebody to pay by hand", "`{ env: NAME }` or `{ file: PATH }`", "Where the key of the wallet is kept that refunds are paid from. It holds the token and needs no gas: the settlement key sends them ([refunds.md](refunds.md))."),
+    key("refunds.signer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the key."),
+    key("refunds.signer.file", Path, "one of `env` and `file`", FILE, "The file that holds the key."),
+    key("refunds.daily_cap_usd", Dollars, "`\"50.00\"`", "dollars, at most six decimal places, to 1,000,000,000", "How much may leave that wallet in a day (UTC). What is above it stays due."),
     key("rate_limits.per_agent", Rate, "`1000/min`", "such as `10/s` or `1000/min` (`s`, `sec`, `second`, `m`, `min`, `minute`), or `off`", "Calls of one address without a verified payer, and of one verified payer."),
     key("rate_limits.verification", Rate, "`100/s`", "as above", "Payments of one address whose signature is checked."),
     key("limits", Word(&["tiers"]), "none", "`tiers`; not with `rate_limits.per_agent`", "Three steps in the place of `per_agent`: ten calls a minute for an address (five at once), sixty for a verified payer (20), 120 for one who has paid (50)."),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
-use ledger::{About, Rail, Side, State};
+use ledger::{About, Rail, Refund, RefundState, Side, State};
 use protocol::{Amount, Asset, AssetInfo, Network, Signature};
 use store::{ChainTxRow, EntryRow, Fate, Payment, SealDigest, SealRow, TabSum};
 
@@ -42,56 +42,98 @@ fn about(about: About) -> String {
     }
 }
 
-/// Kind, the account that is debited and the one that is credited.
-type Expected = (&'static str, String, String);
+/// Kind, the account that is debited, the one that is credited, and how much.
+type Expected = (&'static str, String, String, u128);
 
-/// The entries that a payment must have by its state.
-fn expected(payment: &Payment) -> Vec<Expected> {
+/// The entries that a payment must have by its state and its refunds.
+fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Expected> {
     let record = &payment.record;
     let (payer, payee) = (record.hold.authorization.key.payer, record.hold.authorization.payee);
     let (wallet, revenue, loss) = (format!("external:{payer}"), format!("revenue:{payee}"), format!("loss:{payee}"));
+    let (due, suspense, all) =
+        (format!("refund_due:{payer}"), format!("suspense:{payee}"), record.hold.authorization.amount_atomic);
     let mut expected = Vec::new();
+    // What a reorg took out is in loss, each time until it came back.
+    let back = record.reorgs.saturating_sub(u32::from(record.is_unsettled()));
+    for _ in 0..record.reorgs {
+        expected.push(("unsettled", loss.clone(), wallet.clone(), all));
+    }
+    for _ in 0..back {
+        expected.push(("resettled", wallet.clone(), loss.clone(), all));
+    }
     match record.state {
         State::Posted(_) => {
-            expected.push(("posted", wallet, revenue.clone()));
-            if record.refund_due {
-                expected.push(("refund_due", revenue, format!("refund_due:{payer}")));
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
+            // The gate owes all of it, but for what refunds had booked as owed before.
+            let own = refunds.iter().filter(|refund| refund.own_due);
+            let left = own.fold(all, |left, refund| left.saturating_sub(refund.amount_atomic));
+            if record.refund_due && left > 0 {
+                expected.push(("refund_due", revenue.clone(), due.clone(), left));
             }
         }
-        State::Lost(_) => {
-            expected.push(("uncollected", loss.clone(), revenue));
+        State::Lost(_) if record.reorgs > 0 => {
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
             if record.late {
-                expected.push(("recovered", wallet, loss));
+                expected.push(("recovered", wallet.clone(), loss, all));
+            }
+        }
+        State::Submitted(_) if record.reorgs > 0 => {
+            expected.push(("posted", wallet.clone(), revenue.clone(), all));
+        }
+        State::Lost(_) => {
+            expected.push(("uncollected", loss.clone(), revenue.clone(), all));
+            if record.late {
+                expected.push(("recovered", wallet.clone(), loss, all));
             }
         }
         State::Released(_) | State::Burnt(_) => {
             if record.late {
-                expected.push(("late", wallet, format!("suspense:{payee}")));
+                expected.push(("late", wallet.clone(), suspense.clone(), all));
             }
         }
         State::Open | State::Answered | State::Submitted(_) => {}
+    }
+    let from = if matches!(record.state, State::Released(_) | State::Burnt(_)) { suspense } else { revenue };
+    for refund in refunds {
+        let amount = refund.amount_atomic;
+        if refund.own_due {
+            expected.push(("refund_due", from.clone(), due.clone(), amount));
+        }
+        if let RefundState::Refunded { .. } = refund.state {
+            expected.push(("refunded", due.clone(), wallet.clone(), amount));
+        }
+    }
+    // What a reorg took back had moved once more.
+    let undone = entries.iter().filter(|entry| entry.kind == "unrefunded").filter_map(|entry| entry.lines.first());
+    for amount in undone.map(|line| line.amount_atomic) {
+        if refunds.iter().any(|refund| refund.amount_atomic == amount) {
+            expected.push(("unrefunded", wallet.clone(), due.clone(), amount));
+            expected.push(("refunded", due.clone(), wallet.clone(), amount));
+        }
     }
     expected
 }
 
 /// A payment's state agrees with its entries: each that it must have once, with its accounts and amount, and no other.
-pub(super) fn check_payment(payment: &Payment, entries: &[EntryRow]) -> Vec<Finding> {
+pub(super) fn check_payment(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Finding> {
     let hold = &payment.record.hold;
     let amount = hold.authorization.amount();
-    let mut left: Vec<&EntryRow> = entries.iter().collect();
+    let mut left = without_voided(payment, entries);
     let mut findings = Vec::new();
     let mut add = |subject, found: String| {
         let mut finding = Finding::new(Word::Misbooked, subject, found, RESTORE);
         (finding.network, finding.amount) = (Some(amount.asset.network), Some(amount));
         findings.push(finding);
     };
-    for (kind, from, to) in expected(payment) {
-        let Some(at) = left.iter().position(|entry| entry.kind == kind) else {
+    for (kind, from, to, atomic) in expected(payment, refunds, entries) {
+        let wrong = |entry: &EntryRow| differs(entry, &from, &to, Amount::new(atomic, amount.asset));
+        let exact = left.iter().position(|entry| entry.kind == kind && wrong(entry).is_none());
+        let Some(at) = exact.or_else(|| left.iter().position(|entry| entry.kind == kind)) else {
             add(Subject::Payment(hold.id), format!("payment {} has no {kind} entry", hold.id));
             continue;
         };
         let entry = left.remove(at);
-        if let Some(what) = differs(entry, &from, &to, amount) {
+        if let Some(what) = wrong(entry) {
             add(Subject::Entry(entry.id), format!("{kind} entry {} of payment {}: {what}", entry.id, hold.id));
         }
     }
@@ -107,6 +149,28 @@ pub(super) fn check_payment(payment: &Payment, entries: &[EntryRow]) -> Vec<Find
         findings.push(Finding::new(Word::SumsDiffer, Subject::Payment(hold.id), found, RESTORE));
     }
     findings
+}
+
+/// The entries of a payment without each refund that a reorg made void, which has its own void behind it.
+fn without_voided<'a>(payment: &Payment, entries: &'a [EntryRow]) -> Vec<&'a EntryRow> {
+    let authorization = &payment.record.hold.authorization;
+    let (due, revenue) =
+        (format!("refund_due:{}", authorization.key.payer), format!("revenue:{}", authorization.payee));
+    let whole = |entry: &EntryRow, from: &str, to: &str| differs(entry, from, to, authorization.amount()).is_none();
+    let (mut left, mut voided) = (Vec::new(), 0);
+    for entry in entries {
+        let refund = left.iter().rposition(|before: &&EntryRow| {
+            before.kind == "refund_due" && entry.kind == "refund_voided" && whole(before, &revenue, &due)
+        });
+        match refund {
+            Some(at) if whole(entry, &due, &revenue) && voided < payment.record.reorgs => {
+                left.remove(at);
+                voided += 1;
+            }
+            Some(_) | None => left.push(entry),
+        }
+    }
+    left
 }
 
 /// What a payment says is what its payer has signed.
@@ -189,7 +253,7 @@ pub(super) fn check_chain_txs(chain_txs: &[ChainTxRow], gas: &BTreeMap<B256, Vec
 }
 
 fn check_gas(tx: &ChainTxRow, entries: &[EntryRow]) -> Option<Finding> {
-    let what = match (tx.fate, entries) {
+    let what = match (tx.fate, gas_without_voided(tx, entries)) {
         (Some(Fate::Mined { fee_wei, .. }), [entry]) if entry.kind == "gas" => {
             let amount = Amount::new(fee_wei, Asset::native(tx.network));
             let what = differs(entry, &format!("key:{}", tx.signer), &format!("gas:{}", tx.signer), amount)?;
@@ -203,6 +267,24 @@ fn check_gas(tx: &ChainTxRow, entries: &[EntryRow]) -> Option<Finding> {
     };
     let found = format!("transaction {} {what}", tx.hash);
     Some(Finding::new(Word::Misbooked, Subject::ChainTx(tx.hash), found, RESTORE))
+}
+
+/// The entries of a chain_tx without each gas that a reorg made void, which has its void behind it.
+fn gas_without_voided<'a>(tx: &ChainTxRow, entries: &'a [EntryRow]) -> &'a [EntryRow] {
+    let (key, gas) = (format!("key:{}", tx.signer), format!("gas:{}", tx.signer));
+    let amount = |entry: &EntryRow| {
+        let atomic = entry.lines.first().map_or(0, |line| line.amount_atomic);
+        Amount::new(atomic, Asset::native(tx.network))
+    };
+    let mut left = entries;
+    while let [one, other, rest @ ..] = left
+        && (one.kind.as_str(), other.kind.as_str()) == ("gas", "gas_voided")
+        && differs(one, &key, &gas, amount(one)).is_none()
+        && differs(other, &gas, &key, amount(one)).is_none()
+    {
+        left = rest;
+    }
+    left
 }
 
 /// Walks the entries in the order of their ids and recomputes the seals over them.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use facilitator::engine::{BlockAt, ChainReceipt, Log, Node, NodeFault};
+use facilitator::engine::{Block, BlockAt, ChainReceipt, FinalAt, Log, Node, NodeFault};
 use facilitator::rpc::Nodes;
 use tokio::task::JoinSet;
 
@@ -24,8 +24,6 @@ const NONCES_MAX: usize = 200;
 const TIMEOUT_MS: u64 = 20_000;
 /// How long it is waited before a request is repeated.
 const PAUSES_MS: [u64; 2] = [250, 1_500];
-/// Behind how many blocks a block is taken as final: the reconciler's number.
-const FINALITY_BLOCKS: u64 = 12;
 /// How long, by the chain's clock, a running gate may take to book what is final: chains with many blocks in a second have twelve
 /// before it has looked.
 const GRACE_S: u64 = 60;
@@ -121,7 +119,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Asks where the chain stands.
+    /// Asks where the chain stands. Which block is final is as for the reconciler.
     pub(super) async fn connect(config: &NetworkConfig) -> Result<Self, String> {
         let silent = |NodeFault| "its node does not answer".to_owned();
         let node = nodes::open(config, TIMEOUT_MS).map_err(silent)?;
@@ -131,7 +129,12 @@ impl Chain {
         node.trust(genesis);
         let block = async |at| again(|| async { node.block(at).await }).await.map_err(silent);
         let head = block(BlockAt::Latest).await?;
-        let (mut old_block, mut old_time_s, mut depth) = (0, 0, FINALITY_BLOCKS);
+        let depth = match config.finality.last {
+            FinalAt::Blocks(blocks) => blocks,
+            FinalAt::Safe => head.number.saturating_sub(block(BlockAt::Safe).await?.number),
+            FinalAt::Finalized => head.number.saturating_sub(block(BlockAt::Finalized).await?.number),
+        };
+        let (mut old_block, mut old_time_s, mut depth) = (0, 0, depth.max(1));
         while let Some(number) = head.number.checked_sub(depth) {
             let old = block(BlockAt::Number(number)).await?;
             if old.time_s.saturating_add(GRACE_S) <= head.time_s {
@@ -170,6 +173,18 @@ impl Chain {
             self.receipts.insert(chain_tx, receipt.as_ref().map(Mined::read));
         }
         Ok(())
+    }
+
+    /// When these blocks were made, in milliseconds; those that the node does not tell are left out.
+    pub(super) async fn times_ms(&self, blocks: impl Iterator<Item = u64>) -> BTreeMap<u64, u64> {
+        let node = &self.node;
+        let ask = |number: u64| {
+            let node = node.clone();
+            async move { Ok((number, again(|| node.block(BlockAt::Number(number))).await.ok())) }
+        };
+        let asked = bounded(blocks.collect::<BTreeSet<_>>().into_iter().map(ask)).await.unwrap_or_default();
+        let time = |(number, block): (u64, Option<Block>)| Some((number, block?.time_s.saturating_mul(1_000)));
+        asked.into_iter().filter_map(time).collect()
     }
 
     /// The chain_txs that moved one of these tokens to one of these payees.

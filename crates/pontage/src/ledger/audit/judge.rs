@@ -1,15 +1,16 @@
 //! What a payment comes to once books and chain lie side by side. Pure: rows in, a finding out.
 
 use alloy_primitives::{Address, B256, U256};
-use ledger::{AnswerState, LossReason, Rail, State};
-use protocol::Settled;
+use ledger::{AnswerState, LossReason, Rail, Refund, RefundProblem, RefundState, State};
+use protocol::{Amount, Settled};
 use store::{ChainTxRow, Fate, Payment};
 
 use super::chain::{Claim, End, Mined, Moved};
-use super::finding::{Finding, Subject, Word};
+use super::finding::{Act, Finding, Served, Subject, Word};
 use crate::ledger::print::{Assets, utc};
 
 const NOTHING: &str = "nothing";
+const FOLLOW: &str = "its block was not final: start the gate, which un-settles it; if it runs, read its log";
 const COMPARE: &str = "ask another node for it, and compare the journal with a backup";
 
 /// What is known of the chain for one payment.
@@ -67,19 +68,134 @@ pub(super) fn needs_search(payment: &Payment, receipt: Option<&Mined>) -> bool {
 }
 
 /// The one finding of a payment.
-pub(super) fn judge(payment: &Payment, view: &View<'_>, assets: &Assets) -> Finding {
+pub(super) fn judge(payment: &Payment, refunds: &[Refund], view: &View<'_>, assets: &Assets) -> Finding {
     let (word, found, action, evidence) = match view {
         View::Offline | View::Unread => unseen(payment, matches!(view, View::Unread)),
         View::Chain(evidence) => seen(payment, evidence, assets),
     };
+    let by_gate = (action == FOLLOW).then_some(Act::StartGate);
+    let kept = (word == Word::Late && is_served_on_tab(payment)).then_some(Act::Keep);
+    let Back { word, found, action, act, refunded_atomic } =
+        given_back(payment, refunds, (word, found, action), assets);
     let amount = payment.record.hold.authorization.amount();
     let mut finding = Finding::new(word, Subject::Payment(payment.record.hold.id), found, action);
     (finding.network, finding.amount) = (Some(amount.asset.network), Some(amount));
     (finding.chain_tx, finding.block) = evidence;
+    finding.from = Some(payment.record.hold.authorization.key.payer.0);
+    finding.at_ms = Some(payment.record.hold.opened_at_ms);
+    finding.served = Some(served(payment));
+    finding.refunded_atomic = refunded_atomic;
+    finding.act = act.or(kept).or(by_gate).unwrap_or(finding.act);
     if let (Word::Unposted, View::Chain(Evidence { stray: Some(stray), old_time_s, .. })) = (word, view) {
         finding.difference = overdue(payment, stray, *old_time_s);
+        finding.act = if finding.difference { Act::StartGate } else { Act::Wait };
     }
     finding
+}
+
+/// What refunds make of a payment's word.
+struct Back {
+    word: Word,
+    found: String,
+    action: String,
+    act: Option<Act>,
+    refunded_atomic: u128,
+}
+
+/// Takes what was given back, and what is still to be, into account.
+fn given_back(
+    payment: &Payment,
+    refunds: &[Refund],
+    (word, mut found, mut action): (Word, String, String),
+    assets: &Assets,
+) -> Back {
+    let record = &payment.record;
+    let amount = record.hold.authorization.amount();
+    let has_moved = |refund: &&Refund| matches!(refund.state, RefundState::Refunded { .. });
+    let sum = |refunds: &mut dyn Iterator<Item = &Refund>| {
+        refunds.fold(0u128, |sum, refund| sum.saturating_add(refund.amount_atomic))
+    };
+    let refunded_atomic = sum(&mut refunds.iter().filter(has_moved));
+    let paid = matches!(word, Word::Matched | Word::Posted | Word::OwedBack | Word::Late | Word::Recovered);
+    if !paid || refunds.is_empty() {
+        return Back { word, found, action, act: None, refunded_atomic };
+    }
+    let words = |atomic| assets.amount(Amount::new(atomic, amount.asset));
+    if refunded_atomic > 0 {
+        let hashes: Vec<String> = refunds.iter().filter_map(refunded_in).map(|hash| hash.to_string()).collect();
+        found = format!("{found}; {} given back in {}", words(refunded_atomic), hashes.join(", "));
+    }
+    let open = refunds.iter().find(|refund| !has_moved(refund));
+    let asked = sum(&mut refunds.iter().filter(|refund| !has_moved(refund)));
+    let owed = if record.refund_due { amount.atomic.saturating_sub(refunded_atomic) } else { asked };
+    let (word, act) = match open {
+        _ if refunded_atomic >= amount.atomic => {
+            action = NOTHING.to_owned();
+            (Word::Refunded, None)
+        }
+        Some(open) => {
+            found = format!("{found}; {} are to be given back", words(owed));
+            let (act, what) = next_act(open);
+            action = what.to_owned();
+            (Word::OwedBack, Some(act))
+        }
+        None => (word, None),
+    };
+    Back { word, found, action, act, refunded_atomic }
+}
+
+fn refunded_in(refund: &Refund) -> Option<B256> {
+    match refund.state {
+        RefundState::Refunded { chain_tx, .. } => Some(chain_tx),
+        RefundState::Due | RefundState::Submitted(_) => None,
+    }
+}
+
+/// What is to be done for a refund that has not moved.
+const fn next_act(refund: &Refund) -> (Act, &'static str) {
+    match (refund.state, refund.problem) {
+        _ if refund.signed.is_none() => (Act::PayByHand, "pay it by hand, then link it with --settled-by"),
+        (RefundState::Submitted(_), _) => (Act::Wait, "nothing while a gate runs: it follows it up"),
+        (_, Some(RefundProblem::WalletEmpty)) => (Act::FundWallet, "fund the refunds wallet"),
+        (_, Some(RefundProblem::DailyCap)) => (Act::Wait, "nothing: the cap has room again tomorrow"),
+        (_, Some(RefundProblem::TokenRefuses)) => (Act::Refund, "the token refuses the transfer: find out why"),
+        (_, None) => (Act::Refund, "run the refund again"),
+    }
+}
+
+/// What the journal knows of the answer.
+pub(super) const fn served(payment: &Payment) -> Served {
+    match (payment.record.state, payment.record.answer) {
+        (_, AnswerState::Delivered) => Served::Delivered,
+        (_, AnswerState::Kept) => Served::Kept,
+        (_, AnswerState::Lost) => Served::Lost,
+        (_, AnswerState::Pending) | (State::Open | State::Answered | State::Submitted(_), AnswerState::Live) => {
+            Served::Running
+        }
+        (State::Posted(_) | State::Lost(_), AnswerState::Live) => Served::Released,
+        (State::Released(_) | State::Burnt(_), AnswerState::Live) => Served::No,
+    }
+}
+
+/// What the chain says of a refund that the books have as moved.
+pub(super) fn judge_refund(refund: &Refund, mined: Option<&Mined>, assets: &Assets) -> Option<Finding> {
+    let RefundState::Refunded { chain_tx, block } = refund.state else { return None };
+    let value = U256::from(refund.amount_atomic);
+    let fits = |moved: &Moved| {
+        let ours =
+            refund.signed.is_none_or(|signed| moved.from == signed.wallet.0 && moved.nonce == Some(refund.id.nonce()));
+        ours && (moved.token, moved.to, moved.value) == (refund.asset.address.0, refund.to.0, value)
+    };
+    if mined.is_some_and(|mined| mined.success && mined.moved.iter().any(fits)) {
+        return None;
+    }
+    let amount = assets.amount(refund.amount());
+    let found =
+        format!("the books have {amount} of payment {} given back in {chain_tx}; the chain does not", refund.payment);
+    let mut finding = Finding::new(Word::Missing, Subject::Refund(refund.id), found, COMPARE);
+    (finding.network, finding.amount) = (Some(refund.asset.network), Some(refund.amount()));
+    (finding.chain_tx, finding.block) = (Some(chain_tx), Some(block));
+    Some(finding)
 }
 
 /// Word, what was found, what to do, and the chain_tx with its block.
@@ -141,7 +257,8 @@ fn seen(payment: &Payment, evidence: &Evidence<'_>, assets: &Assets) -> Verdict 
                 let there = evidence.receipt.is_some_and(|mined| mined.move_of(claim(payment)).is_some());
                 let elsewhere = if there { String::new() } else { elsewhere(payment, settled.chain_tx, evidence) };
                 let found = format!("{found}{elsewhere}");
-                (word, found, COMPARE.to_owned(), (Some(settled.chain_tx), Some(settled.block)))
+                let action = if record.is_final || word != Word::Missing { COMPARE } else { FOLLOW };
+                (word, found, action.to_owned(), (Some(settled.chain_tx), Some(settled.block)))
             }
         },
         State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => {
@@ -264,23 +381,28 @@ fn loss_words(payment: &Payment, reason: LossReason) -> String {
             let end = payment.record.hold.authorization.valid_before_s.saturating_mul(1_000);
             format!("not settled before {}", utc(end))
         }
+        LossReason::Reorged => "a reorg took out the block that had it, and it cannot come back".to_owned(),
     }
 }
 
 const fn write_off(reason: LossReason) -> &'static str {
     match reason {
-        LossReason::Emptied | LossReason::Gone | LossReason::Failed => "write it off",
+        LossReason::Emptied | LossReason::Gone | LossReason::Failed | LossReason::Reorged => "write it off",
         LossReason::Expired => "write it off; find out why it was not settled in time",
     }
 }
 
 /// What to do with money in suspense. What was served on the tab, and landed by a stranger, is most likely the price of it.
 fn send_back(payment: &Payment) -> String {
-    let record = &payment.record;
-    if record.hold.rail == Rail::Tab && matches!(record.answer, AnswerState::Delivered | AnswerState::Kept) {
+    if is_served_on_tab(payment) {
         return "the call was served: keep it, unless another gate of the same payee was paid with it".to_owned();
     }
-    format!("send the amount back to {}", record.hold.authorization.key.payer)
+    format!("send the amount back to {}", payment.record.hold.authorization.key.payer)
+}
+
+fn is_served_on_tab(payment: &Payment) -> bool {
+    let record = &payment.record;
+    record.hold.rail == Rail::Tab && matches!(record.answer, AnswerState::Delivered | AnswerState::Kept)
 }
 
 /// Money on the chain that the books do not have.
@@ -329,6 +451,12 @@ fn going(payment: &Payment) -> Verdict {
             Word::Held,
             format!("on the tab since {since}"),
             "nothing while a gate runs: it settles it; if none does, start it".to_owned(),
+            at,
+        ),
+        (State::Submitted(chain_tx), _) if record.is_unsettled() => (
+            Word::Submitted,
+            format!("a reorg took out the block that had it; sent again in {chain_tx}"),
+            "nothing while a gate runs: it follows it up; if none does, start it".to_owned(),
             at,
         ),
         (State::Submitted(chain_tx), _) => {
@@ -421,7 +549,8 @@ pub(super) fn unrelated(mined: &Mined, moved: &Moved, token: protocol::Asset, as
     let found = format!("{value} from {} to {} in {}", moved.from, moved.to, mined.chain_tx);
     let mut finding = Finding::new(Word::Unrelated, Subject::ChainTx(mined.chain_tx), found, NOTHING);
     (finding.network, finding.chain_tx, finding.block) = (Some(token.network), Some(mined.chain_tx), Some(mined.block));
-    finding.amount = u128::try_from(moved.value).ok().map(|atomic| protocol::Amount::new(atomic, token));
+    finding.amount = u128::try_from(moved.value).ok().map(|atomic| Amount::new(atomic, token));
+    finding.from = Some(moved.from);
     finding
 }
 

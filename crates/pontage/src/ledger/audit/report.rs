@@ -14,7 +14,7 @@ use crate::ledger::print::{Assets, Format, Table, count, counted, csv, short, ut
 
 /// How far a network was compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(in crate::ledger) enum Compared {
     /// Up to this block.
     To(u64),
     /// Not at all, as was asked for.
@@ -25,25 +25,25 @@ pub(super) enum Compared {
 
 /// Everything that an audit found.
 #[derive(Debug)]
-pub(super) struct Report {
-    at_ms: u64,
-    journal: PathBuf,
-    pub(super) payments: u64,
-    pub(super) entries: u64,
+pub(in crate::ledger) struct Report {
+    pub(in crate::ledger) at_ms: u64,
+    pub(in crate::ledger) journal: PathBuf,
+    pub(in crate::ledger) payments: u64,
+    pub(in crate::ledger) entries: u64,
     /// Number, last entry and hash.
-    pub(super) newest_seal: Option<(u64, u64, B256)>,
-    pub(super) networks: Vec<(Network, Compared)>,
+    pub(in crate::ledger) newest_seal: Option<(u64, u64, B256)>,
+    pub(in crate::ledger) networks: Vec<(Network, Compared)>,
     /// Every payment that is not plain, and everything else that calls for attention.
-    pub(super) findings: Vec<Finding>,
+    pub(in crate::ledger) findings: Vec<Finding>,
     /// Payments of which there is nothing to say.
-    plain: Vec<Finding>,
-    pub(super) unrelated: Vec<Finding>,
+    pub(in crate::ledger) plain: Vec<Finding>,
+    pub(in crate::ledger) unrelated: Vec<Finding>,
     /// How many payments have each word.
     counts: BTreeMap<Word, u64>,
 }
 
 impl Report {
-    pub(super) fn new(config: &Config, at_ms: u64) -> Self {
+    pub(in crate::ledger) fn new(config: &Config, at_ms: u64) -> Self {
         Self {
             at_ms,
             journal: config.store_path.clone(),
@@ -59,7 +59,7 @@ impl Report {
     }
 
     /// Takes the one finding of a payment.
-    pub(super) fn take(&mut self, finding: Finding) {
+    pub(in crate::ledger) fn take(&mut self, finding: Finding) {
         *self.counts.entry(finding.word).or_default() += 1;
         if finding.word.is_plain() { self.plain.push(finding) } else { self.findings.push(finding) }
     }
@@ -68,7 +68,8 @@ impl Report {
         self.findings.iter().filter(|finding| finding.difference).count() as u64
     }
 
-    fn unread(&self) -> impl Iterator<Item = (Network, &str)> {
+    /// The chains that could not be read, and why.
+    pub(in crate::ledger) fn unread(&self) -> impl Iterator<Item = (Network, &str)> {
         self.networks.iter().filter_map(|(network, compared)| match compared {
             Compared::Not(why) => Some((*network, why.as_str())),
             Compared::To(_) | Compared::Offline => None,
@@ -76,7 +77,7 @@ impl Report {
     }
 
     /// 2 where a chain could not be read, whatever else was found: nobody shall take the rest for the whole.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(in crate::ledger) fn exit_code(&self) -> u8 {
         if self.unread().next().is_some() { 2 } else { u8::from(self.differences() > 0) }
     }
 
@@ -99,7 +100,7 @@ impl Report {
         parts.join("; ")
     }
 
-    pub(super) fn print(&self, format: Format, all: bool, assets: &Assets) -> io::Result<()> {
+    pub(in crate::ledger) fn print(&self, format: Format, all: bool, assets: &Assets) -> io::Result<()> {
         let out = &mut io::BufWriter::new(io::stdout().lock());
         match format {
             Format::Table => self.print_table(out, all, assets)?,
@@ -131,14 +132,7 @@ impl Report {
         };
         let entries = if self.entries == 1 { "entry" } else { "entries" };
         writeln!(out, "books: {} {entries}, {seal}", count(self.entries))?;
-        for (network, compared) in &self.networks {
-            match compared {
-                Compared::To(block) => writeln!(out, "{network}: compared up to block {}", count(*block))?,
-                Compared::Offline => writeln!(out, "{network}: not compared (--offline)")?,
-                Compared::Not(why) => writeln!(out, "{network}: NOT COMPARED: {why}")?,
-            }
-        }
-        writeln!(out)?;
+        self.print_networks(out)?;
         let mut table = Table::new(&["state", "what", "amount", "found", "to do"], &[2]);
         for finding in self.listed(all) {
             let what = format!("{} {}", finding.subject.kind(), finding.subject.id());
@@ -153,6 +147,18 @@ impl Report {
             writeln!(out)?;
         }
         writeln!(out, "{}", self.summary())
+    }
+
+    /// How far each network was compared, and an empty line.
+    pub(in crate::ledger) fn print_networks(&self, out: &mut impl Write) -> io::Result<()> {
+        for (network, compared) in &self.networks {
+            match compared {
+                Compared::To(block) => writeln!(out, "{network}: compared up to block {}", count(*block))?,
+                Compared::Offline => writeln!(out, "{network}: not compared (--offline)")?,
+                Compared::Not(why) => writeln!(out, "{network}: NOT COMPARED: {why}")?,
+            }
+        }
+        writeln!(out)
     }
 
     fn print_csv(&self, out: &mut impl Write, all: bool, assets: &Assets) -> io::Result<()> {
@@ -193,6 +199,19 @@ impl Report {
         Ok(())
     }
 
+    /// How far each network was compared.
+    pub(in crate::ledger) fn networks_json(&self) -> Vec<Value> {
+        let network = |(network, compared): &(Network, Compared)| {
+            let (block, why) = match compared {
+                Compared::To(block) => (Some(*block), None),
+                Compared::Offline => (None, Some("offline".to_owned())),
+                Compared::Not(why) => (None, Some(why.clone())),
+            };
+            json!({"network": network.to_string(), "compared_to_block": block, "not_compared": why})
+        };
+        self.networks.iter().map(network).collect()
+    }
+
     fn json(&self, all: bool, assets: &Assets) -> Value {
         let finding = |finding: &&Finding| {
             let amount = finding.amount;
@@ -211,14 +230,6 @@ impl Report {
                 "action": finding.action,
             })
         };
-        let network = |(network, compared): &(Network, Compared)| {
-            let (block, why) = match compared {
-                Compared::To(block) => (Some(*block), None),
-                Compared::Offline => (None, Some("offline".to_owned())),
-                Compared::Not(why) => (None, Some(why.clone())),
-            };
-            json!({"network": network.to_string(), "compared_to_block": block, "not_compared": why})
-        };
         let counts: BTreeMap<&str, u64> = self.counts.iter().map(|(word, number)| (word.code(), *number)).collect();
         let seal =
             self.newest_seal.map(|(id, last, hash)| json!({"id": id, "last_entry": last, "hash": hash.to_string()}));
@@ -227,7 +238,7 @@ impl Report {
             "journal": self.journal.display().to_string(),
             "entries": self.entries,
             "newest_seal": seal,
-            "networks": self.networks.iter().map(network).collect::<Vec<_>>(),
+            "networks": self.networks_json(),
             "findings": self.listed(all).iter().map(finding).collect::<Vec<_>>(),
             "payments": self.payments,
             "states": counts,

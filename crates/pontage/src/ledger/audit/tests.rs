@@ -3,7 +3,7 @@
 use alloy_primitives::{Bytes, U256, keccak256};
 use facilitator::engine::{ChainReceipt, Log};
 use ledger::{AnswerState, BlockRef, BurnReason, Hold, Rail, Record, ReleaseReason, Side, Source};
-use protocol::{Authorization, Payee, Settled, Signature};
+use protocol::{Authorization, Key, Payee, Settled, Signature};
 use store::{Fate, LineRow, SealDigest, TabSum};
 
 use super::chain::Mined;
@@ -21,7 +21,7 @@ const AMOUNT: u128 = 10;
 fn settled() -> State {
     let asset = Asset { network: NETWORK, address: AssetAddress(TOKEN) };
     let amount = protocol::Amount::new(AMOUNT, asset);
-    State::Posted(Settled { chain_tx: TX, block: 9, amount, payer: Payer(PAYER) })
+    State::Posted(Settled { chain_tx: TX, block: 9, block_hash: B256::with_last_byte(9), amount, payer: Payer(PAYER) })
 }
 
 fn payment(state: State) -> Payment {
@@ -80,7 +80,15 @@ fn moved(to: Address, value: u128) -> Log {
 
 fn mined(logs: Vec<Log>) -> Mined {
     let success = !logs.is_empty();
-    Mined::read(&ChainReceipt { chain_tx: TX, block: 9, success, from: OURS, fee_wei: Some(5), logs })
+    Mined::read(&ChainReceipt {
+        chain_tx: TX,
+        block: 9,
+        block_hash: B256::with_last_byte(9),
+        success,
+        from: OURS,
+        fee_wei: Some(5),
+        logs,
+    })
 }
 
 fn paid() -> Mined {
@@ -124,7 +132,7 @@ fn what_a_payment_comes_to() {
     ];
     for (payment, receipt, end, want) in rows {
         let evidence = Evidence { receipt, end, end_receipt: end.and(receipt), ..Evidence::default() };
-        let finding = judge(&payment, &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment, &[], &View::Chain(evidence), &Assets::default());
         assert_eq!(finding.word, want, "{:?}: {}", payment.record.state, finding.found);
         assert_eq!(finding.difference, want.is_difference(), "{:?}", payment.record.state);
     }
@@ -160,7 +168,7 @@ fn a_loss_is_told_with_its_evidence() {
         ),
     ];
     for (reason, evidence, want) in rows {
-        let finding = judge(&payment(State::Lost(reason)), &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment(State::Lost(reason)), &[], &View::Chain(evidence), &Assets::default());
         assert!(finding.found.contains(want), "{}", finding.found);
     }
 }
@@ -185,7 +193,7 @@ fn money_that_is_not_in_the_books_is_a_difference_once_a_gate_would_have_booked_
     ] {
         let stray = Stray { mined: &mined, moved: mined.moved[0], is_old, known_sender };
         let evidence = Evidence { stray: Some(stray), old_time_s, ..Evidence::default() };
-        let finding = judge(&payment, &View::Chain(evidence), &Assets::default());
+        let finding = judge(&payment, &[], &View::Chain(evidence), &Assets::default());
         assert_eq!((finding.word, finding.difference), (Word::Unposted, want), "{:?}", payment.record.state);
     }
 }
@@ -200,8 +208,8 @@ fn without_a_chain_nothing_is_called_matched() {
         (payment(State::Lost(LossReason::Gone)), Word::Lost, Word::Lost),
         (payment(State::Answered), Word::Held, Word::Held),
     ] {
-        assert_eq!(judge(&payment, &View::Offline, &Assets::default()).word, offline);
-        assert_eq!(judge(&payment, &View::Unread, &Assets::default()).word, unread);
+        assert_eq!(judge(&payment, &[], &View::Offline, &Assets::default()).word, offline);
+        assert_eq!(judge(&payment, &[], &View::Unread, &Assets::default()).word, unread);
     }
 }
 
@@ -260,9 +268,78 @@ fn a_state_has_its_entries_and_no_other() {
         (Payment { exposed_micros: 9, ..payment(State::Answered) }, vec![], 1),
     ];
     for (payment, entries, want) in rows {
-        let findings = check_payment(&payment, &entries);
+        let findings = check_payment(&payment, &[], &entries);
         assert_eq!(findings.len(), want, "{findings:?}");
         assert!(findings.iter().all(|finding| finding.difference));
+    }
+}
+
+/// What a reorg took out is in loss, each time until it came back; a refund that was due meanwhile is void.
+#[test]
+fn a_reorg_has_its_entries() {
+    let (wallet, loss) = (format!("external:{PAYER}"), format!("loss:{PAYEE}"));
+    let (revenue, due) = (format!("revenue:{PAYEE}"), format!("refund_due:{PAYER}"));
+    let out = |id| entry(id, "unsettled", &loss, &wallet);
+    let back = |id| entry(id, "resettled", &wallet, &loss);
+    let refund = |id| entry(id, "refund_due", &revenue, &due);
+    let void = |id| entry(id, "refund_voided", &due, &revenue);
+    let reorged = |mut payment: Payment, reorgs| {
+        payment.record.reorgs = reorgs;
+        payment
+    };
+    let again = || reorged(payment(State::Submitted(TX)), 1);
+    let gone = || reorged(payment(State::Lost(LossReason::Reorged)), 1);
+    let rows: [(Payment, Vec<EntryRow>, usize); 13] = [
+        (again(), vec![posted_entry(1), out(2)], 0),
+        (again(), vec![posted_entry(1)], 1),
+        (again(), vec![posted_entry(1), out(2), back(3)], 1),
+        (again(), vec![posted_entry(1), refund(2), out(3), void(4)], 0),
+        (again(), vec![posted_entry(1), refund(2), out(3)], 1),
+        (again(), vec![posted_entry(1), out(3), void(4)], 1),
+        (reorged(payment(settled()), 1), vec![posted_entry(1), out(2), back(3)], 0),
+        (reorged(payment(settled()), 1), vec![posted_entry(1), out(2), posted_entry(3)], 2),
+        (reorged(owed(), 1), vec![posted_entry(1), refund(2), out(3), void(4), back(5), refund(6)], 0),
+        (reorged(owed(), 2), vec![posted_entry(1), out(2), back(3), out(4), back(5), refund(6)], 0),
+        (gone(), vec![posted_entry(1), out(2)], 0),
+        (gone(), vec![posted_entry(1), out(2), entry(3, "uncollected", &loss, &revenue)], 1),
+        (
+            reorged(late(State::Lost(LossReason::Reorged)), 1),
+            vec![posted_entry(1), out(2), entry(3, "recovered", &wallet, &loss)],
+            0,
+        ),
+    ];
+    for (payment, entries, want) in rows {
+        let findings = check_payment(&payment, &[], &entries);
+        assert_eq!(findings.len(), want, "{:?}: {findings:?}", payment.record.state);
+    }
+    let submitted = judge(&again(), &[], &View::Chain(Evidence::default()), &Assets::default());
+    assert_eq!((submitted.word, submitted.difference), (Word::Submitted, false));
+    assert!(submitted.found.contains("a reorg took out the block"), "{}", submitted.found);
+}
+
+#[test]
+fn gas_that_a_reorg_gave_back_has_its_void() {
+    let tx = |fate| ChainTxRow { hash: TX, network: NETWORK, signer: OURS, sequence: 4, at_ms: 0, fate };
+    let (key, gas) = (format!("key:{OURS}"), format!("gas:{OURS}"));
+    let row = |id, kind, wei: u128| {
+        let (from, to) = if kind == "gas" { (&key, &gas) } else { (&gas, &key) };
+        let mut row = entry(id, kind, from, to);
+        row.lines.iter_mut().for_each(|line| (line.asset, line.amount_atomic) = (Asset::native(NETWORK), wei));
+        row
+    };
+    let mined = Some(Fate::Mined { block: 9, fee_wei: 7 });
+    for (fate, entries, want) in [
+        (mined, vec![row(1, "gas", 7)], 0),
+        (mined, vec![row(1, "gas", 5), row(2, "gas_voided", 5), row(3, "gas", 7)], 0),
+        (None, vec![row(1, "gas", 5), row(2, "gas_voided", 5)], 0),
+        (Some(Fate::Outbid), vec![row(1, "gas", 5), row(2, "gas_voided", 5)], 0),
+        (None, vec![row(1, "gas", 5)], 1),
+        (None, vec![row(1, "gas", 5), row(2, "gas_voided", 4)], 1),
+        (mined, vec![row(1, "gas", 5), row(2, "gas_voided", 5)], 1),
+        (mined, vec![row(1, "gas_voided", 7), row(2, "gas", 7)], 1),
+    ] {
+        let booked = BTreeMap::from([(TX, entries)]);
+        assert_eq!(check_chain_txs(&[tx(fate)], &booked).len(), want, "{fate:?} {booked:?}");
     }
 }
 

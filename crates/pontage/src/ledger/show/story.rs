@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use alloy_primitives::B256;
-use ledger::{About, AnswerState, HANDED, Rail, Side, State};
+use ledger::{About, AnswerState, HANDED, Rail, Refund, RefundState, Side, State};
 use serde_json::{Value, json};
 use store::{ChainTxRow, EntryRow, Fate, Ledger, Payment};
 
@@ -17,6 +17,7 @@ struct Story {
     payment: Payment,
     chain_txs: Vec<ChainTxRow>,
     entries: Vec<EntryRow>,
+    refunds: Vec<Refund>,
 }
 
 impl Story {
@@ -28,7 +29,8 @@ impl Story {
             entries.extend(journal.entries_of(About::ChainTx(tx.hash))?);
         }
         entries.sort_by_key(|entry| entry.id);
-        Ok(Self { payment, chain_txs, entries })
+        let refunds = journal.refunds_of(id)?;
+        Ok(Self { payment, chain_txs, entries, refunds })
     }
 }
 
@@ -126,7 +128,7 @@ fn tell(out: &mut impl Write, story: &Story, assets: &Assets) -> io::Result<()> 
         ("nonce", authorization.key.nonce.to_string()),
         ("valid", format!("until {} UTC", utc(authorization.valid_before_s.saturating_mul(1_000)))),
         ("route", format!("{} ({})", hold.route, rail_word(hold.rail))),
-        ("state", state(&story.payment)),
+        ("state", state(story, assets)),
         ("answer", answer(record.answer).to_owned()),
     ] {
         writeln!(out, "  {name:<10} {value}")?;
@@ -140,26 +142,39 @@ fn tell(out: &mut impl Write, story: &Story, assets: &Assets) -> io::Result<()> 
 }
 
 /// The state in words, with its reason and with what is still owed.
-fn state(payment: &Payment) -> String {
-    let record = &payment.record;
+fn state(story: &Story, assets: &Assets) -> String {
+    let record = &story.payment.record;
     let words = match record.state {
         State::Open => "open: the call is running".to_owned(),
         State::Answered if record.answer == AnswerState::Live => "answered: the answer is being given out".to_owned(),
         State::Answered => "held: on the tab, it settles by itself".to_owned(),
+        State::Submitted(chain_tx) if record.is_unsettled() => {
+            format!("submitted again: a reorg took out the block that had it; in {chain_tx}")
+        }
         State::Submitted(HANDED) => "submitted: a facilitator has it and has not named its transaction".to_owned(),
         State::Submitted(chain_tx) => format!("submitted in {chain_tx}"),
-        State::Posted(settled) => format!("posted: the money moved in {} (block {})", settled.chain_tx, settled.block),
+        State::Posted(settled) => {
+            let last = if record.is_final { "final" } else { "not final yet" };
+            format!("posted: the money moved in {} (block {}), {last}", settled.chain_tx, settled.block)
+        }
         State::Released(reason) => format!("released: not charged ({})", words(reason)),
         State::Burnt(reason) => format!("burnt: not charged, and never run again ({})", words(reason)),
         State::Lost(reason) => format!("lost: served and not paid ({})", words(reason)),
     };
-    let owed = if record.refund_due { "; owed back to the payer" } else { "" };
+    let all = record.hold.authorization.amount();
+    let given = story.refunds.iter().filter(|refund| matches!(refund.state, RefundState::Refunded { .. }));
+    let given = given.fold(0u128, |sum, refund| sum.saturating_add(refund.amount_atomic));
+    let owed = if record.refund_due && given < all.atomic { "; owed back to the payer" } else { "" };
+    let back = match given {
+        0 => String::new(),
+        given => format!("; {} given back", assets.amount(Amount::new(given, all.asset))),
+    };
     let late = match (record.late, record.state) {
         (true, State::Lost(_)) => "; collected after all",
         (true, _) => "; money came afterwards and is in suspense",
         (false, _) => "",
     };
-    format!("{words}{owed}{late}")
+    format!("{words}{owed}{late}{back}")
 }
 
 const fn answer(state: AnswerState) -> &'static str {
@@ -187,11 +202,43 @@ fn events(story: &Story, assets: &Assets) -> Vec<Event> {
         let text = format!("signed {} with sequence {} of {}; {}", tx.hash, tx.sequence, tx.signer, fate(tx, assets));
         events.push((tx.at_ms, "transaction", tx.hash.to_string(), text));
     }
+    for refund in &story.refunds {
+        events.push((refund.at_ms, "refund", refund.id.to_string(), refund_words(refund, assets)));
+    }
     for entry in &story.entries {
         events.push((entry.at_ms, "entry", entry.id.to_string(), entry_words(entry, assets)));
     }
     events.sort_by_key(|(at_ms, ..)| *at_ms);
     events
+}
+
+fn refund_words(refund: &Refund, assets: &Assets) -> String {
+    let words = match (refund.state, refund.problem) {
+        (RefundState::Refunded { chain_tx, block }, _) => format!("moved in {chain_tx} (block {block})"),
+        (RefundState::Submitted(chain_tx), _) => format!("on its way in {chain_tx}"),
+        (RefundState::Due, Some(problem)) => format!("due ({})", problem.code()),
+        (RefundState::Due, None) => "due".to_owned(),
+    };
+    let by = refund.signed.map_or_else(|| "by hand".to_owned(), |signed| format!("from {}", signed.wallet));
+    format!("refund {} of {} {by} was asked for; {words}", refund.id, assets.amount(refund.amount()))
+}
+
+fn refund_json(refund: &Refund) -> Value {
+    let (state, chain_tx, block) = match refund.state {
+        RefundState::Due => ("due", None, None),
+        RefundState::Submitted(chain_tx) => ("submitted", Some(chain_tx), None),
+        RefundState::Refunded { chain_tx, block } => ("refunded", Some(chain_tx), Some(block)),
+    };
+    json!({
+        "refund_id": refund.id.to_string(),
+        "amount_atomic": refund.amount_atomic.to_string(),
+        "at_ms": refund.at_ms,
+        "wallet": refund.signed.map(|signed| signed.wallet.to_string()),
+        "state": state,
+        "problem": refund.problem.map(ledger::RefundProblem::code),
+        "chain_tx": chain_tx.map(|hash| hash.to_string()),
+        "block": block,
+    })
 }
 
 fn entry_words(entry: &EntryRow, assets: &Assets) -> String {
@@ -253,12 +300,15 @@ fn story_json(story: &Story, assets: &Assets) -> Value {
         "settlement": rail_word(hold.rail),
         "opened_at_ms": hold.opened_at_ms,
         "state": state_word(record.state),
-        "state_words": state(&story.payment),
+        "state_words": state(story, assets),
         "answer": words(record.answer),
         "refund_due": record.refund_due,
         "late": record.late,
+        "final": record.is_final,
+        "reorgs": record.reorgs,
         "chain_tx": story.payment.chain_tx.map(|hash| hash.to_string()),
         "transactions": story.chain_txs.iter().map(tx_json).collect::<Vec<_>>(),
         "entries": story.entries.iter().map(entry).collect::<Vec<_>>(),
+        "refunds": story.refunds.iter().map(refund_json).collect::<Vec<_>>(),
     })
 }

@@ -185,9 +185,7 @@ pub(crate) fn serve(
         Mode::Live | Mode::Dev | Mode::Sandbox => {
             let keys = runtime.block_on(settlement_keys(&config))?;
             let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload.plans()))?;
-            // The first key seals.
-            let sealing = keys.first().cloned();
-            (links, sealing.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+            (links, keys.into_iter().next().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
         }
     };
     let (stop, stopped) = watch::channel(false);

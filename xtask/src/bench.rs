@@ -10,6 +10,7 @@ mod process;
 mod report;
 mod rows;
 mod set_up;
+mod settle;
 mod systems;
 
 use std::path::{Path, PathBuf};
@@ -61,7 +62,8 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> Result<()> {
         measured.push(Measured::of(row.name, windows, world.rss_mb(row)?));
     }
     let once = if world.has_gate() { Some(memory::once(&mut world)?) } else { None };
-    let report = report::Report { rows: measured, once, rounds: options.rounds, noisy };
+    let settling = if options.whole { Some(settle::settling(&world, root)?) } else { None };
+    let report = report::Report { rows: measured, once, settling, rounds: options.rounds, noisy };
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()).with_context(|| path.display().to_string())?;
     }
@@ -91,14 +93,15 @@ fn quiet_window(world: &mut World, row: &Row) -> Result<Window> {
 fn measure(world: &mut World, row: &Row) -> Result<Window> {
     let load = world.load(row)?;
     let window = load::window(world, row, &load)?;
-    let expected = if row.is_refusal { window.requests } else { 0 };
+    let load::Said { requests, refused, broken, .. } = window.said;
+    let expected = if row.is_refusal { requests } else { 0 };
     ensure!(
-        window.refused == expected && window.broken == 0,
+        refused == expected && broken == 0,
         "{}: of {} answers {} were 4xx or 5xx, {} broke off; the row is not what it says",
         row.name,
-        window.requests,
-        window.refused,
-        window.broken
+        requests,
+        refused,
+        broken
     );
     Ok(window)
 }

@@ -26,6 +26,16 @@ pub fn express(root: &Path) -> Result<PathBuf> {
     npm_in(root, "bench")
 }
 
+/// Installs the reference servers of `peers/servers`, which run on Node.js, and returns that directory.
+pub fn servers(root: &Path) -> Result<PathBuf> {
+    npm_in(root, "servers")
+}
+
+/// Installs the reference servers of `peers/servers-python` in a virtual environment there and returns its Python.
+pub fn python_servers(root: &Path) -> Result<PathBuf> {
+    environment(root, "servers-python")
+}
+
 fn npm_in(root: &Path, which: &str) -> Result<PathBuf> {
     let dir = root.join("peers").join(which);
     let _turn = turn(root, "npm")?;

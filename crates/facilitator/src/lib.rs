@@ -1,10 +1,11 @@
 //! Settles authorizations on EVM chains and reads what a payment needs to know of them.
 //!
 //! `engine` is pure: lanes, settlement and reconciliation over ports. `rpc` is the adapter to nodes, `remote` the
-//! one to facilitators of others.
+//! one to facilitators of others. `service` is what a facilitator does for the resource servers of others.
 
 pub mod engine;
 #[cfg(feature = "rpc")]
 pub mod remote;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+pub mod service;

@@ -10,7 +10,7 @@ use protocol::exact::Fields;
 use protocol::x402::{Challenge, Credential, Version};
 use protocol::{Key, Offer, Signer as _};
 
-const USAGE: &str = "bench_signer payers COUNT | sign CHALLENGE_HEADER COUNT PAYERS FILE | refused CHALLENGE_HEADER FILE | recovery COUNT";
+const USAGE: &str = "bench_signer payers COUNT | sign CHALLENGE_HEADER COUNT PAYERS FILE | bodies CHALLENGE_HEADER COUNT PAYERS FILE | refused CHALLENGE_HEADER FILE | recovery COUNT";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +23,15 @@ fn main() {
             let lines = (0..number(count)).map(|at| {
                 let key = &keys[usize::try_from(at).unwrap() % keys.len()];
                 sign(key, &url, &offer, fresh(key, &offer, at))
+            });
+            write(file, lines);
+        }
+        ["bodies", challenge, count, payers, file] => {
+            let (url, offer) = offer(challenge);
+            let keys: Vec<Key> = (0..number(payers)).map(payer).collect();
+            let lines = (0..number(count)).map(|at| {
+                let key = &keys[usize::try_from(at).unwrap() % keys.len()];
+                body(key, &url, &offer, fresh(key, &offer, at))
             });
             write(file, lines);
         }
@@ -67,6 +76,14 @@ fn fresh(key: &Key, offer: &Offer, number: u64) -> Fields {
 fn sign(key: &Key, url: &str, offer: &Offer, fields: Fields) -> String {
     let signature = key.sign_now(fields.digest(&offer.asset_info)).unwrap();
     Credential::print(Version::V2, offer, url, &fields, &signature).unwrap()
+}
+
+/// What a resource server asks a facilitator.
+fn body(key: &Key, url: &str, offer: &Offer, fields: Fields) -> String {
+    let signature = key.sign_now(fields.digest(&offer.asset_info)).unwrap();
+    let payload = Credential::to_json(Version::V2, offer, url, &fields, &signature).unwrap();
+    let requirements = payload["accepted"].clone();
+    serde_json::json!({ "x402Version": 2, "paymentPayload": payload, "paymentRequirements": requirements }).to_string()
 }
 
 fn write(file: &str, lines: impl Iterator<Item = String>) {

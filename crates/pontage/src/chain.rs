@@ -81,6 +81,11 @@ impl ChainLink {
         self.network
     }
 
+    /// The keys that settle here.
+    pub(crate) fn signers(&self) -> Vec<Address> {
+        self.signers.current().to_vec()
+    }
+
     /// The engine for the calling thread.
     pub(crate) fn engine(&self) -> LaneEngine {
         Engine {

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, run, sandbox, say, signer};
+use crate::{config, init, ledger, pay, receipt, run, sandbox, say, service, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,8 +38,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences
-  2  a command line that is not understood; `ledger audit`: it could not be found out";
+  1  refused: a mistake in the configuration, or something that a start needs is missing; `ledger audit`: differences; `receipt verify`: invalid
+  2  a command line that is not understood; `ledger audit`: it could not be found out; `receipt verify`: it cannot be said";
 
 #[derive(Subcommand)]
 enum Command {
@@ -59,6 +59,15 @@ enum Command {
     },
     /// Like start, on Base Sepolia (eip155:84532) alone, with logs for people. Test money only.
     Dev(GateArgs),
+    /// Settle payments for other x402 servers: POST /verify and /settle, GET /supported and /discovery.
+    Facilitator {
+        /// The configuration, which has `service` in it.
+        #[arg(short, long, default_value = "facilitator.yaml")]
+        config: PathBuf,
+        /// Listen on this port, in place of the one in `listen`.
+        #[arg(short, long)]
+        port: Option<u16>,
+    },
     /// Take every payment without a look at it. Moves no money; for tests of clients.
     Mock(GateArgs),
     /// A chain, a gate, four demo services and a funded wallet in this process, and one paid call. Needs nothing else.
@@ -69,6 +78,8 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
     Signer(signer::SignerArgs),
+    /// Receipts of calls: check one without asking anybody.
+    Receipt(receipt::ReceiptArgs),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -125,11 +136,13 @@ pub(crate) fn run() -> ExitCode {
         Command::Schema => say(&format!("{:#}", config::schema())),
         Command::Start { gate, sidecar } => start(gate, Mode::Live, sidecar, json),
         Command::Dev(gate) => start(gate, Mode::Dev, false, json),
+        Command::Facilitator { config, port } => service::start(&config, port, json),
         Command::Mock(gate) => start(gate, Mode::Mock, false, json),
         Command::Sandbox(args) => sandbox::run(&args, json),
         Command::Devnet(args) => sandbox::devnet(&args),
         Command::Ledger(args) => return ledger::run(args, json),
         Command::Signer(args) => signer::run(&args),
+        Command::Receipt(args) => return receipt::run(args, json),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir.as_deref()),
         Command::Version => version(json),

@@ -16,10 +16,12 @@ mod network;
 mod operation;
 mod price;
 mod reader;
+mod receipts;
 mod remote;
 mod route;
 mod schema;
 mod secret;
+mod service;
 mod signer;
 mod store;
 mod tab;
@@ -43,10 +45,14 @@ pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
+pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
 pub(crate) use remote::RemoteConfig;
 pub(crate) use route::RouteConfig;
 pub(crate) use schema::schema;
 pub(crate) use secret::SecretSource;
+#[cfg(test)]
+pub(crate) use service::CallerConfig;
+pub(crate) use service::ServiceConfig;
 pub(crate) use signer::SignerSource;
 pub(crate) use store::ReplayConfig;
 pub(crate) use tab::TabConfig;
@@ -71,11 +77,11 @@ pub(crate) struct Config {
     pub(crate) target: Option<proxy::Target>,
     /// How long the upstream may take to its answer's head.
     pub(crate) timeout_ms: u64,
-    /// Who is paid; never the zero address.
+    /// Who is paid; the zero address for a facilitator alone, who is paid nothing.
     pub(crate) payee: Payee,
     /// What happens to a call that no route matches.
     pub(crate) default_action: DefaultAction,
-    /// In order: the first that matches decides. Never empty.
+    /// In order: the first that matches decides. Empty for a facilitator alone.
     pub(crate) routes: Vec<RouteConfig>,
     /// In order of preference. Empty only when every route is free.
     pub(crate) networks: Vec<NetworkConfig>,
@@ -114,10 +120,14 @@ pub(crate) struct Config {
     pub(crate) discovery: DiscoveryConfig,
     /// The key of the HMAC over `X-Pay-*`.
     pub(crate) trust_secret: Option<SecretSource>,
-    /// The key that signs offers and receipts.
+    /// The key that signs offers, and what has settled.
     pub(crate) offer_signer: Option<SecretSource>,
+    /// How calls get receipts. `None`: they get none.
+    pub(crate) receipts: Option<ReceiptsConfig>,
     /// Whether a payment may, or must, carry an identifier.
     pub(crate) payment_identifier: IdentifierConfig,
+    /// What makes this a facilitator's configuration, and not a gate's.
+    pub(crate) service: Option<ServiceConfig>,
 }
 
 /// `extensions.payment_identifier`.
@@ -199,7 +209,9 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let root = reader.root();
     let fields = &reader.fields(&root, "")?;
     let version = version(reader, fields);
-    let payee = address::provider(reader, fields);
+    let service = service::service(reader, fields, folder);
+    let is_gate = fields.get("service").is_none();
+    let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
     let proxy = ends::proxy(reader, fields, folder, listen);
     let default_action = optional(reader, fields, "default_action", DefaultAction::Block, default_action);
@@ -207,7 +219,10 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let trusted_proxies = optional(reader, fields, "trusted_proxies", 0, trusted_proxies);
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
-    let money = money(reader, fields, payee, tab.unwrap_or_default(), default_network);
+    let money = match is_gate {
+        true => money(reader, fields, payee, tab.unwrap_or_default(), default_network),
+        false => chains(reader, fields).map(|networks| (networks, Vec::new())),
+    };
     let facilitator = facilitator(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
     let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
@@ -219,6 +234,8 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let discovery = discovery::discovery(reader, fields);
     let public_url = ends::public_url(reader, fields, discovery.as_ref());
     let extensions = extensions(reader, fields, folder);
+    let offer_signer = extensions.as_ref().and_then(|(signer, _)| signer.as_ref());
+    let receipts = receipts::receipts(reader, fields, folder, offer_signer);
     version?;
     let ProxyKeys { target, timeout_ms, trust_secret } = proxy?;
     let (networks, routes) = money?;
@@ -250,8 +267,17 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         discovery: discovery?,
         trust_secret,
         offer_signer,
+        receipts: receipts?,
         payment_identifier,
+        service: service?,
     })
+}
+
+/// Reads the `networks` of a facilitator.
+fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<NetworkConfig>> {
+    let fix = "write the networks to settle on, such as networks: { \"eip155:8453\": { rpc_urls: [\"http://127.0.0.1:8545\"] } }.";
+    let node = reader.required(fields, "networks", fix)?;
+    network::networks(reader, &node, &mut Vec::new(), true)
 }
 
 /// Reads `networks` and `routes`. Where the file has a price and names no network, the default one stands in.

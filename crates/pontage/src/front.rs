@@ -11,6 +11,7 @@ mod paid;
 mod prepared;
 pub(crate) mod public;
 pub(crate) mod rate_headers;
+mod receipt;
 mod request;
 mod shared;
 mod sign_in;
@@ -130,6 +131,14 @@ impl Front {
             }));
         }
         let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
+        if position.is_none()
+            && let Some(name) = self.asks_for_receipt(&parts.method, path.path()).map(str::to_owned)
+        {
+            return Answering::Later(Box::pin(async move {
+                let told = front.receipt(&parts.method, &name, arrived.from).await.full();
+                arrived.tell(None, told)
+            }));
+        }
         proxy::strip_hop_by_hop(&mut parts.headers);
         let role = self.0.shared.role;
         if role == Role::Sidecar {
@@ -445,7 +454,11 @@ impl Front {
         let money = money_of(&receipt);
         match self.0.flow.journal.answer(hold).await {
             Err(fault) => full(Problem::fault(gate::Fault { money, ..fault }).into_response()),
-            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => answer::stored(answer, &receipt),
+            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
+                let mut response = answer::stored(answer, &receipt);
+                self.receipt_again(hold, response.headers_mut()).await;
+                response
+            }
             // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.
             Ok(Some(answer)) if digest.is_none() || answer.request_digest.is_none() => {
                 full(Problem::replay(Replay::AlreadyServed(receipt)).into_response())
@@ -507,7 +520,7 @@ fn may_be_stripped(name: &str) -> bool {
 
 fn is_payment_word(name: &str) -> bool {
     const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
-    const ARE: [&str; 3] = ["x-402-signature", "x-402-nonce", "sign-in-with-x"];
+    const ARE: [&str; 4] = ["x-402-signature", "x-402-nonce", "x-402-receipt", "sign-in-with-x"];
     BEGIN.iter().any(|word| reads(name, word, false)) || ARE.iter().any(|word| reads(name, word, true))
 }
 

@@ -122,6 +122,16 @@ pub(crate) async fn work(flow: Rc<WorkerFlow>, mut receiver: mpsc::UnboundedRece
     }
 }
 
+/// Does the work of a facilitator, which has no runs to close. Runs as long as the worker.
+pub(crate) async fn repeat_all(journal: store::Handle, mut receiver: mpsc::UnboundedReceiver<(Work, Running)>) {
+    while let Some((work, running)) = receiver.recv().await {
+        if let Work::Later(hold, step) = work {
+            let journal = journal.clone();
+            spawn(running, async move { repeat(&journal, hold, step).await });
+        }
+    }
+}
+
 /// Repeats a step until the journal takes it.
 async fn repeat(journal: &store::Handle, hold: HoldId, step: Step) {
     let mut pause_ms = 200;

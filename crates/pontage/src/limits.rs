@@ -23,6 +23,8 @@ const SWEEP_MS: u64 = 100;
 pub(crate) enum Key<'a> {
     /// Calls without a verified payer, by where they come from.
     Address(Source),
+    /// Look-ups, which have a rate of their own, by where they come from.
+    Lookup(Source, Rate),
     /// Signatures that are recovered, by where they come from.
     Verification(Source),
     /// Calls of a payer whose signature is proven.
@@ -37,6 +39,7 @@ pub(crate) enum Key<'a> {
 pub(crate) struct Limits {
     rates: RwLock<RatesConfig>,
     address: Table<Source>,
+    lookup: Table<Source>,
     verification: Table<Source>,
     payer: Table<Payer>,
     routes: RwLock<HashMap<String, (Rate, Mutex<Bucket>)>>,
@@ -48,6 +51,7 @@ impl Limits {
         let limits = Self {
             rates: RwLock::new(rates),
             address: Table::new(KEYS_MAX),
+            lookup: Table::new(KEYS_MAX),
             verification: Table::new(KEYS_MAX),
             payer: Table::new(KEYS_MAX),
             routes: RwLock::default(),
@@ -75,6 +79,7 @@ impl Limits {
         let rates = *self.rates.read().unwrap_or_else(PoisonError::into_inner);
         match key {
             Key::Address(source) => Some(self.address.take(source, rates.anonymous?, now_ms)),
+            Key::Lookup(source, rate) => Some(self.lookup.take(source, rate, now_ms)),
             Key::Verification(source) => Some(self.verification.take(source, rates.verification?, now_ms)),
             Key::Payer(payer) => Some(self.payer.take(payer, rates.payer?, now_ms)),
             Key::Trusted(payer) => Some(self.payer.take(payer, rates.trusted?, now_ms)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use alloy_primitives::Address;
 use anyhow::Context as _;
 use gate::{Check, Depth, Facilitator, Fault, FaultKind, Settlement};
 use ledger::Hold;
@@ -30,6 +31,14 @@ impl Link {
         match self {
             Self::Lane(link) => link.network(),
             Self::Remote(link) => link.network(),
+        }
+    }
+
+    /// The keys that settle; none of ours where others do.
+    pub(crate) fn signers(&self) -> Vec<Address> {
+        match self {
+            Self::Lane(link) => link.signers(),
+            Self::Remote(_) => Vec::new(),
         }
     }
 

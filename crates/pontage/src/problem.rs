@@ -321,9 +321,13 @@ fn status_of(refusal: Refusal) -> StatusCode {
         | Refusal::InvalidJson
         | Refusal::InvalidVersion
         | Refusal::InvalidPayload(_)
+        | Refusal::InvalidRequirements(_)
         | Refusal::PaymentIdentifierRequired => StatusCode::BAD_REQUEST,
         Refusal::UnsupportedScheme(_)
         | Refusal::NetworkMismatch(_)
+        | Refusal::MissingDomain
+        | Refusal::TokenName
+        | Refusal::TokenVersion
         | Refusal::NoMatchingOffer(_)
         | Refusal::RecipientMismatch
         | Refusal::ValueMismatch

@@ -164,6 +164,7 @@ fn restart_only(before: &Config, after: &Config) -> Vec<&'static str> {
         ("admin or telemetry", before.operation != after.operation),
         ("public_url", before.public_url != after.public_url),
         ("extensions.offer_signer", before.offer_signer != after.offer_signer),
+        ("receipts", before.receipts != after.receipts),
         ("discovery.heartbeat_url", before.discovery.heartbeat_url != after.discovery.heartbeat_url),
         ("the limits of calls at once", before.in_flight != after.in_flight),
     ]

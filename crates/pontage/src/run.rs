@@ -30,14 +30,15 @@ use crate::ledger::Sealer;
 use crate::limits::Limits;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
+use crate::plan::Plan;
 use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
 use crate::signer::SettlementKey;
-use crate::{admin, log, say};
+use crate::{admin, forget, log, say};
 
 /// How long a stop waits for settlements that no connection owns.
-const STOP_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// For money, or for trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,12 +166,16 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     let mode = options.mode;
     let config = options.load(path)?;
+    if config.service.is_some() {
+        bail!("`service` makes this configuration a facilitator's: start it with `pontage facilitator`");
+    }
     let log = log::start(mode, &config.log)?;
     let target = options.target(&config)?;
     warn_of_play(mode, &config)?;
     // What is only played is not written down.
     let play = (mode == Mode::Mock).then(tempfile::tempdir).transpose()?;
-    let store = open_store(&config, play.as_ref().map(tempfile::TempDir::path))?;
+    let path_of_play = play.as_ref().map(|folder| folder.path().join("mock.db"));
+    let store = open_store(&config, path_of_play.as_deref().unwrap_or(&config.store_path), "gate")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (lifeline, mut ended) = Lifeline::new();
     let mut reload = Reload::new(path, config.clone(), options.clone());
@@ -180,7 +185,7 @@ pub(crate) fn serve(
         Mode::Mock => (Vec::new(), None),
         Mode::Live | Mode::Dev | Mode::Sandbox => {
             let keys = runtime.block_on(settlement_keys(&config))?;
-            let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload))?;
+            let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload.plans()))?;
             // The first key seals.
             let sealing = keys.first().cloned();
             (links, sealing.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
@@ -191,6 +196,8 @@ pub(crate) fn serve(
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;
     let limits = Arc::clone(&front.limits);
+    let forgetter =
+        config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
@@ -202,6 +209,7 @@ pub(crate) fn serve(
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
+            () = keep_forgetting(forgetter.as_ref()) => Ok(()),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
@@ -240,14 +248,17 @@ fn warn_of_play(mode: Mode, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the journal, or one that is gone afterwards in a folder of its own.
-fn open_store(config: &Config, play: Option<&Path>) -> anyhow::Result<Store> {
+/// Opens the journal, which is kept for one purpose alone.
+pub(crate) fn open_store(config: &Config, path: &Path, purpose: &str) -> anyhow::Result<Store> {
     let limits = store::Limits {
         answers_max_bytes: config.replay.answers_max_bytes,
         answers_keep_s: config.replay.answers_keep_s,
     };
-    let path = play.map_or(config.store_path.clone(), |folder| folder.join("mock.db"));
-    let store = Store::open(&path, limits, host::now_ms).with_context(|| format!("store.path {}", path.display()))?;
+    let store = Store::open(path, limits, host::now_ms).with_context(|| format!("store.path {}", path.display()))?;
+    if !store.bind_purpose(purpose)? {
+        let shown = path.display();
+        bail!("store.path {shown}: this journal is not a {purpose}'s. A gate and a facilitator keep a journal each");
+    }
     let known = |gone: &Network| config.networks.iter().any(|network| network.network == *gone);
     if let Some(gone) = store.unfinished_networks()?.iter().find(|gone| !known(gone)) {
         bail!("networks: the journal has payments on {gone} that have not ended. Put {gone} back until they have");
@@ -280,6 +291,14 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
     }
 }
 
+/// Forgets what receipts are made of in time, where there are any. Does not end.
+async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
+    match forgetter {
+        Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What runs, what nobody wrote down, and what of it may surprise.
 fn introduce(config: &Config, reload: &Reload, mode: Mode) {
     let networks: Vec<String> = config.networks.iter().map(|network| network.network.to_string()).collect();
@@ -303,7 +322,7 @@ fn introduce(config: &Config, reload: &Reload, mode: Mode) {
 }
 
 /// Seals the books from time to time, where there is a key to do it. Does not end.
-async fn keep_sealing(sealer: Option<&Sealer>) {
+pub(crate) async fn keep_sealing(sealer: Option<&Sealer>) {
     match sealer {
         Some(sealer) => sealer.run().await,
         None => std::future::pending().await,
@@ -322,6 +341,18 @@ async fn settle_tabs(links: &[Link], store: &Store) {
     }
 }
 
+/// A listener for each core, all on one port.
+pub(crate) fn listeners(listen: SocketAddr) -> anyhow::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let taken = || format!("listen: {listen} cannot be bound");
+    // Two processes could share a port and each answer for half of the calls, with a journal of its own.
+    proxy::ensure_free(listen).with_context(taken)?;
+    let first = proxy::bind(listen).with_context(taken)?;
+    let address = first.local_addr()?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let others = (1..cores).map(|_| proxy::bind(address));
+    Ok((address, std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?))
+}
+
 /// Starts a worker for each core. Everything that can fail is made before the first of them serves.
 fn start_workers(
     config: &Config,
@@ -335,17 +366,8 @@ fn start_workers(
     let upstream = UpstreamLimits { head_timeout_ms: config.timeout_ms, ..UpstreamLimits::default() };
     let tls = target.is_some_and(proxy::Target::is_https).then(proxy::platform_tls).transpose()?;
     let quotes = Quotes::default();
-    let taken = || format!("listen: {} cannot be bound", config.listen);
-    // Two processes could share a port and each answer for half of the calls, with a journal of its own.
-    proxy::ensure_free(config.listen).with_context(taken)?;
-    let first = proxy::bind(config.listen).with_context(taken)?;
-    let address = first.local_addr()?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let others = (1..cores).map(|_| proxy::bind(address));
-    let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
-    let mut workers = Vec::new();
-    let (serving, served) = std::sync::mpsc::channel();
-    for listener in listeners {
+    let (address, listeners) = listeners(config.listen)?;
+    let run = |listener| {
         let worker = Worker {
             listener,
             store: store.clone(),
@@ -356,16 +378,39 @@ fn start_workers(
             front: front.clone(),
             quotes: quotes.clone(),
             stopped: stopped.clone(),
-            serving: serving.clone(),
         };
-        workers.push(lifeline.spawn("worker", move || worker.run())?);
+        move |serving: Serving| worker.run(&serving)
+    };
+    Ok((address, spawn_workers(lifeline, listeners.into_iter().map(run))?))
+}
+
+/// Told by a worker when it is about to serve.
+pub(crate) struct Serving(std::sync::mpsc::Sender<()>);
+
+impl Serving {
+    pub(crate) fn begins(&self) {
+        // Nobody waits any more where another one could not start.
+        self.0.send(()).ok();
     }
-    // Whoever is told that it listens can rely on every worker.
+}
+
+/// Runs each worker on a thread of its own, and waits until all are about to serve: whoever is told that it listens can rely on every
+/// one of them.
+pub(crate) fn spawn_workers<F: FnOnce(Serving) -> anyhow::Result<()> + Send + 'static>(
+    lifeline: &Lifeline,
+    runs: impl Iterator<Item = F>,
+) -> anyhow::Result<Vec<thread::JoinHandle<()>>> {
+    let (serving, served) = std::sync::mpsc::channel();
+    let spawn = |run: F| {
+        let serving = Serving(serving.clone());
+        lifeline.spawn("worker", move || run(serving))
+    };
+    let workers = runs.map(spawn).collect::<Result<Vec<_>, _>>()?;
     drop(serving);
     for _ in &workers {
         served.recv().map_err(|_| anyhow!("a worker could not start; see the log"))?;
     }
-    Ok((address, workers))
+    Ok(workers)
 }
 
 /// The threads that money depends on. When one of them ends, the process stops: it would go on serving what nobody settles.
@@ -373,7 +418,7 @@ fn start_workers(
 pub(crate) struct Lifeline(mpsc::UnboundedSender<&'static str>);
 
 impl Lifeline {
-    fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
@@ -419,12 +464,10 @@ struct Worker {
     front: Shared,
     quotes: Quotes,
     stopped: watch::Receiver<bool>,
-    /// Told when it is about to serve.
-    serving: std::sync::mpsc::Sender<()>,
 }
 
 impl Worker {
-    fn run(mut self) -> anyhow::Result<()> {
+    fn run(mut self, serving: &Serving) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let upstream = match (self.target, self.tls.take()) {
@@ -442,7 +485,7 @@ impl Worker {
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
-        self.serving.send(()).ok();
+        serving.begins();
         let service = move |request, peer| front.call(request, peer);
         let stop = async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -460,7 +503,7 @@ impl Worker {
 }
 
 /// The keys that settle; the first seals. None where there is nothing to be paid for, or others settle.
-async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<SettlementKey>> {
+pub(crate) async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<SettlementKey>> {
     if config.networks.is_empty() || config.remote.is_some() {
         return Ok(Vec::new());
     }
@@ -491,24 +534,25 @@ async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<SettlementKey>> 
     Ok(keys)
 }
 
-async fn start_chains(
+/// The way to whoever settles, on each network.
+pub(crate) async fn start_chains(
     config: &Config,
     keys: &[SettlementKey],
     store: &Store,
     lifeline: &Lifeline,
-    reload: &Reload,
+    plans: &watch::Receiver<Arc<Plan>>,
 ) -> anyhow::Result<Vec<Link>> {
     let mut links = Vec::new();
     if let Some(sites) = remote::sites(config).await? {
         for network in &config.networks {
-            let link = RemoteLink::start(config, network, reload.plans(), &sites, store, lifeline).await?;
+            let link = RemoteLink::start(config, network, plans.clone(), &sites, store, lifeline).await?;
             links.push(Link::Remote(link));
         }
         return Ok(links);
     }
     for network in config.networks.iter().filter(|_| !keys.is_empty()) {
         let terms = (&config.tab, config.gas);
-        let link = ChainLink::start(network, terms, reload.plans(), keys, store, lifeline).await?;
+        let link = ChainLink::start(network, terms, plans.clone(), keys, store, lifeline).await?;
         links.push(Link::Lane(link));
     }
     Ok(links)

@@ -23,6 +23,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) path: &'a str,
     /// The route's id, where one matched.
     pub(crate) route: Option<&'a str>,
+    /// Who asked a facilitator, by the name of the token.
+    pub(crate) caller: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) outcome: MoneyOutcome,
     /// Proven, not claimed.
@@ -102,6 +104,12 @@ codes! {
         PaidBefore = "paid_before",
         /// Paid for in play.
         Mock = "mock",
+        /// A facilitator said that a payment is good.
+        Verified = "verified",
+        /// A facilitator has moved the money.
+        Settled = "settled",
+        /// Somebody asked a facilitator who may not.
+        Denied = "denied",
         /// One of the gate's own endpoints.
         Own = "own",
         /// A browser asked whether it may call.
@@ -116,6 +124,7 @@ codes! {
         Payer = "payer",
         Route = "route",
         Verification = "verification",
+        Caller = "caller",
     }
 }
 
@@ -123,10 +132,12 @@ impl MoneyOutcome {
     /// Where the caller's money is.
     pub(crate) const fn money(self) -> Option<MoneyState> {
         match self {
-            Self::ServedSettled | Self::OwedBack => Some(MoneyState::Moved),
+            Self::ServedSettled | Self::Settled | Self::OwedBack => Some(MoneyState::Moved),
             Self::ServedTab => Some(MoneyState::Held),
             Self::Pending => Some(MoneyState::Unknown),
-            Self::Offered | Self::Refused | Self::NotCharged => Some(MoneyState::Untouched),
+            Self::Offered | Self::Refused | Self::NotCharged | Self::Verified | Self::Denied => {
+                Some(MoneyState::Untouched)
+            }
             // A replay's and a fault's money stands in the answer; the others have none.
             _ => None,
         }

@@ -31,4 +31,4 @@ pub use offer::{Offer, OfferExtra};
 pub use refusal::{Field, Refusal};
 pub use role::{AssetAddress, NotAnAddress, Payee, Payer};
 pub use settlement::{MoneyState, Settled};
-pub use signature::{Key, NotAKey, SignFault, Signature, Signer};
+pub use signature::{Key, NotAKey, PublicKey, SignFault, Signature, Signer};

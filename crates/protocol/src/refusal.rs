@@ -26,10 +26,18 @@ pub enum Refusal {
     InvalidPayload(Field),
     /// The route asks for a payment identifier and the payment has none.
     PaymentIdentifierRequired,
+    /// What a resource server asks to be paid is missing or has the wrong shape.
+    InvalidRequirements(Field),
     /// The scheme is not `exact`.
     UnsupportedScheme(Field),
     /// The network is not one that is offered.
     NetworkMismatch(Field),
+    /// The requirements name no EIP-712 domain (`extra.name` and `extra.version`).
+    MissingDomain,
+    /// The token has another EIP-712 name.
+    TokenName,
+    /// The token has another EIP-712 version.
+    TokenVersion,
     /// `accepted` equals none of the offers; the field is the first that differs from the nearest one.
     NoMatchingOffer(Field),
     /// `to` is not the payee.
@@ -73,8 +81,12 @@ impl Refusal {
             Self::InvalidVersion => "invalid_x402_version",
             Self::InvalidPayload(_) => "invalid_payload",
             Self::PaymentIdentifierRequired => "payment_identifier_required",
+            Self::InvalidRequirements(_) => "invalid_payment_requirements",
             Self::UnsupportedScheme(_) => "invalid_exact_evm_scheme",
             Self::NetworkMismatch(_) => "invalid_exact_evm_network_mismatch",
+            Self::MissingDomain => "invalid_exact_evm_missing_eip712_domain",
+            Self::TokenName => "invalid_exact_evm_token_name_mismatch",
+            Self::TokenVersion => "invalid_exact_evm_token_version_mismatch",
             Self::NoMatchingOffer(_) => "no_matching_payment_requirements",
             Self::RecipientMismatch => "invalid_exact_evm_recipient_mismatch",
             Self::ValueMismatch => "invalid_exact_evm_payload_authorization_value_mismatch",
@@ -98,10 +110,14 @@ impl Refusal {
         match self {
             Self::ForeignFormat(field)
             | Self::InvalidPayload(field)
+            | Self::InvalidRequirements(field)
             | Self::UnsupportedScheme(field)
             | Self::NetworkMismatch(field)
             | Self::NoMatchingOffer(field) => Some(field),
             Self::InvalidVersion => Some("x402Version"),
+            Self::MissingDomain => Some("paymentRequirements.extra"),
+            Self::TokenName => Some("paymentRequirements.extra.name"),
+            Self::TokenVersion => Some("paymentRequirements.extra.version"),
             Self::PaymentIdentifierRequired => Some("extensions.payment-identifier.info.id"),
             Self::RecipientMismatch => Some("payload.authorization.to"),
             Self::ValueMismatch => Some("payload.authorization.value"),
@@ -137,8 +153,12 @@ impl Refusal {
             Self::PaymentIdentifierRequired => {
                 "This route asks for a payment identifier: 16 to 128 characters of A-Za-z0-9_- that name this call."
             }
+            Self::InvalidRequirements(_) => "A field of the payment requirements is missing or malformed.",
             Self::UnsupportedScheme(_) => "Only the scheme exact is offered here.",
             Self::NetworkMismatch(_) => "This network is not offered here.",
+            Self::MissingDomain => "The requirements must say the token's EIP-712 name and version.",
+            Self::TokenName => "The token has another EIP-712 name than the requirements say.",
+            Self::TokenVersion => "The token has another EIP-712 version than the requirements say.",
             Self::NoMatchingOffer(_) => {
                 "No matching payment requirements: the field `accepted` repeats no offer of this challenge."
             }

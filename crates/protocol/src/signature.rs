@@ -52,8 +52,56 @@ impl Signature {
     /// The address whose key made this signature over `digest`, if there is one.
     #[must_use]
     pub fn recover(&self, digest: B256) -> Option<Address> {
+        self.recover_key(digest).map(|key| key.address())
+    }
+
+    /// The same, as the key itself.
+    #[must_use]
+    pub fn recover_key(&self, digest: B256) -> Option<PublicKey> {
         let [rs @ .., v] = self.0;
-        backend::recover(digest, &rs, v.checked_sub(27)?).map(|point| address_of(&point))
+        backend::recover(digest, &rs, v.checked_sub(27)?).map(PublicKey)
+    }
+}
+
+/// The public half of a key: a point of secp256k1. Prints as `0x04` and its 128 digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 64]);
+
+impl PublicKey {
+    /// The address that belongs to it.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        address_of(&self.0)
+    }
+
+    /// Reads `0x04` and 128 digits. Whether it is a point of the curve is not asked: no signature is another's.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x04").filter(|digits| digits.len() == 128)?;
+        hex::decode_to_array(digits).map(Self).ok()
+    }
+
+    /// Its short form: which of the two points there are for x, and x.
+    #[must_use]
+    pub fn compressed(&self) -> [u8; 33] {
+        let mut short = [0; 33];
+        let (x, y) = self.0.split_at(32);
+        let is_odd = y.last().is_some_and(|last| last % 2 == 1);
+        let bytes = std::iter::once(if is_odd { 3 } else { 2 }).chain(x.iter().copied());
+        short.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+        short
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x04{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
     }
 }
 
@@ -92,6 +140,7 @@ pub struct SignFault;
 #[derive(Clone)]
 pub struct Key {
     secret: [u8; 32],
+    public: PublicKey,
     address: Address,
 }
 
@@ -112,8 +161,14 @@ impl Key {
             return Err(NotAKey);
         }
         let secret = hex::decode_to_array::<_, 32>(digits).map_err(|_| NotAKey)?;
-        let address = backend::public_point(&secret).map(|point| address_of(&point)).ok_or(NotAKey)?;
-        Ok(Self { secret, address })
+        let public = backend::public_point(&secret).map(PublicKey).ok_or(NotAKey)?;
+        Ok(Self { secret, public, address: public.address() })
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub const fn public(&self) -> PublicKey {
+        self.public
     }
 
     /// Signs at once.

@@ -1,5 +1,7 @@
 //! The wire objects of x402 v1 and v2: challenge, credential, receipt, and the header that carries them.
 
+mod asked;
+mod call_receipt;
 mod challenge;
 mod credential;
 pub mod ext;
@@ -7,6 +9,8 @@ mod header;
 mod json;
 mod receipt;
 
+pub use asked::{Asked, BODY_MAX_BYTES, Listed, Requirements};
+pub use call_receipt::{CallReceipt, RECEIPTS, ReceiptName, SettlementNote, SignedReceipt, sha256};
 pub use challenge::{Challenge, ChallengeFault, Resource};
 pub use credential::{Accepted, Credential, Terms, Version};
 pub use ext::{Extensions, PAYMENT_IDENTIFIER, PaymentId};

@@ -7,6 +7,8 @@ mod handle;
 mod known;
 mod lanes;
 mod ledger;
+mod listings;
+mod receipts;
 mod rows;
 mod seal;
 mod tabs;
@@ -28,6 +30,7 @@ pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
     Unsettled,
 };
+pub use receipts::ReceiptRow;
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
 use writer::{Home, Writer};
 
@@ -184,19 +187,32 @@ impl Store {
         Ok(networks.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Binds the journal to what it is kept for. `false` when it is kept for something else: the same rows mean other things in a gate's
+    /// journal than in a facilitator's.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn bind_purpose(&self, purpose: &str) -> Result<bool, OpenFault> {
+        self.bind("purpose", purpose.as_bytes())
+    }
+
     /// Binds the journal to a chain by its genesis hash. `false` when it is bound to another chain of the same id: a fresh test
     /// chain, whose nonces and sequences have nothing to do with what is written here.
     ///
     /// # Errors
     /// SQLite's.
     pub fn bind_chain(&self, network: Network, genesis: &[u8]) -> Result<bool, OpenFault> {
+        self.bind(&format!("genesis {network}"), genesis)
+    }
+
+    /// Writes something about the journal, once. `false` when something else was written before.
+    fn bind(&self, name: &str, value: &[u8]) -> Result<bool, OpenFault> {
         let connection = Connection::open(&self.path)?;
         configure(&connection)?;
-        let name = format!("genesis {network}");
-        connection.execute("INSERT OR IGNORE INTO about (name, value) VALUES (?1, ?2)", params![name, genesis])?;
+        connection.execute("INSERT OR IGNORE INTO about (name, value) VALUES (?1, ?2)", params![name, value])?;
         let bound: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0)).optional()?;
-        Ok(bound.as_deref() == Some(genesis))
+        Ok(bound.as_deref() == Some(value))
     }
 }
 

@@ -156,3 +156,28 @@ END;
 CREATE TRIGGER IF NOT EXISTS answers_go AFTER DELETE ON answers BEGIN
     UPDATE answers_size SET bytes = bytes - old.bytes;
 END;
+
+-- What a facilitator lists under /discovery.
+CREATE TABLE IF NOT EXISTS listings (
+    resource  TEXT NOT NULL,                  -- URL without query
+    tool      TEXT NOT NULL,                  -- of an MCP server; empty for everything else
+    payee     BLOB NOT NULL,
+    item      TEXT NOT NULL,                  -- what is told of it, JSON
+    proven    INTEGER NOT NULL,               -- whether the payee's key has signed that
+    settled   INTEGER NOT NULL,               -- payments for it that were settled here
+    updated_s INTEGER NOT NULL,
+    PRIMARY KEY (resource, tool, payee)
+) STRICT, WITHOUT ROWID;
+
+-- What receipts of calls are made of, beside their holds. Digests alone; forgotten after a time.
+CREATE TABLE IF NOT EXISTS receipts (
+    hold          BLOB PRIMARY KEY REFERENCES holds (id),
+    at_ms         INTEGER NOT NULL,  -- when the answer began
+    method        TEXT NOT NULL,
+    path          TEXT NOT NULL,     -- without the query
+    request_hash  BLOB,              -- SHA-256 of the request's body, if it was read to its end
+    response_hash BLOB               -- SHA-256 of the answer's body, if it was given out to its end
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS receipts_by_age ON receipts (at_ms);
+-- A receipt's name is the end of its payment's. Two may share one.
+CREATE INDEX IF NOT EXISTS receipts_named ON receipts (substr(hold, 11));

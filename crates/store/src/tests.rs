@@ -1,6 +1,7 @@
 //! The journal's promises on a real file.
 
 mod names;
+mod receipts;
 mod seals;
 mod tab;
 mod writer;

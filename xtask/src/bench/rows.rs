@@ -9,6 +9,8 @@ pub(super) enum System {
     Caddy,
     Pontage,
     Sidecar,
+    /// `pontage facilitator`.
+    Facilitator,
     PayGate,
     /// Takes any payment unseen.
     PayGateMock,
@@ -23,6 +25,8 @@ pub(super) enum Sends {
     OnePayment,
     /// A payment that was never seen before with each call.
     FreshPayments,
+    /// The same as bodies for a facilitator.
+    Bodies,
     /// Payments that are no good, of three kinds.
     BadPayments,
 }
@@ -46,7 +50,7 @@ const fn row(name: &'static str, system: System, path: &'static str, sends: Send
     Row { name, system, path, sends, is_refusal }
 }
 
-pub(super) const ROWS: [Row; 16] = [
+pub(super) const ROWS: [Row; 17] = [
     row("direct", System::Direct, "/other/1", Sends::Plain, false),
     row("nginx 402", System::Nginx, "/402", Sends::Plain, true),
     row("pontage 402", System::Pontage, "/paid/1", Sends::Plain, true),
@@ -57,6 +61,7 @@ pub(super) const ROWS: [Row; 16] = [
     row("pontage paid", System::Pontage, "/paid/1", Sends::FreshPayments, false),
     row("pontage refused", System::Pontage, "/paid/1", Sends::BadPayments, true),
     row("pontage check", System::Sidecar, "/__pay/check/paid/1", Sends::FreshPayments, false),
+    row("facilitator verify", System::Facilitator, "/verify", Sends::Bodies, false),
     row("pay-gate 402", System::PayGate, "/paid/1", Sends::Plain, true),
     row("pay-gate free", System::PayGate, "/free/1", Sends::Plain, false),
     row("pay-gate mock", System::PayGateMock, "/paid/1", Sends::OnePayment, false),

@@ -1,7 +1,7 @@
 //! The systems that are measured, with their configurations, and what they need around them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::process::{self, Server, command, free_port};
 use super::rows::{Row, Sends, System};
 use super::set_up::Tools;
 
-const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+pub(super) const PAYEE: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 /// Who pays in `pontage paid`: several, so that one payer's sums are not the whole load.
 const PAYERS: u64 = 8;
 const FUNDS_ATOMIC: u128 = 1_000_000_000_000;
@@ -46,7 +46,7 @@ impl World {
         let origin = origin(&tools, facilitator_port, "origin", false)?;
         let has = |system| rows.iter().any(|row| row.system == system);
         let is_paid = rows.iter().any(|row| row.sends != Sends::Plain);
-        let ours = has(System::Pontage) || has(System::Sidecar) || is_paid;
+        let ours = has(System::Pontage) || has(System::Sidecar) || has(System::Facilitator) || is_paid;
         let chain = ours.then(|| chain(root, &tools)).transpose()?;
         let mut world = Self {
             tools,
@@ -63,11 +63,15 @@ impl World {
             world.make_known(&gate, "")?;
             world.systems.push((System::Pontage, gate));
         }
-        let others = [System::Direct, System::Nginx, System::Caddy, System::Sidecar, System::PayGate];
+        let others =
+            [System::Direct, System::Nginx, System::Caddy, System::Sidecar, System::Facilitator, System::PayGate];
         for system in others.into_iter().chain([System::PayGateMock, System::Express]).filter(|system| has(*system)) {
             let server = world.system(system).with_context(|| format!("{system:?}"))?;
             if system == System::Sidecar {
                 world.make_known(&server, "/__pay/check")?;
+            }
+            if system == System::Facilitator {
+                world.make_known_there(&server)?;
             }
             world.systems.push((system, server));
         }
@@ -114,6 +118,7 @@ impl World {
         let path = file.to_string_lossy().into_owned();
         match row.sends {
             Sends::Plain => return Ok(Load::Plain),
+            Sends::Bodies => return Ok(Load::Bodies(self.bodies(PAYMENTS_PER_WINDOW)?)),
             Sends::BadPayments => self.sign(&["refused", &self.challenge, &path])?,
             Sends::OnePayment if row.system == System::Express => {
                 // It takes what repeats its own offer, to the letter.
@@ -149,6 +154,10 @@ impl World {
             System::Nginx => self.nginx(),
             System::Caddy => self.caddy(),
             System::Pontage => self.pontage("gate", &[]),
+            System::Facilitator => {
+                let rpc_url = self.chain.as_ref().context("no chain was started")?.rpc_url();
+                Ok(self.facilitator("facilitator", rpc_url)?.0)
+            }
             System::Sidecar => self.pontage("sidecar", &["--sidecar"]),
             System::PayGate => self.pay_gate("dev"),
             System::PayGateMock => self.pay_gate("mock"),
@@ -210,6 +219,43 @@ impl World {
                 ensure!(begun.elapsed() < SETTLED_LIMIT, "a first payment was answered {status}");
                 thread::park_timeout(Duration::from_millis(100));
             }
+        }
+        Ok(())
+    }
+
+    /// A facilitator with a journal of its own in the folder `name`, and its configuration.
+    pub(super) fn facilitator(&self, name: &str, rpc_url: &str) -> Result<(Server, PathBuf)> {
+        let folder = self.folder().join(name);
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("facilitator.yaml");
+        let config = format!(
+            "version: 1\nlisten: 127.0.0.1:0\nnetworks:\n  eip155:84532: {{ rpc_urls: [\"{rpc_url}\"] }}\n\
+             facilitator: {{ signer: {{ env: PONTAGE_SIGNER_KEY }} }}\n\
+             service: {{ open: true, rate_limit: off, verify: local, discovery: false }}\n"
+        );
+        fs::write(&file, config)?;
+        let mut command = command(&self.tools.pontage, true);
+        command.args(["facilitator", "--config"]).arg(&file);
+        command.env("PONTAGE_SIGNER_KEY", KEYS[1].secret).env("PONTAGE_LOG", "warn");
+        Ok((Server::that_says(command, &folder.join("log"))?, file))
+    }
+
+    /// So many bodies for a facilitator, none of which was seen before.
+    pub(super) fn bodies(&self, count: u64) -> Result<PathBuf> {
+        let file = self.folder().join("bodies");
+        let (count, payers) = (count.to_string(), PAYERS.to_string());
+        self.sign(&["bodies", &self.challenge, &count, &payers, &file.to_string_lossy()])?;
+        Ok(file)
+    }
+
+    /// Has one payment of every payer settled: from then on his payments are verified without the chain.
+    fn make_known_there(&self, facilitator: &Server) -> Result<()> {
+        for body in fs::read_to_string(self.bodies(PAYERS)?)?.lines() {
+            let mut answer = ureq::post(format!("http://{}/settle", facilitator.address()))
+                .header("content-type", "application/json")
+                .send(body)?;
+            let said: serde_json::Value = answer.body_mut().read_json()?;
+            ensure!(said["success"] == true, "a first payment was answered {said}");
         }
         Ok(())
     }
@@ -317,10 +363,16 @@ fn chain(root: &Path, tools: &Tools) -> Result<Chain> {
     let chain = Chain::start(root, &ChainOptions { devnet: Some(tools.pontage.clone()), ..ChainOptions::default() })?;
     chain.plant_token()?;
     chain.plant_multicall()?;
+    fund(&chain, tools)?;
+    Ok(chain)
+}
+
+/// Gives every payer something to pay with.
+pub(super) fn fund(chain: &Chain, tools: &Tools) -> Result<()> {
     for payer in signer(tools, &["payers", &PAYERS.to_string()])?.lines() {
         chain.mint(payer, FUNDS_ATOMIC)?;
     }
-    Ok(chain)
+    Ok(())
 }
 
 fn signer(tools: &Tools, args: &[&str]) -> Result<String> {

@@ -155,6 +155,12 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("extensions: { offer_signer: abc }", "extensions.offer_signer", "does not belong"),
     ("extensions: { payment_identifier: never }", "extensions.payment_identifier", "neither optional nor required"),
     ("extensions: { receipts: true }", "extensions.receipts", "no key receipts"),
+    ("receipts: { ttl_s: 60 }", "receipts", "nobody signs"),
+    ("receipts: { signer: { env: A } }\nextensions: { offer_signer: { env: B } }", "receipts", "two keys"),
+    ("receipts: { signer: abc }", "receipts.signer", "does not belong"),
+    ("receipts: { signer: { env: A }, ttl_s: 59 }", "receipts.ttl_s", "out of range"),
+    ("receipts: { signer: { env: A }, format: pdf }", "receipts.format", "no form"),
+    ("receipts: { signer: { env: A }, lookups_per_min: 0 }", "receipts.lookups_per_min", "out of range"),
 ];
 
 /// The routes of a file, from line 8 on.

@@ -9,6 +9,13 @@ use super::keys::{KEYS, Key, MUST, Shape, beneath};
 /// docs/pontage.schema.json. A test compares it.
 pub(crate) fn schema() -> Value {
     let mut root = object("");
+    // A file with `service` is a facilitator's, and needs nothing that a gate sells.
+    let gate: Vec<Value> =
+        root["required"].as_array().into_iter().flatten().filter(|name| *name != "version").cloned().collect();
+    root["required"] = json!(["version"]);
+    root["if"] = json!({ "required": ["service"] });
+    root["then"] = json!({ "required": ["networks"] });
+    root["else"] = json!({ "required": gate });
     let about = "A text with an environment variable in it.";
     root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     root["title"] = "pontage.yaml".into();

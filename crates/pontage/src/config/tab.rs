@@ -53,7 +53,7 @@ fn terms<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<TabConfig> {
     let settle_age_s = optional(reader, &fields, "settle_age_s", default.settle_age_s, |reader, node| {
         reader.whole(node, 1..=SETTLE_AGE_MAX_S, "seconds")
     });
-    let verify_local = optional(reader, &fields, "verify", default.verify_local, verify);
+    let verify_local = optional(reader, &fields, "verify", default.verify_local, verify_local);
     Some(TabConfig {
         batch_max: batch_max?,
         settle_age_s: settle_age_s?,
@@ -62,7 +62,7 @@ fn terms<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<TabConfig> {
     })
 }
 
-fn verify<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<bool> {
+pub(super) fn verify_local<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<bool> {
     let fix = "write chain, or local to serve payers who have paid before without a look at the chain.";
     let text = reader.text(node, fix)?;
     match text.value.as_str() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gate::Rate;
 use ledger::Rail;
 use protocol::{AssetInfo, Network};
 
@@ -281,7 +282,7 @@ fn what_operators_set() {
     assert_eq!((&defaults.log, &defaults.operation), (&LogConfig::default(), &OperationConfig::default()));
     assert_eq!((&defaults.discovery, &defaults.public_url), (&DiscoveryConfig::default(), &None));
     assert_eq!((defaults.cors_origins, defaults.trusted_proxies, defaults.fail_open), (vec!["*".to_owned()], 0, false));
-    assert_eq!((defaults.trust_secret, defaults.offer_signer), (None, None));
+    assert_eq!((defaults.trust_secret, defaults.offer_signer, defaults.receipts), (None, None, None));
     assert_eq!(good(&format!("version: 1\nprovider_address: \"{PAYEE}\"\n{FREE}")).target, None);
     let text = format!(
         "{}{FREE}
@@ -293,6 +294,7 @@ admin: {{ listen: 0 }}
 telemetry: {{ otlp_url: \"http://127.0.0.1:4318/v1/traces\" }}
 discovery: {{ discoverable: false, base_url: \"https://U:p@API.example:8443/v1?x=1\" }}
 extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
+receipts: {{ format: jws, ttl_s: 60, lookups_per_min: 3 }}
 ",
         HEAD.replace("networks", "  trust_secret: { env: TRUST }\nnetworks")
     );
@@ -308,6 +310,14 @@ extensions: {{ offer_signer: {{ file: key }}, payment_identifier: required }}
     assert_eq!(config.trust_secret, Some(SecretSource::Env("TRUST".to_owned())));
     assert_eq!(config.offer_signer, Some(SecretSource::File("/etc/pontage/key".into())));
     assert_eq!(config.payment_identifier, IdentifierConfig::Required);
+    let receipts = config.receipts.unwrap();
+    assert_eq!((receipts.ttl_s, receipts.format, receipts.lookups), (60, ReceiptFormat::Jws, Rate::new(3, 60_000)));
+    assert_eq!(receipts.signer, SecretSource::File("/etc/pontage/key".into()), "one key signs offers and receipts");
+    let receipts = good(&format!("{HEAD}{FREE}receipts: {{ signer: {{ env: KEY }} }}\n")).receipts.unwrap();
+    assert_eq!(
+        (receipts.ttl_s, receipts.format, receipts.lookups),
+        (86_400, ReceiptFormat::Eip712, Rate::new(10, 60_000))
+    );
     let named = good(&format!("{text}public_url: https://pay.example/\n"));
     assert_eq!(named.public_url.as_deref(), Some("https://pay.example"));
 }
@@ -467,7 +477,7 @@ fn the_template_has_one_thing_to_fill_in() {
 fn the_examples_of_the_docs_have_every_key_and_parse() {
     let docs = include_str!("../../../../docs/config.md");
     let examples: Vec<_> = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in &examples {
         good(example);
     }

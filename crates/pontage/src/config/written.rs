@@ -49,13 +49,15 @@ impl Written {
 
     /// Keys with a default that the file leaves out. Those of lists are not among them.
     pub(crate) fn defaults(&self) -> Vec<&'static str> {
-        let settled_one_way = |key: &str| key.starts_with("facilitator.");
+        // It settles in one way, what is off has no defaults, and a gate is no facilitator.
+        const APART: [&str; 3] = ["facilitator.", "receipts.", "service."];
+        let apart = |key: &str| APART.iter().any(|section| key.starts_with(section));
         let several = |key: &str| key.contains(['[', '<']);
         // A default that is no value is in words.
         let has_default = |key: &&Key| key.default.starts_with('`');
         let left_out = |key: &&str| !self.values.keys().any(|written| written == key || is_beneath(written, key));
         let keys = KEYS.iter().filter(has_default).map(|key| key.path);
-        let keys = keys.filter(|key| !settled_one_way(key) && !several(key));
+        let keys = keys.filter(|key| !apart(key) && !several(key));
         keys.filter(left_out).collect()
     }
 

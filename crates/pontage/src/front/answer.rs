@@ -17,8 +17,8 @@ use protocol::x402::{Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
 use tracing::warn;
 
+use super::receipt::Noted;
 use super::story::Told;
-use super::upload::Digest;
 use super::{Front, bytes, strip_payment_words};
 use crate::host::WorkerHost;
 use crate::problem;
@@ -56,13 +56,23 @@ impl Relay {
 
     /// Reads what is at hand, and waits for nothing. Says whether that is all there is.
     pub(super) async fn is_whole(&mut self) -> bool {
-        if self.body.is_end_stream() {
-            return true;
+        if self.first.is_some() || self.body.is_end_stream() {
+            return self.at_hand().is_some();
         }
         if let Poll::Ready(first) = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await {
             self.first = first;
         }
-        matches!(self.first, None | Some(Ok(_))) && self.body.is_end_stream()
+        self.at_hand().is_some()
+    }
+
+    /// All of it, where all is at hand.
+    fn at_hand(&self) -> Option<&[u8]> {
+        match &self.first {
+            _ if !self.body.is_end_stream() => None,
+            None => Some(&[]),
+            Some(Ok(first)) => Some(first.data_ref().map_or(&[], |data| data)),
+            Some(Err(_)) => None,
+        }
     }
 
     fn is_end(&self) -> bool {
@@ -99,7 +109,7 @@ pub(crate) struct Paid {
 pub(crate) struct Keeper {
     front: Front,
     hold: HoldId,
-    digest: Digest,
+    noted: Noted,
     kept: Option<Kept>,
     /// On the tab the permit lives as long as the answer is being given out.
     permit: Option<Permit<WorkerHost>>,
@@ -115,9 +125,9 @@ struct Kept {
 
 impl Keeper {
     /// For an answer whose money has moved.
-    pub(super) fn settled(front: Front, hold: HoldId, idempotent: bool, digest: Digest) -> Self {
+    pub(super) fn settled(front: Front, hold: HoldId, idempotent: bool, noted: Noted) -> Self {
         let kept = idempotent.then(|| Kept { status: StatusCode::OK, headers: Vec::new(), body: Vec::new() });
-        Self { front, hold, digest, kept, permit: None, prepaid: None }
+        Self { front, hold, noted, kept, permit: None, prepaid: None }
     }
 
     /// For an answer that is due when it has been given out, if it has a permit, or is on the tab already.
@@ -126,19 +136,27 @@ impl Keeper {
         hold: HoldId,
         permit: Option<Permit<WorkerHost>>,
         idempotent: bool,
-        digest: Digest,
+        noted: Noted,
     ) -> Self {
-        Self { permit, ..Self::settled(front, hold, idempotent, digest) }
+        Self { permit, ..Self::settled(front, hold, idempotent, noted) }
     }
 
     /// For an answer whose money moved before its run.
-    pub(super) fn prepaid(front: Front, prepaid: Prepaid<WorkerHost>, idempotent: bool, digest: Digest) -> Self {
+    pub(super) fn prepaid(front: Front, prepaid: Prepaid<WorkerHost>, idempotent: bool, noted: Noted) -> Self {
         let hold = prepaid.hold().unwrap_or(HoldId([0; 16]));
-        Self { prepaid: Some(prepaid), ..Self::settled(front, hold, idempotent, digest) }
+        Self { prepaid: Some(prepaid), ..Self::settled(front, hold, idempotent, noted) }
+    }
+
+    /// Whether its call gets a receipt, whose head should say as much as is at hand.
+    pub(super) fn gives_receipt(&self) -> bool {
+        self.noted.draft.is_some()
     }
 
     /// Notes a piece of the body; one that is too large is not kept.
     fn note(&mut self, data: &[u8]) {
+        if let Some(draft) = &mut self.noted.draft {
+            draft.note(data);
+        }
         let max = self.front.0.shared.answer_max_bytes;
         if let Some(kept) = &mut self.kept {
             let size = kept.body.len().saturating_add(data.len());
@@ -153,6 +171,10 @@ impl Keeper {
     /// The answer is whole, or as much of it as its caller will ever take.
     fn finish(&mut self, outcome: Outcome) {
         let (kept, permit, prepaid) = (self.kept.take(), self.permit.take(), self.prepaid.take());
+        // What was drained to its end can be fetched to its end.
+        if let Some(draft) = self.noted.draft.take().filter(|_| outcome == SERVED || kept.is_some()) {
+            draft.end();
+        }
         if let Some(mut prepaid) = prepaid {
             prepaid.served();
         }
@@ -160,7 +182,7 @@ impl Keeper {
             return;
         }
         let (front, hold) = (self.front.clone(), self.hold);
-        let answer = kept.map(|kept| kept.into_answer(&self.digest));
+        let answer = kept.map(|kept| kept.into_answer(&self.noted));
         let tasks = front.0.tasks.clone();
         tasks.spawn(async move {
             // The caller had it: if it cannot be stored, nothing is owed.
@@ -177,6 +199,7 @@ impl Keeper {
     fn broke(&mut self, fault: &UpstreamFault) {
         warn!(hold = %self.hold, kind = fault.kind.code(), cause = %fault, "the upstream broke off a paid answer");
         self.kept = None;
+        self.noted.draft = None;
         if self.permit.is_some() {
             return self.finish(Outcome::Broken { reading: None });
         }
@@ -190,8 +213,13 @@ impl Keeper {
 }
 
 impl Kept {
-    fn into_answer(self, digest: &Digest) -> Answer {
-        Answer { status: self.status.as_u16(), headers: self.headers, body: self.body, request_digest: digest.value() }
+    fn into_answer(self, noted: &Noted) -> Answer {
+        Answer {
+            status: self.status.as_u16(),
+            headers: self.headers,
+            body: self.body,
+            request_digest: noted.request.value(),
+        }
     }
 }
 
@@ -248,6 +276,11 @@ pub(super) fn release(
         kept.headers = header_list(response.headers());
     }
     decorate(response.headers_mut(), receipt, extensions);
+    if let Some(draft) = &mut keeper.noted.draft {
+        let (mut parts, body) = response.into_parts();
+        draft.head(&mut parts.headers, body.at_hand(), receipt);
+        response = Response::from_parts(parts, body);
+    }
     response.map(|body| {
         let mut paid = Paid { body: Some(body), keeper };
         paid.end_if_done();
@@ -269,15 +302,21 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
 }
 
 /// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
-pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<Relay>, digest: &Digest) {
+pub(super) async fn keep_whole(front: &Front, hold: HoldId, response: Response<Relay>, noted: Noted) {
     let (mut parts, body) = response.into_parts();
     strip_payment_words(&mut parts.headers);
-    let mut keeper = Keeper::settled(front.clone(), hold, true, digest.clone());
+    let mut keeper = Keeper::settled(front.clone(), hold, true, noted);
+    if let Some(draft) = &mut keeper.noted.draft {
+        draft.begin();
+    }
     drain(&mut keeper, body).await;
     let whole =
         keeper.kept.take().map(|kept| Kept { status: parts.status, headers: header_list(&parts.headers), ..kept });
+    if let Some(draft) = keeper.noted.draft.take().filter(|_| whole.is_some()) {
+        draft.end();
+    }
     let kept = match whole {
-        Some(kept) => store(front, hold, kept.into_answer(digest)).await,
+        Some(kept) => store(front, hold, kept.into_answer(&keeper.noted)).await,
         None => false,
     };
     if !kept {
@@ -346,7 +385,7 @@ impl Drop for Paid {
             let keeper = Keeper {
                 front: self.keeper.front.clone(),
                 hold: self.keeper.hold,
-                digest: self.keeper.digest.clone(),
+                noted: std::mem::take(&mut self.keeper.noted),
                 kept: self.keeper.kept.take(),
                 permit: self.keeper.permit.take(),
                 prepaid: None,

@@ -71,6 +71,7 @@ impl Arrived {
             method: self.method.as_str(),
             path: self.uri.path(),
             route: route.map(|route| route.id.as_str()),
+            caller: None,
             status: response.status().as_u16(),
             outcome: story.outcome,
             payer: story.payer,

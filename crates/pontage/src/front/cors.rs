@@ -9,10 +9,11 @@ use http::header::{
 use http::{Method, Response, StatusCode};
 
 /// What a page has to read to pay, and to know how often it may ask.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 8] = [
     "PAYMENT-REQUIRED",
     "PAYMENT-RESPONSE",
     "X-PAYMENT-RESPONSE",
+    "X-402-RECEIPT",
     "RETRY-AFTER",
     "X-RATELIMIT-LIMIT",
     "X-RATELIMIT-REMAINING",

@@ -1,6 +1,6 @@
 //! pontage's own endpoints: what became of a payment, and answers to be picked up. They are never forwarded.
 
-use alloy_primitives::hex;
+use alloy_primitives::{B256, hex};
 use bytes::Bytes;
 use gate::{Journal, money_of, secret_digest};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
-use super::{Front, OWN, Role, check};
+use super::{Front, OWN, Role, check, receipt};
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 pub(super) const PICKUP: &str = "/__pay/answers/";
+/// Whose key signs what this gate certifies.
+const SIGNER: &str = "/__pay/signer";
 
 /// What is beneath a path of ours, if it is one: in any case of letters, as routes are matched.
 pub(super) fn is_own(path: &CleanPath) -> bool {
@@ -39,6 +41,14 @@ impl Front {
             if path.path() == check::OUTCOME {
                 return own.with(self.outcome(request).await);
             }
+        }
+        if let (SIGNER, Some(key)) = (path.path(), &self.0.shared.signer) {
+            let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+            let refused = || Problem::method_not_allowed("GET, HEAD");
+            return own.with(full(if is_read { receipt::signer(key) } else { refused() }));
+        }
+        if let Some(name) = receipt::name_beneath(path.path()) {
+            return self.receipt(request.method(), name, arrived.from).await.full();
         }
         own.with(self.looked_up(&request, path).await)
     }
@@ -91,7 +101,11 @@ impl Front {
             ),
             State::Posted(settled) => match (record.answer, self.0.flow.journal.answer(record.hold.id).await) {
                 (_, Err(fault)) => Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }),
-                (AnswerState::Kept, Ok(Some(answer))) => return answer::stored(answer, &Receipt::Settled(settled)),
+                (AnswerState::Kept, Ok(Some(answer))) => {
+                    let mut response = answer::stored(answer, &Receipt::Settled(settled));
+                    self.receipt_again(record.hold.id, response.headers_mut()).await;
+                    return response;
+                }
                 (AnswerState::Pending, Ok(_)) => {
                     let message = "The payment moved and the answer is being stored. Ask again.";
                     let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -114,14 +128,13 @@ impl Front {
 }
 
 /// A facilitator's word names no block.
-fn block_of(settled: Settled) -> Option<u64> {
+pub(super) fn block_of(settled: Settled) -> Option<u64> {
     (settled.block != 0).then_some(settled.block)
 }
 
-/// What became of a payment. Its name is 128 random bits that only its payer was told.
-pub(super) fn status(record: &Record) -> Response<Bytes> {
-    let authorization = &record.hold.authorization;
-    let (state, chain_tx, block) = match record.state {
+/// What became of a payment: in a word, in which chain_tx, in which block.
+pub(super) fn state(record: &Record) -> (&'static str, Option<B256>, Option<u64>) {
+    match record.state {
         State::Lost(_) if record.late => ("recovered", None, None),
         _ if record.late => ("in_suspense", None, None),
         State::Open => ("running", None, None),
@@ -132,7 +145,13 @@ pub(super) fn status(record: &Record) -> Response<Bytes> {
         State::Released(_) => ("released", None, None),
         State::Burnt(_) => ("not_charged", None, None),
         State::Lost(_) => ("failed", None, None),
-    };
+    }
+}
+
+/// The same for its payer: its name is 128 bits that only he was told.
+pub(super) fn status(record: &Record) -> Response<Bytes> {
+    let authorization = &record.hold.authorization;
+    let (state, chain_tx, block) = state(record);
     let rail = match record.hold.rail {
         Rail::Direct => "direct",
         Rail::Tab => "tab",

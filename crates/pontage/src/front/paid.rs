@@ -17,10 +17,11 @@ use tracing::{info, warn};
 use super::answer::{self, Body, Keeper, Relay, full};
 use super::cors::Whose;
 use super::own::PICKUP;
+use super::receipt::Noted;
 use super::request::Forward;
 use super::story::{Story, Told};
 use super::trust::Word;
-use super::upload::{Digest, Upload};
+use super::upload::Upload;
 use super::{Arriving, Front, Pass, micros, upstream_problem};
 use crate::host::WorkerHost;
 use crate::problem::Problem;
@@ -42,9 +43,11 @@ impl Front {
         let (idempotent, on_tab) = (hold.idempotency.is_some(), hold.rail == Rail::Tab);
         arriving.trace.payment(hold.id);
         self.tell_origin(&word, &mut forward);
-        let digest = upload.digest(idempotent);
+        let request = upload.digest(idempotent || self.0.shared.receipts.is_some());
+        let draft = self.draft(arriving, hold, request.clone());
+        let noted = Noted { request, draft };
         if permit.is_first() {
-            return Box::pin(self.paid_first(arriving, story, (forward, upload, digest), permit)).await;
+            return Box::pin(self.paid_first(arriving, story, (forward, upload, noted), permit)).await;
         }
         let ran = match self.run(arriving, Pass::Paid(&mut permit), forward, upload).await {
             Ok(ran) => ran,
@@ -61,13 +64,13 @@ impl Front {
         let response = response.map(Relay::new);
         if on_tab && !idempotent {
             let _step = arriving.trace.step("close");
-            return self.on_tab(story, permit, response, digest, idempotent).await;
+            return self.on_tab(story, permit, response, noted, idempotent).await;
         }
         // From here on the connection owns nothing: the money is settled, and an answer that is owed is kept, without it.
         let (tell, told) = oneshot::channel();
         let end = End {
             front: self.clone(),
-            digest,
+            noted,
             idempotent,
             // On the tab nothing is refused after the run.
             challenge: if on_tab { None } else { arriving.challenge(self).await },
@@ -87,7 +90,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        (forward, upload, digest): (Forward, Upload, Digest),
+        (forward, upload, noted): (Forward, Upload, Noted),
         permit: Permit<WorkerHost>,
     ) -> Told<Body> {
         let (begun, idempotent) = (Instant::now(), permit.hold().is_some_and(|hold| hold.idempotency.is_some()));
@@ -105,8 +108,12 @@ impl Front {
                     return story.with(answer::pass_with(response, &receipt));
                 }
                 let story = Story { outcome: MoneyOutcome::ServedSettled, ..story };
-                let keeper = Keeper::prepaid(self.clone(), prepaid, idempotent, digest);
-                story.with(answer::release(response.map(Relay::new), &receipt, extensions, keeper))
+                let keeper = Keeper::prepaid(self.clone(), prepaid, idempotent, noted);
+                let mut response = response.map(Relay::new);
+                if keeper.gives_receipt() {
+                    response.body_mut().is_whole().await;
+                }
+                story.with(answer::release(response, &receipt, extensions, keeper))
             }
             Err(fault) => {
                 warn!(kind = fault.kind.code(), cause = %fault, "the upstream failed after the payment: it is owed back");
@@ -146,13 +153,14 @@ impl Front {
         story: Story,
         mut permit: Permit<WorkerHost>,
         mut response: Response<Relay>,
-        digest: Digest,
+        noted: Noted,
         idempotent: bool,
     ) -> Told<Body> {
         let Some(hold) = permit.hold().map(|hold| hold.id) else { return interrupted(story) };
         let flow = &self.0.flow;
         // What is kept for a repetition is due when it is kept.
-        let whole = !idempotent && response.body_mut().is_whole().await;
+        let looks = !idempotent || noted.draft.is_some();
+        let whole = looks && response.body_mut().is_whole().await && !idempotent;
         let answered = if whole {
             flow.answer_whole(permit).await.map(|receipt| (receipt, None))
         } else {
@@ -163,8 +171,12 @@ impl Front {
         };
         match answered {
             Ok((receipt, permit)) => {
+                if noted.draft.is_some() {
+                    // The journal took its time: more may be at hand.
+                    response.body_mut().is_whole().await;
+                }
                 let story = Story { outcome: MoneyOutcome::ServedTab, ..story }.whose(Whose::Paid);
-                let keeper = Keeper::on_tab(self.clone(), hold, permit, idempotent, digest);
+                let keeper = Keeper::on_tab(self.clone(), hold, permit, idempotent, noted);
                 story.with(answer::release(response, &receipt, Extensions::new(), keeper))
             }
             Err(fault) => faulted(story, fault),
@@ -206,7 +218,7 @@ impl Arriving<'_> {
 /// The end of a paid call, which no connection owns.
 struct End {
     front: Front,
-    digest: Digest,
+    noted: Noted,
     idempotent: bool,
     challenge: Option<Challenge>,
     url: String,
@@ -219,7 +231,7 @@ impl End {
     async fn of_call(self, permit: Permit<WorkerHost>, response: Response<Relay>, tell: oneshot::Sender<Told<Body>>) {
         let Some(hold) = permit.hold() else { return };
         let ended = match hold.rail {
-            Rail::Tab => self.front.on_tab(self.story, permit, response, self.digest, self.idempotent).await,
+            Rail::Tab => self.front.on_tab(self.story, permit, response, self.noted, self.idempotent).await,
             Rail::Direct => {
                 let (id, route, begun) = (hold.id, hold.route.clone(), Instant::now());
                 match self.front.0.flow.close(permit, Outcome::Served { reading: None }).await {
@@ -228,7 +240,7 @@ impl End {
                         let url = format!("{PICKUP}{}", hex::encode(pickup));
                         let story = Story { outcome: MoneyOutcome::Pending, ..self.story };
                         tell.send(story.with(full(Problem::pending(receipt, Some(url)).into_response()))).ok();
-                        return answer::keep_whole(&self.front, hold, response, &self.digest).await;
+                        return answer::keep_whole(&self.front, hold, response, self.noted).await;
                     }
                     closed => {
                         let story = Story { settlement_us: Some(micros(begun)), ..self.story };
@@ -241,7 +253,7 @@ impl End {
     }
 
     /// What a `direct` settlement means for the answer.
-    async fn settled(self, hold: HoldId, route: &str, closed: Closed, response: Response<Relay>) -> Told<Body> {
+    async fn settled(self, hold: HoldId, route: &str, closed: Closed, mut response: Response<Relay>) -> Told<Body> {
         let story = self.story;
         let problem = |outcome, problem: Problem| Story { outcome, ..story }.with(full(problem.into_response()));
         match closed {
@@ -250,7 +262,10 @@ impl End {
                     chain_tx = %settled.chain_tx, block = settled.block, "settled");
                 let receipt = Receipt::Settled(settled);
                 let extensions = self.front.0.shared.sign_receipt(&receipt, &self.url).await;
-                let keeper = Keeper::settled(self.front, hold, self.idempotent, self.digest);
+                let keeper = Keeper::settled(self.front, hold, self.idempotent, self.noted);
+                if keeper.gives_receipt() {
+                    response.body_mut().is_whole().await;
+                }
                 let story = Story { outcome: MoneyOutcome::ServedSettled, ..story }.whose(Whose::Paid);
                 story.with(answer::release(response, &receipt, extensions, keeper))
             }

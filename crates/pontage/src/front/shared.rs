@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use protocol::Key;
-use protocol::x402::ext::{OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension};
+use protocol::x402::ext::{
+    Claim as _, Jws, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension,
+};
 use protocol::x402::{Challenge, Extensions, Receipt};
 use tokio::sync::{Semaphore, watch};
 
+use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
-use crate::config::{Config, SecretSource};
+use crate::config::{Config, ReceiptFormat};
 use crate::host::{self, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -47,8 +50,11 @@ pub(crate) struct Shared {
     pub(super) trust: Option<TrustKey>,
     /// Signs the names of holds that a sidecar's proxy reports on.
     pub(super) names: TrustKey,
-    /// Signs offers and receipts.
-    signer: Option<Key>,
+    /// Signs what is certified: one key, whatever that is.
+    pub(super) signer: Option<Key>,
+    signs_offers: bool,
+    /// Where calls get receipts.
+    pub(super) receipts: Option<Arc<Receipts>>,
 }
 
 impl Shared {
@@ -66,6 +72,9 @@ impl Shared {
             let plan = plans.borrow();
             Limits::new(plan.rates, plan.route_rates())
         };
+        let signer = signer(config)?;
+        let receipts = config.receipts.as_ref().zip(signer.clone());
+        let receipts = receipts.map(|(config, key)| Arc::new(Receipts::new(config, key)));
         let origin = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
         Ok(Self {
             plan: plans,
@@ -78,13 +87,15 @@ impl Shared {
             answer_max_bytes: config.replay.answer_max_bytes,
             names: trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>())),
             trust,
-            signer: config.offer_signer.as_ref().map(offer_key).transpose()?,
+            signs_offers: config.offer_signer.is_some(),
+            receipts,
+            signer,
         })
     }
 
     /// Puts a signature under each offer, where there is a key for it.
     pub(super) async fn sign_offers(&self, challenge: &mut Challenge, now_s: u64) {
-        let Some(signer) = &self.signer else { return };
+        let Some(signer) = self.signer.as_ref().filter(|_| self.signs_offers) else { return };
         let mut signed = Vec::new();
         for offer in &challenge.offers {
             let until_s = now_s.saturating_add(offer.max_timeout_s);
@@ -102,7 +113,12 @@ impl Shared {
         if let (Some(signer), Receipt::Settled(settled)) = (&self.signer, receipt) {
             let network = settled.amount.asset.network;
             let claim = ReceiptClaim::of(url, network, settled.payer, Some(settled.chain_tx), now_ms() / 1_000);
-            if let Ok(signed) = Signed::sign(claim, signer).await {
+            let format = self.receipts.as_ref().map(|receipts| receipts.format).unwrap_or_default();
+            let signed = match format {
+                ReceiptFormat::Eip712 => Signed::sign(claim, signer).await.map(|signed| signed.to_json()),
+                ReceiptFormat::Jws => Jws::sign(claim.to_json(), signer).map(|jws| jws.to_json()),
+            };
+            if let Ok(signed) = signed {
                 extensions.insert(OFFER_RECEIPT.to_owned(), receipt_extension(&signed));
             }
         }
@@ -110,7 +126,11 @@ impl Shared {
     }
 }
 
-fn offer_key(source: &SecretSource) -> anyhow::Result<Key> {
-    let secret = source.read().context("extensions.offer_signer")?;
-    Key::from_hex(secret.expose()).map_err(|error| anyhow!("extensions.offer_signer: {source} {error}"))
+/// The key that certifies. The configuration has seen to it that there are no two.
+fn signer(config: &Config) -> anyhow::Result<Option<Key>> {
+    let of_offers = config.offer_signer.as_ref().map(|source| ("extensions.offer_signer", source));
+    let of_receipts = config.receipts.as_ref().map(|receipts| ("receipts.signer", &receipts.signer));
+    let Some((key, source)) = of_offers.or(of_receipts) else { return Ok(None) };
+    let secret = source.read().context(key)?;
+    Key::from_hex(secret.expose()).map(Some).map_err(|error| anyhow!("{key}: {source} {error}"))
 }

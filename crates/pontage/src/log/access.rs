@@ -55,6 +55,9 @@ fn print(call: &Finished<'_>, fields: &mut Fields<'_>) {
     if let Some(route) = call.route {
         fields.word("route", route);
     }
+    if let Some(caller) = call.caller {
+        fields.word("caller", caller);
+    }
     if let Some(money) = call.outcome.money() {
         fields.word("money", money.code());
     }
@@ -159,6 +162,7 @@ mod tests {
             method: "GET",
             path,
             route: Some("* /paid/*"),
+            caller: None,
             status: 200,
             outcome: MoneyOutcome::ServedTab,
             payer: Some("0x209693Bc6afc0C5328bA36FaF03C514EF312287C".parse().unwrap()),

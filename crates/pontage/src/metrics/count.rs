@@ -91,7 +91,7 @@ impl Amounts {
     pub(super) fn note(&self, outcome: MoneyOutcome, atomic: u128) {
         match outcome {
             MoneyOutcome::Offered => self.offered.add(atomic),
-            MoneyOutcome::NotCharged | MoneyOutcome::Pending => self.paid.add(atomic),
+            MoneyOutcome::NotCharged | MoneyOutcome::Pending | MoneyOutcome::Settled => self.paid.add(atomic),
             MoneyOutcome::ServedSettled | MoneyOutcome::ServedTab | MoneyOutcome::OwedBack => {
                 self.paid.add(atomic);
                 self.served.add(atomic);

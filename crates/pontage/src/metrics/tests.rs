@@ -11,6 +11,7 @@ fn call(route: Option<&'static str>, outcome: MoneyOutcome, amount: Option<Amoun
         method: "GET",
         path: "/a",
         route,
+        caller: None,
         status: 200,
         outcome,
         payer: None,

@@ -17,6 +17,7 @@ fn finished(hold: HoldId) -> Finished<'static> {
         method: "GET",
         path: "/paid/ok",
         route: Some("* /paid/*"),
+        caller: None,
         status: 200,
         outcome: MoneyOutcome::ServedTab,
         payer: None,

@@ -205,7 +205,11 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
-fn spawn(mut command: Command, log: &Arc<Mutex<String>>, meanwhile: impl FnOnce(u32)) -> Option<(Child, String)> {
+pub(super) fn spawn(
+    mut command: Command,
+    log: &Arc<Mutex<String>>,
+    meanwhile: impl FnOnce(u32),
+) -> Option<(Child, String)> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     meanwhile(child.id());
     let mut errors = child.stderr.take().expect("a pipe");

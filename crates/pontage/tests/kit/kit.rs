@@ -11,6 +11,7 @@ mod origin;
 mod payer;
 mod rail;
 mod raw;
+mod service;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub(crate) use origin::Origin;
 pub(crate) use payer::{Answer, Payer, get, request, try_request};
 pub(crate) use rail::on_tab;
 pub(crate) use raw::Raw;
+pub(crate) use service::{Service, asked, fresh, post, wanted};
 
 /// Who settles.
 pub(crate) const SETTLER: &TestKey = &KEYS[1];

@@ -101,8 +101,9 @@ fn answer(mut stream: &TcpStream, word: &str, echo: &[u8], head: bool, state: &(
         let text = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n", body.len());
         let more =
             "x-origin: yes\r\nx-pay-verified: forged\r\npayment-response: forged\r\nkeep-alive: timeout=5\r\n\r\n";
-        stream.write_all(format!("{text}{more}").as_bytes()).ok()?;
-        if head { Some(()) } else { stream.write_all(body).ok() }
+        // Head and body in one write, as most servers send a small answer.
+        let body = if head { &[] } else { body };
+        stream.write_all(&[text.as_bytes(), more.as_bytes(), body].concat()).ok()
     };
     match word {
         "hang" => {

@@ -90,7 +90,8 @@ impl Credential {
         Self::from_json(document.object().ok_or(Refusal::InvalidJson)?)
     }
 
-    fn from_json(value: Json<'_>) -> Result<Self, Refusal> {
+    /// The same from JSON that is at hand.
+    pub(super) fn from_json(value: Json<'_>) -> Result<Self, Refusal> {
         let accepted = match value.get("x402Version").and_then(Json::as_u64) {
             Some(1) => accepted_v1(value)?,
             Some(2) => accepted_v2(value)?,
@@ -220,7 +221,7 @@ fn accepted_v2(value: Json<'_>) -> Result<Accepted, Refusal> {
     })
 }
 
-fn address(parent: Json<'_>, name: &str, field: Field) -> Result<Address, Refusal> {
+pub(super) fn address(parent: Json<'_>, name: &str, field: Field) -> Result<Address, Refusal> {
     parse_address(parent.string(name, field)?, false).map_err(|_| Refusal::InvalidPayload(field))
 }
 

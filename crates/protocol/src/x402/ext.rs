@@ -2,15 +2,17 @@
 //! JSON Schema that describes it.
 
 mod bazaar;
+mod jws;
 mod nonce;
 mod offer_receipt;
 mod payment_id;
 mod sign_in;
-mod time;
+pub(in crate::x402) mod time;
 
 use serde_json::{Map, Value, json};
 
 pub use bazaar::{BAZAAR, Info, InfoMistake, NotATemplate, RequestMistake, check_route_template};
+pub use jws::Jws;
 pub use nonce::{SignInNonce, SignInSecret};
 pub use offer_receipt::{Claim, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension};
 pub use payment_id::{PAYMENT_IDENTIFIER, PaymentId};

@@ -3,6 +3,7 @@
 use alloy_primitives::{B256, hex};
 use serde_json::{Value, json};
 
+use super::Version;
 use super::ext::Extensions;
 use super::header::{encode_header, encode_text};
 use crate::{Amount, Network, Payer, Refusal, Settled};
@@ -83,14 +84,25 @@ impl Receipt {
     /// The header's text in v1 form, or `None` when v1 has no name for the network.
     #[must_use]
     pub fn to_v1_header(&self) -> Option<String> {
-        let value = self.to_json(|network| network.v1_name().map(str::to_owned));
-        value.get("network").is_some_and(Value::is_string).then(|| encode_header(&value))
+        self.to_object(Version::V1).map(|value| encode_header(&value))
     }
 
     /// The v2 object, for bodies.
     #[must_use]
     pub fn to_v2(&self) -> Value {
         self.to_json(|network| Some(network.to_string()))
+    }
+
+    /// The object in a version's words, or `None` when v1 has no name for the network.
+    #[must_use]
+    pub fn to_object(&self, version: Version) -> Option<Value> {
+        match version {
+            Version::V1 => {
+                let value = self.to_json(|network| network.v1_name().map(str::to_owned));
+                value.get("network").is_some_and(Value::is_string).then_some(value)
+            }
+            Version::V2 => Some(self.to_v2()),
+        }
     }
 
     fn to_json(self, name: impl Fn(Network) -> Option<String>) -> Value {

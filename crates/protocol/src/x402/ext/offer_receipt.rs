@@ -208,7 +208,7 @@ impl<C: Claim> Signed<C> {
         json!({ "format": "eip712", "payload": self.claim.to_json(), "signature": format!("{:?}", self.signature) })
     }
 
-    /// Reads `{format, payload, signature}`. `None` for other formats, too: we read no JWS.
+    /// Reads `{format, payload, signature}`. `None` for other formats, too: [`Jws`](super::Jws) reads the other one.
     #[must_use]
     pub fn parse(value: &Value) -> Option<Self> {
         if get(value, "format")? != "eip712" {
@@ -253,9 +253,9 @@ pub fn offers_extension(offers: &[Signed<OfferClaim>]) -> Value {
     })
 }
 
-/// The object in the `extensions` of a `PAYMENT-RESPONSE`.
+/// The object in the `extensions` of a `PAYMENT-RESPONSE`: a [`Signed::to_json`] or a [`Jws::to_json`](super::Jws::to_json).
 #[must_use]
-pub fn receipt_extension(receipt: &Signed<ReceiptClaim>) -> Value {
+pub fn receipt_extension(receipt: &Value) -> Value {
     let text = json!({ "type": "string" });
     let integer = json!({ "type": "integer" });
     let payload = json!({
@@ -272,7 +272,7 @@ pub fn receipt_extension(receipt: &Signed<ReceiptClaim>) -> Value {
         "required": ["format", "signature"],
     });
     json!({
-        "info": { "receipt": receipt.to_json() },
+        "info": { "receipt": receipt },
         "schema": schema(&json!({ "receipt": receipt_schema }), &["receipt"]),
     })
 }
@@ -348,7 +348,7 @@ mod tests {
         let printed = offers_extension(&[offer.clone(), offer.clone()]);
         assert_eq!(printed["info"]["offers"][1]["acceptIndex"], 1);
         assert_eq!(Signed::parse(&printed["info"]["offers"][0]), Some(offer));
-        let printed = receipt_extension(&receipt);
+        let printed = receipt_extension(&receipt.to_json());
         assert_eq!(Signed::parse(&printed["info"]["receipt"]), Some(receipt));
     }
 

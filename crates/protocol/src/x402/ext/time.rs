@@ -5,7 +5,7 @@ const MAX_S: u64 = 253_402_300_799;
 const DAY_S: u64 = 86_400;
 
 /// Writes seconds as UTC, such as `2026-01-31T12:00:00Z`.
-pub(super) fn print(at_s: u64) -> String {
+pub(in crate::x402) fn print(at_s: u64) -> String {
     let at_s = at_s.min(MAX_S);
     let (days, second) = (at_s / DAY_S, at_s % DAY_S);
     let (year, day_of_year) = split(days, (1970..).map(|year| (year, year_days(year))));

@@ -23,7 +23,6 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ServiceConfig};
 use crate::host::{Tasks, WorkerHost};
-use crate::ledger::Sealer;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
@@ -59,8 +58,7 @@ pub(crate) fn start(path: &Path, port: Option<u16>, as_json: bool) -> anyhow::Re
         let links = run::start_chains(&config, &keys, &store, &lifeline, &plan).await?;
         anyhow::Ok((links, keys))
     })?;
-    // The first key seals.
-    let sealer = keys.into_iter().next().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?;
+    let sealer = run::sealer(keys, &store)?;
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &plan.borrow().snapshot, &log, &links, stopped.clone())?;
     operation.telemetry.metrics.follow(desk::PATHS);

@@ -67,11 +67,11 @@ impl SimNode {
         self.depart(answer).await?.ok_or(NodeFault)
     }
 
-    /// The branch that a reorg has left, where the endpoint that is asked has not heard of it.
+    /// The branch that a reorg has left, while the endpoint that is asked has not heard of it.
     fn left_branch(&self) -> Option<Rc<Chain>> {
         let world = &self.0;
         let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(world.plan.branches_ms);
-        if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
+        if world.quiet.get() || heard {
             return None;
         }
         world.chain.borrow().before.clone()

@@ -231,7 +231,8 @@ impl World {
         let (disk, chain) = (self.disk.borrow(), self.chain.borrow());
         let mut owed = 0;
         for hold in disk.records.iter().map(PlainHold::of) {
-            let open = matches!(hold.end, End::Open | End::Answered | End::Submitted);
+            // What a reorg took was settled when the claim was measured.
+            let open = matches!(hold.end, End::Open | End::Answered | End::Submitted) && hold.reorgs == 0;
             let moved = chain.moved_by(hold.key.0, hold.key.1).is_some_and(|moved| moved.block <= claim.seen);
             owed += if open && !moved && hold.key.0 == claim.key.0 { hold.amount } else { 0 };
             if hold.id == claim.id {

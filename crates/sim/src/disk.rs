@@ -339,9 +339,10 @@ impl Disk {
             let Some(signed) = found else { continue };
             let Some(before) = signed.mined.take() else { continue };
             let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
-            for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
-                signed.counted = false;
-            }
+            let same = |signed: &Signed| signed.chain_tx.sequence == sequence;
+            // Unless another one has been mined meanwhile.
+            let taken = self.chain_txs.iter().any(|signed| same(signed) && signed.mined.is_some());
+            self.chain_txs.iter_mut().filter(|signed| same(signed)).for_each(|signed| signed.counted = taken);
             self.give_back(network, &before, signer);
         }
     }

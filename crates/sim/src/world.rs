@@ -13,7 +13,7 @@ use crate::Figures;
 use crate::audit::{Audit, End, PlainHold};
 use crate::bug::Bug;
 use crate::chain::abi::TransferWith;
-use crate::chain::{Chain, Deed, Spent};
+use crate::chain::{Chain, Deed, Moved, Spent};
 use crate::chance::Chance;
 use crate::disk::{Disk, Signed};
 use crate::executor::{Executor, Owner};
@@ -193,10 +193,9 @@ impl World {
         let authorization = &record.hold.authorization;
         let call = TransferWith::of(authorization);
         // Nor in one that a reorg took out since.
-        let paid_there = chain.undone.moved.iter().any(|moved| {
-            let it = moved.from == call.from && moved.nonce == call.nonce;
-            it && moved.to == call.to && moved.value == authorization.amount_atomic
-        });
+        let uses = || chain.undone.moved.iter().filter(|moved| moved.from == call.from && moved.nonce == call.nonce);
+        let is_it = |moved: &Moved| moved.to == call.to && moved.value == authorization.amount_atomic;
+        let paid_there = uses().next().is_some() && uses().all(is_it);
         let refused_there = chain.undone.blocks.iter().any(|block| {
             let spent = paid_there && block.token.nonces.get(&(call.from, call.nonce)) == Some(&Spent::Used);
             !spent && !chain.would_go_through(&call, block)

@@ -18,6 +18,7 @@ use crate::chance::Chance;
 use crate::disk::{Disk, Signed};
 use crate::executor::{Executor, Owner};
 use crate::front::Gate;
+use crate::keys::LANES;
 use crate::plan::{Moment, Plan};
 
 /// When every seed begins.
@@ -50,7 +51,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, bug: Option<Bug>, trace: bool) -> Rc<Self> {
         let now_ms = BEGIN_S * 1_000;
-        let mut chain = Chain::new(plan.token(), crate::plan::lane_address(), plan.balances(), BEGIN_S);
+        let mut chain = Chain::new(plan.token(), plan.balances(), BEGIN_S);
+        chain.lanes = usize::from(plan.lanes);
         plan.payments.iter().for_each(|payment| payment.register(&mut chain));
         for (_, deed) in &plan.deeds {
             if let Deed::Land { data, .. } = deed {
@@ -205,7 +207,7 @@ impl World {
         }
         let blocks = usize::try_from(5 + 25_000 / self.plan.block_ms).unwrap_or(0);
         let paid = chain.moved_by(call.from, call.nonce).filter(|moved| {
-            let known = moved.sender == call.from || moved.sender == chain.signer;
+            let known = moved.sender == call.from || LANES.contains(&moved.sender);
             known && moved.block > record.hold.seen.number && moved.value == authorization.amount_atomic
         });
         chain.blocks.iter().rev().take(blocks).any(|block| {
@@ -216,10 +218,11 @@ impl World {
 
     /// Whether an earlier chain_tx for one of these holds may still land, at another sequence.
     pub(crate) fn doubles(&self, chain_tx: &ChainTx) -> bool {
-        let mined = self.chain.borrow().latest().token.sequence;
+        let token = Rc::clone(&self.chain.borrow().latest().token);
         let earlier = |signed: &&Signed| {
-            let ChainTx { sequence, holds, .. } = &signed.chain_tx;
-            let other = *sequence >= mined && *sequence != chain_tx.sequence;
+            let ChainTx { signer, sequence, holds, .. } = &signed.chain_tx;
+            let same = (*signer, *sequence) == (chain_tx.signer, chain_tx.sequence);
+            let other = *sequence >= token.sequence(*signer) && !same;
             other && holds.iter().any(|hold| chain_tx.holds.contains(hold))
         };
         self.disk.borrow().chain_txs.iter().any(|signed| earlier(&signed))

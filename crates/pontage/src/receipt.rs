@@ -393,6 +393,26 @@ mod tests {
         refused(&both, "two receipts");
     }
 
+    /// The signer of a JWS signs the text itself, so it may hold what no object can.
+    #[test]
+    fn a_payload_with_a_member_twice_is_refused_though_it_is_signed() {
+        let key = Key::from_hex(KEY).unwrap();
+        let head =
+            forms().into_iter().find(|(form, _)| *form == "jws").unwrap().1.split('.').next().unwrap().to_owned();
+        let sign = |payload: &str| {
+            let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(payload));
+            let signature = key.sign_now(B256::from_slice(&Sha256::digest(&signed))).unwrap();
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&signature.as_bytes()[..64]))
+        };
+        let payload = r#"{"version":1,"network":"a","resourceUrl":"b","payer":"c","issuedAt":5}"#;
+        assert!(matches!(judge(&sign(payload), None), Verdict::Valid(_)));
+        let forged = payload.replacen("\"payer\"", "\"payer\":\"d\",\"payer\"", 1);
+        for text in [sign(&forged), json!({ "format": "jws", "signature": sign(&forged) }).to_string()] {
+            let Verdict::Unknown(why) = judge(&text, None) else { panic!("{text}") };
+            assert!(why.contains("payer"), "{why}");
+        }
+    }
+
     /// A whole PAYMENT-RESPONSE.
     fn forms_in_json(form: &str) -> String {
         let texts = forms().into_iter().filter(|(known, _)| *known == form);

@@ -12,9 +12,17 @@ import sys
 from eth_keys import keys
 
 
+def once(members: list) -> dict:
+    """Refuses two members with one name: the last would count, and a reader may see the first."""
+    if len(dict(members)) != len(members):
+        raise ValueError("a member is there twice")
+    return dict(members)
+
+
 def verify_receipt(text: str, signer: str) -> bool:
     try:
-        said = json.loads(text if text.lstrip().startswith("{") else base64.b64decode(text, validate=True))
+        text = text if text.lstrip().startswith("{") else base64.b64decode(text, validate=True)
+        said = json.loads(text, object_pairs_hook=once)
         receipt, signature, key = said.pop("receipt"), said.pop("signature"), said.pop("server_public_key")
         # One text for each signature: digits in lower case, s in the lower half.
         if said.pop("status", "valid") != "valid" or said or not re.fullmatch("0x[0-9a-f]{64}[0-7][0-9a-f]{63}1[bc]", signature):

@@ -1,6 +1,8 @@
 //! Receipts of calls: what goes out with an answer, what can be fetched later, and that nobody can change a byte of one unseen.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "receipts/commanded.rs"]
+mod commanded;
 #[path = "receipts/examples.rs"]
 mod examples;
 #[path = "kit/kit.rs"]

@@ -60,6 +60,8 @@ pub(super) struct Draft {
     row: ReceiptRow,
     request: Digest,
     response: Sha256,
+    /// The digest of an answer that was at hand with its head. It is the row's when the answer has been given out.
+    at_hand: Option<B256>,
     begun: bool,
 }
 
@@ -104,8 +106,9 @@ impl Draft {
     pub(super) fn head(&mut self, headers: &mut HeaderMap, at_hand: Option<&[u8]>, receipt: &Receipt) {
         self.begin();
         let whole = at_hand.filter(|_| self.row.request_hash.is_some()).and_then(|bytes| {
-            self.row.response_hash = Some(B256::from_slice(&Sha256::digest(bytes)));
-            let signed = self.receipts.sign(&self.row, &self.authorization, self.url_hash, note(receipt)?).ok()?;
+            self.at_hand = Some(B256::from_slice(&Sha256::digest(bytes)));
+            let row = ReceiptRow { response_hash: self.at_hand, ..self.row.clone() };
+            let signed = self.receipts.sign(&row, &self.authorization, self.url_hash, note(receipt)?).ok()?;
             Some(encode_header(&signed)).filter(|text| text.len() <= HEADER_MAX_BYTES)
         });
         let text = whole.unwrap_or_else(|| {
@@ -127,16 +130,15 @@ impl Draft {
 
     /// A piece of the answer.
     pub(super) fn note(&mut self, data: &[u8]) {
-        if self.row.response_hash.is_none() {
+        if self.at_hand.is_none() {
             self.response.update(data);
         }
     }
 
     /// That was all of it.
     pub(super) fn end(mut self: Box<Self>) {
-        if self.row.response_hash.is_none() {
-            self.row.response_hash = Some(B256::from_slice(&std::mem::take(&mut self.response).finalize()));
-        }
+        let passed = || B256::from_slice(&std::mem::take(&mut self.response).finalize());
+        self.row.response_hash = Some(self.at_hand.unwrap_or_else(passed));
     }
 
     fn write(&self) {
@@ -214,6 +216,7 @@ impl Front {
             row: ReceiptRow { hold: hold.id, at_ms: 0, method, path, request_hash: None, response_hash: None },
             request,
             response: Sha256::new(),
+            at_hand: None,
             begun: false,
         }))
     }

@@ -86,7 +86,9 @@ fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
     assert!(all.len() > 70, "{}", all.len());
     let mut fetched = signed.clone();
     fetched["status"] = "valid".into();
-    let good = [signed.to_string(), header(&answer).to_owned(), fetched.to_string(), format!("{signed:#}\n")];
+    // Escapes are free, and white space.
+    let escaped = signed.to_string().replacen("\"version\"", "\"\\u0076ersion\"", 1).replacen("/paid", "\\/paid", 1);
+    let good = [signed.to_string(), header(&answer).to_owned(), fetched.to_string(), format!("{signed:#}\n"), escaped];
     fetched["status"] = "revoked".into();
     let mut bad: Vec<String> = all.iter().map(Value::to_string).chain([fetched.to_string()]).collect();
     // The other signature that fits the same digest and key, and the other way to write the same one.
@@ -100,6 +102,14 @@ fn m_019_a_receipt_changed_in_any_byte_fails_in_all_three_verifiers() {
         bad.push(twin.to_string());
     }
     bad.push(signed.to_string().replacen("\"version\"", "\"version \"", 1));
+    // A member that is there twice: the last one is signed, the first one is seen.
+    let text = signed.to_string();
+    let forged = r#"{"receipt":{"payment":{"amount":"999999"}},"#;
+    bad.push(text.replacen('{', forged, 1));
+    bad.push(STANDARD.encode(text.replacen('{', forged, 1)));
+    for amount in ["amount", "\\u0061mount"] {
+        bad.push(text.replacen("\"amount\":", &format!("\"{amount}\":\"999999\",\"amount\":"), 1));
+    }
     let file = |(nth, text): (usize, &String)| write(folder.path(), &format!("{nth}.json"), text);
     let files: Vec<_> = good.iter().chain(&bad).enumerate().map(file).collect();
     let want: Vec<_> = (0..files.len()).map(|nth| nth < good.len()).collect();

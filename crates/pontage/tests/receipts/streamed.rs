@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::kit::{get, try_request, until};
+use crate::kit::{Raw, get, try_request, until};
 
 /// The names of the payments whose receipts are written.
 fn payments(world: &World) -> Vec<String> {
@@ -82,6 +82,25 @@ fn an_answer_that_breaks_off_has_no_digest() {
         let service = &fetch(&world, &path)["service"];
         assert!(service["complete"] == false && service["response_hash"].is_null(), "{service}");
     }
+}
+
+/// All of the answer was at hand, and nobody took it: what is fetched says so, whatever a header that nobody read would have said.
+#[test]
+fn an_answer_whose_caller_has_left_was_not_given_out_to_its_end() {
+    let options = GateOptions { routes: ROUTES, more: many(), timeout: "20s", ..GateOptions::direct() };
+    let world = World::with(ChainOptions::default(), &options);
+    let (payment, _) = world.payer.payment(&Payer::offer(&world.url("/paid/ok")));
+    world.chain.set_automine(false).expect("the chain stops mining");
+    let caller = Raw::get(world.gate.url(), "/paid/ok", &[("payment-signature", &payment)]);
+    until("the upstream has answered", || world.origin.runs("/paid/ok") == 1);
+    drop(caller);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    world.chain.set_automine(true).expect("the chain goes on");
+    world.chain.mine().expect("a block");
+    until("it is written", || payments(&world).len() == 1);
+    let said = fetch(&world, &format!("/__pay/receipts/{}", payments(&world)[0]));
+    assert_eq!(said["settlement"]["state"], "settled");
+    assert!(said["service"]["complete"] == false && said["service"]["response_hash"].is_null(), "{said}");
 }
 
 /// Who asks again with the same key gets the stored answer, and the same receipt as it is now.

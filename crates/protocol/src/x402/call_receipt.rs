@@ -19,6 +19,33 @@ pub const RECEIPTS: &str = "/__pay/receipts/";
 /// The largest number that every reader of JSON holds exactly.
 const WHOLE_MAX: u64 = 9_007_199_254_740_991;
 
+/// Where a member is, whether it is always there, and of which kind it is.
+type Member = (&'static str, bool, fn(&Value) -> bool);
+
+/// The members of a receipt.
+const SHAPE: [Member; 20] = [
+    ("/id", true, Value::is_string),
+    ("/version", true, |version| version == "1.0"),
+    ("/timestamp", true, Value::is_string),
+    ("/payment/id", true, Value::is_string),
+    ("/payment/payer", true, Value::is_string),
+    ("/payment/recipient", true, Value::is_string),
+    ("/payment/amount", true, is_amount),
+    ("/payment/token", true, Value::is_string),
+    ("/payment/chainId", true, Value::is_u64),
+    ("/payment/nonce", true, Value::is_string),
+    ("/service/method", true, Value::is_string),
+    ("/service/endpoint", true, Value::is_string),
+    ("/service/url_hash", true, Value::is_string),
+    ("/service/request_hash", false, Value::is_string),
+    ("/service/response_hash", false, Value::is_string),
+    ("/service/complete", true, Value::is_boolean),
+    ("/settlement/state", true, Value::is_string),
+    ("/settlement/as_of", true, Value::is_string),
+    ("/settlement/transaction", false, Value::is_string),
+    ("/settlement/block", false, Value::is_u64),
+];
+
 /// The name of a receipt: the last 48 bits of its payment's name, all random. Two payments may share them: whoever looks one up by
 /// it must not be given another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +117,11 @@ impl CallReceipt<'_> {
         let mut service = json!({
             "method": self.method,
             "endpoint": self.path,
-            "url_hash": printed(self.url_hash),
+            "url_hash": print_sha256(self.url_hash),
             "complete": self.response_hash.is_some(),
         });
-        put(&mut service, "request_hash", self.request_hash.map(printed));
-        put(&mut service, "response_hash", self.response_hash.map(printed));
+        put(&mut service, "request_hash", self.request_hash.map(print_sha256));
+        put(&mut service, "response_hash", self.response_hash.map(print_sha256));
         let mut settlement = json!({ "state": note.state, "as_of": time::print(note.as_of_s) });
         put(&mut settlement, "transaction", note.chain_tx.map(|hash| hash.to_string()));
         put(&mut settlement, "block", note.block);
@@ -144,6 +171,14 @@ impl SignedReceipt {
         digest(&self.receipt).and_then(|digest| self.signature.recover_key(digest)) == Some(self.public_key)
     }
 
+    /// Where the first member is that is missing or of another kind than [`CallReceipt::to_json`] writes it: with one, a valid
+    /// signature is over something else than the receipt of a call.
+    #[must_use]
+    pub fn misshapen(&self) -> Option<&'static str> {
+        let fits = |(at, always, is): &Member| self.receipt.pointer(at).map_or(!always, is);
+        SHAPE.iter().find(|member| !fits(member)).map(|(at, ..)| *at)
+    }
+
     /// `{receipt, signature, server_public_key}`.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -173,11 +208,18 @@ impl SignedReceipt {
 /// Digest of bytes as a receipt has it: `sha256:` and 64 digits.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    printed(B256::from_slice(&Sha256::digest(bytes)))
+    print_sha256(B256::from_slice(&Sha256::digest(bytes)))
 }
 
-fn printed(digest: B256) -> String {
+/// A digest as a receipt has it, of bytes that were digested elsewhere.
+#[must_use]
+pub fn print_sha256(digest: B256) -> String {
     format!("sha256:{}", hex::encode(digest))
+}
+
+fn is_amount(value: &Value) -> bool {
+    let digits = value.as_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.is_some_and(|digits| digits.parse::<u128>().is_ok())
 }
 
 fn put(object: &mut Value, name: &str, value: Option<impl Into<Value>>) {
@@ -293,6 +335,29 @@ mod tests {
                 c1 = "c1".repeat(32)
             )
         );
+    }
+
+    /// What a gate writes has the shape; without any of its members, or with one of another kind, it has not.
+    #[test]
+    fn every_member_of_a_receipt_is_looked_at() {
+        let good = receipt();
+        assert_eq!(good.misshapen(), None);
+        for (at, always, _) in SHAPE {
+            let mut bad = good.clone();
+            *bad.receipt.pointer_mut(at).unwrap() = json!([]);
+            assert_eq!(bad.misshapen(), Some(at), "{at}");
+            let (within, name) = at.rsplit_once('/').unwrap();
+            let mut less = good.clone();
+            less.receipt.pointer_mut(within).and_then(Value::as_object_mut).unwrap().remove(name);
+            assert_eq!(less.misshapen(), always.then_some(at), "{at}");
+        }
+        for amount in ["", "+5", "-5", "1.0", "0x5", "340282366920938463463374607431768211456"] {
+            let mut bad = good.clone();
+            bad.receipt["payment"]["amount"] = amount.into();
+            assert_eq!(bad.misshapen(), Some("/payment/amount"), "{amount}");
+        }
+        let empty = SignedReceipt { receipt: json!({}), ..good };
+        assert_eq!(empty.misshapen(), Some("/id"));
     }
 
     #[test]

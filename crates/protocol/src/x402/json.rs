@@ -1,6 +1,7 @@
 //! Reading JSON with the field at fault. An optional field that is `null` is absent: Python clients send it so.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -44,6 +45,19 @@ enum Is<'a> {
 pub(super) struct Json<'d> {
     node: &'d Node<'d>,
     beneath: &'d [Node<'d>],
+}
+
+/// The first name that an object in a text of JSON has twice, at any depth: readers differ in which of the two counts. `None`, too, for
+/// what is no JSON.
+#[must_use]
+pub fn repeated_member(text: &str) -> Option<String> {
+    let Document(nodes) = Document::read(text)?;
+    (0..nodes.len()).find_map(|at| {
+        let (node, beneath) = nodes.get(at..)?.split_first()?;
+        let object = Some(Json { node, beneath: beneath.get(..node.beneath)? }).filter(|value| value.is_object())?;
+        let mut names = BTreeSet::new();
+        object.members().find(|(name, _)| !names.insert(*name)).map(|(name, _)| name.to_owned())
+    })
 }
 
 impl<'a> Document<'a> {
@@ -299,10 +313,27 @@ mod tests {
         assert!(Document::read("[]").unwrap().object().is_none());
     }
 
+    #[test]
+    fn a_name_that_is_there_twice_is_found_at_any_depth() {
+        for (text, name) in [
+            (r#"{"a":1,"b":2,"a":1}"#, "a"),
+            (r#"{"a":{"x":1},"a":{"x":1}}"#, "a"),
+            (r#"{"a":{"b":[0,{"c":{},"d":1,"c":null}]},"e":1}"#, "c"),
+            (r#"[{"a":1},{"amount":1,"\u0061mount":2}]"#, "amount"),
+            (r#"{"":1,"":1}"#, ""),
+        ] {
+            assert_eq!(repeated_member(text).as_deref(), Some(name), "{text}");
+        }
+        for text in ["", "{", "7", "[1,1,[],[]]", r#"{"a":{"a":{"a":"a"}},"b":[{"a":1},{"a":1}],"A":1}"#] {
+            assert_eq!(repeated_member(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_value_reads_back(value in any_json()) {
             assert_as_serde_json(&value.to_string());
+            assert_eq!(repeated_member(&value.to_string()), None);
         }
 
         #[test]

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use facilitator::point::{self, Act};
 use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
@@ -171,9 +172,12 @@ impl Store {
     /// # Errors
     /// SQLite's; the journal is whole together with its log in that case.
     pub fn fold(&self) -> Result<(), OpenFault> {
+        point::before(Act::Fold);
         let connection = Connection::open(&self.path)?;
         configure(&connection)?;
-        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        point::after(Act::Fold);
+        Ok(())
     }
 
     /// The networks with holds that have not ended.

@@ -1,5 +1,6 @@
 //! What a facilitator lists.
 
+use facilitator::point::Act;
 use facilitator::service::{Listing, ListingKey};
 use gate::Fault;
 use protocol::Payee;
@@ -17,7 +18,7 @@ impl Handle {
     pub async fn keep_listing(&self, listing: Listing) -> Result<(), Fault> {
         let (item, key) = (listing.item.to_string(), listing.key);
         self.writer
-            .run(move |batch| {
+            .run(&[Act::KeepListing], move |batch| {
                 let sql = "INSERT OR REPLACE INTO listings (resource, tool, payee, item, proven, settled, updated_s)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
                 batch.db.prepare_cached(sql)?.execute(params![
@@ -40,7 +41,7 @@ impl Handle {
     /// A [`Fault`] when the journal does not take it.
     pub async fn drop_listing(&self, key: ListingKey) -> Result<(), Fault> {
         self.writer
-            .run(move |batch| {
+            .run(&[Act::DropListing], move |batch| {
                 let sql = "DELETE FROM listings WHERE resource = ?1 AND tool = ?2 AND payee = ?3";
                 batch.db.prepare_cached(sql)?.execute(params![key.resource, key.tool, key.payee.0.0.0])?;
                 Ok(())

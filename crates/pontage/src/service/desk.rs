@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facilitator::point::{self, Act};
 use facilitator::service::{Outcome, Registration, Service, Verdict};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -190,6 +191,7 @@ impl Desk {
             let (service, payment) = (Rc::clone(&self.service), asked.clone());
             self.tasks.spawn(async move { catalogue.settled(&payment, &service.journal).await });
         }
+        point::before(Act::Tell);
         let version: Version = asked.credential.accepted.version;
         let told = Told::of(word, answer::outcome(outcome, version, asked.requirements.network));
         Told { caller: Some(caller), asked: Some(asked), reason, ..told }

@@ -4,6 +4,8 @@
 //! one to facilitators of others. `service` is what a facilitator does for the resource servers of others. `point` names where a
 //! process may die.
 
+#[cfg(feature = "rpc")]
+mod breaker;
 pub mod engine;
 pub mod point;
 #[cfg(feature = "rpc")]

@@ -2,7 +2,6 @@
 //! preference, with a breaker for each and fail-over at run time. What they say in words is logged here and goes no further.
 
 mod answer;
-mod breaker;
 mod words;
 
 use std::collections::BTreeSet;
@@ -17,10 +16,10 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::json;
 use tracing::{info, warn};
 
+use crate::breaker::Breaker;
 use crate::engine::{Remote, Told, Verified};
 use crate::point::{self, Act};
 use answer::Said;
-use breaker::Breaker;
 use words::{host, short};
 
 /// The largest answer that is read.

@@ -1,7 +1,11 @@
-//! JSON-RPC over HTTP to one chain node. What a node says in words is logged here and goes no further.
+//! JSON-RPC over HTTP to chain nodes. What a node says in words is logged here and goes no further.
+
+mod health;
+mod nodes;
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256, hex};
 use serde_json::{Value, json};
@@ -9,6 +13,10 @@ use tracing::{debug, warn};
 
 use crate::engine::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 use crate::point::{self, Act};
+use health::Health;
+
+pub use health::NodeHealth;
+pub use nodes::{Identity, Nodes, NodesTerms};
 
 /// The largest answer that is read.
 const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -18,6 +26,9 @@ const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub struct HttpNode {
     client: reqwest::Client,
     url: String,
+    /// For one request.
+    timeout: Duration,
+    health: Arc<Health>,
 }
 
 impl fmt::Debug for HttpNode {
@@ -39,29 +50,51 @@ impl HttpNode {
     /// # Errors
     /// [`NodeFault`] when no HTTP client can be made (no TLS roots).
     pub fn new(url: &str, timeout_ms: u64) -> Result<Self, NodeFault> {
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_millis(timeout_ms))
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build();
+        Self::in_list(url, timeout_ms, 0)
+    }
+
+    /// The node at this place of its network's list, by which the log calls it.
+    fn in_list(url: &str, timeout_ms: u64, place: usize) -> Result<Self, NodeFault> {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).tcp_nodelay(true).build();
         let client = client.map_err(|error| {
             warn!(%error, "no HTTP client for the chain node");
             NodeFault
         })?;
-        Ok(Self { client, url: url.to_owned() })
+        let timeout = Duration::from_millis(timeout_ms);
+        Ok(Self { client, url: url.to_owned(), timeout, health: Arc::new(Health::new(place)) })
+    }
+
+    /// The same node, which is given until then.
+    fn until(&self, end: Instant) -> Self {
+        Self { timeout: end.saturating_duration_since(Instant::now()), ..self.clone() }
+    }
+
+    /// Sends a batch, and notes whether the node answers.
+    async fn batch(&self, calls: Vec<(&str, Value)>) -> Result<Vec<Answer>, NodeFault> {
+        let answers = self.exchange(calls).await;
+        // One that is over its limit answers, and says nothing (EIP-1474).
+        let limited = |answer: &Answer| matches!(answer, Answer::Error { code: -32005, .. });
+        self.health.note(answers.as_ref().is_ok_and(|answers| !answers.iter().all(limited)));
+        answers
     }
 
     /// Sends a batch and sorts the answers by id. Every call has one, or the whole batch is a fault.
-    async fn batch(&self, calls: Vec<(&str, Value)>) -> Result<Vec<Answer>, NodeFault> {
+    async fn exchange(&self, calls: Vec<(&str, Value)>) -> Result<Vec<Answer>, NodeFault> {
         let count = calls.len();
         let method = calls.first().map_or("", |(method, _)| method);
         let fault = |what: &str| {
-            warn!(method, what, "the chain node failed");
+            // Of one that is known to be down once more is no news.
+            if self.health.is_down() {
+                debug!(endpoint = self.health.name(), method, what, "the chain node failed");
+            } else {
+                warn!(endpoint = self.health.name(), method, what, "the chain node failed");
+            }
             NodeFault
         };
         let one = |(id, (method, params)): (usize, (&str, Value))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let body = Value::Array(calls.into_iter().enumerate().map(one).collect()).to_string();
         let request = self.client.post(&self.url).header("content-type", "application/json").body(body);
+        let request = request.timeout(self.timeout);
         let mut response = request.send().await.map_err(|error| fault(&words(error)))?;
         if !response.status().is_success() {
             return Err(fault(response.status().as_str()));
@@ -101,19 +134,49 @@ impl HttpNode {
         from_block: u64,
         to_block: u64,
     ) -> Result<Vec<Log>, NodeFault> {
+        self.get_logs(contract, topics, from_block, Some(to_block)).await
+    }
+
+    /// Up to the newest block where `to_block` does not say otherwise. A log that was not asked for would be taken for one that was.
+    async fn get_logs(
+        &self,
+        contract: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        to_block: Option<u64>,
+    ) -> Result<Vec<Log>, NodeFault> {
         let place = |place: &Vec<B256>| if place.is_empty() { Value::Null } else { json!(place) };
-        let topics: Vec<Value> = topics.iter().map(place).collect();
-        let (from, to) = (format!("{from_block:#x}"), format!("{to_block:#x}"));
-        let filter = json!([{"address": contract, "topics": topics, "fromBlock": from, "toBlock": to}]);
+        let wanted: Vec<Value> = topics.iter().map(place).collect();
+        let to = to_block.map_or("latest".to_owned(), |number| format!("{number:#x}"));
+        let filter =
+            json!([{"address": contract, "topics": wanted, "fromBlock": format!("{from_block:#x}"), "toBlock": to}]);
         let logs = self.one("eth_getLogs", filter).await?;
-        logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
+        let logs: Vec<Log> = logs.as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
+        let fits = |log: &Log| {
+            let mut places = topics.iter().enumerate().filter(|(_, place)| !place.is_empty());
+            log.address == contract
+                && (from_block..=to_block.unwrap_or(u64::MAX)).contains(&log.block)
+                && places.all(|(at, place)| log.topics.get(at).is_some_and(|topic| place.contains(topic)))
+        };
+        if !logs.iter().all(fits) {
+            warn!(endpoint = self.health.name(), "the chain node has logs that were not asked for");
+            return Err(NodeFault);
+        }
+        Ok(logs)
+    }
+
+    /// The height of the node's newest block.
+    async fn newest(&self) -> Result<u64, NodeFault> {
+        let number = quantity(&self.one("eth_blockNumber", json!([])).await?)?;
+        self.health.saw(number);
+        Ok(number)
     }
 
     async fn one(&self, method: &str, params: Value) -> Result<Value, NodeFault> {
         match self.batch(vec![(method, params)]).await?.pop() {
             Some(Answer::Result(value)) => Ok(value),
             Some(Answer::Error { code, message }) => {
-                warn!(method, code, words = short(&message), "the chain node refused");
+                warn!(endpoint = self.health.name(), method, code, words = short(&message), "the chain node refused");
                 Err(NodeFault)
             }
             None => Err(NodeFault),
@@ -128,11 +191,19 @@ impl Node for HttpNode {
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
         let block = self.one("eth_getBlockByNumber", json!([tag(at), false])).await?;
-        Ok(Block {
+        let block = Block {
             number: quantity(&block["number"])?,
             hash: hash(&block["hash"])?,
             time_s: quantity(&block["timestamp"])?,
-        })
+        };
+        if at == BlockAt::Latest {
+            self.health.saw(block.number);
+        }
+        // A node that answers for another block than it was asked for does not know the one.
+        if matches!(at, BlockAt::Number(number) if number != block.number) {
+            return Err(NodeFault);
+        }
+        Ok(block)
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
@@ -151,7 +222,7 @@ impl Node for HttpNode {
                 Ok(CallResult::Reverted)
             }
             Answer::Error { code, message } => {
-                warn!(code, words = short(&message), "eth_call failed");
+                warn!(endpoint = self.health.name(), code, words = short(&message), "eth_call failed");
                 Err(NodeFault)
             }
         });
@@ -177,7 +248,7 @@ impl Node for HttpNode {
             Answer::Result(value) => wei(value)?,
             Answer::Error { code: -32601 | -32004, .. } => 1_000_000_000,
             Answer::Error { code, message } => {
-                warn!(code, words = short(message), "eth_maxPriorityFeePerGas failed");
+                warn!(endpoint = self.health.name(), code, words = short(message), "eth_maxPriorityFeePerGas failed");
                 return Err(NodeFault);
             }
         };
@@ -195,10 +266,15 @@ impl Node for HttpNode {
                 let sent = refused(&message);
                 match sent {
                     Sent::Accepted | Sent::Known | Sent::SequenceUsed => {
-                        debug!(code, words = short(&message), "sent before")
+                        debug!(endpoint = self.health.name(), code, words = short(&message), "sent before")
                     }
                     Sent::Underpriced | Sent::NotAccepted => {
-                        warn!(code, words = short(&message), "the node refused a chain_tx; it will be sent again");
+                        warn!(
+                            endpoint = self.health.name(),
+                            code,
+                            words = short(&message),
+                            "the node refused a chain_tx; it will be sent again"
+                        );
                     }
                 }
                 sent
@@ -212,10 +288,17 @@ impl Node for HttpNode {
         if receipt.is_null() || receipt["blockNumber"].is_null() {
             return Ok(None);
         }
-        let logs = receipt["logs"].as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
+        let logs: Vec<Log> = receipt["logs"].as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
+        let block = quantity(&receipt["blockNumber"])?;
+        // What belongs to another chain_tx or to another block is none of this receipt's.
+        let named = receipt.get("transactionHash").filter(|hash| !hash.is_null()).map_or(Ok(chain_tx), hash)?;
+        if named != chain_tx || logs.iter().any(|log| (log.chain_tx, log.block) != (chain_tx, block)) {
+            warn!(endpoint = self.health.name(), %chain_tx, "the chain node has a receipt that does not hang together");
+            return Err(NodeFault);
+        }
         Ok(Some(ChainReceipt {
             chain_tx,
-            block: quantity(&receipt["blockNumber"])?,
+            block,
             block_hash: hash(&receipt["blockHash"])?,
             success: quantity(&receipt["status"])? == 1,
             from: address(&receipt["from"])?,
@@ -225,9 +308,7 @@ impl Node for HttpNode {
     }
 
     async fn logs(&self, contract: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
-        let filter = json!([{"address": contract, "topics": topics, "fromBlock": format!("{from_block:#x}"), "toBlock": "latest"}]);
-        let logs = self.one("eth_getLogs", filter).await?;
-        logs.as_array().ok_or(NodeFault)?.iter().map(log).collect()
+        self.get_logs(contract, topics, from_block, None).await
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, U256};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use facilitator::engine::{
-    self, BlockAt, BooksJournal as _, Engine, FinalAt, Finality, Head, LaneJournal as _, Live, Node, Pace, Purse,
-    Signers, TabTerms,
+    self, BlockAt, BooksJournal as _, Engine, Finality, Head, LaneJournal as _, Live, Node, Pace, Purse, Signers,
+    TabTerms,
 };
 use facilitator::point::{self, Act};
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::Fault;
 use protocol::{Network, Signer};
 use store::Store;
@@ -24,13 +24,12 @@ pub(crate) use lanes::Lanes;
 use crate::config::{GasConfig, NetworkConfig, TabConfig};
 use crate::host::now_ms;
 use crate::metrics::{KeyGas, Way};
+use crate::nodes;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
 use crate::run::Lifeline;
 use crate::signer::SettlementKey;
 use lanes::{Coin, LaneLink};
 
-/// How long a node may take for one request.
-pub(crate) const NODE_TIMEOUT_MS: u64 = 5_000;
 /// How often unfinished holds are looked at.
 const RECONCILE_MS: u64 = 1_000;
 /// How often it is looked whether the settlement keys can pay for gas.
@@ -40,11 +39,11 @@ const TAB_MS: u64 = 500;
 /// What is left of an authorization's validity when it is submitted at the latest: four times what a settlement may take.
 pub(crate) const TAB_MARGIN_MS: u64 = 4 * SETTLE_BUDGET_MS;
 
-/// One network, checked at start: where its node is, who signs, and the way to its lanes.
+/// One network, checked at start: where its nodes are, who signs, and the way to its lanes.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainLink {
     network: Network,
-    node: HttpNode,
+    node: Nodes,
     lanes: Lanes,
     signers: Signers,
     gas: GasConfig,
@@ -57,7 +56,7 @@ pub(crate) struct ChainLink {
 }
 
 /// An engine that sends through our lanes.
-pub(crate) type LaneEngine = Engine<HttpNode, Lanes, Watch>;
+pub(crate) type LaneEngine = Engine<Nodes, Lanes, Watch>;
 
 /// A clock that never goes back.
 #[derive(Clone, Debug)]
@@ -104,7 +103,7 @@ impl ChainLink {
         }
     }
 
-    /// Checks a network against its node, ends what a crash left open, and starts the lanes and the reconciler.
+    /// Checks a network against its nodes, ends what a crash left open, and starts the lanes and the reconciler.
     pub(crate) async fn start(
         config: &NetworkConfig,
         (tab, gas): (&TabConfig, GasConfig),
@@ -114,17 +113,15 @@ impl ChainLink {
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
         let network = config.network;
-        let url = config.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        let node = HttpNode::new(url, NODE_TIMEOUT_MS)?;
-        check(config, &node, store).await?;
-        let signers = signers(network, &node, keys, store).await?;
+        let node = nodes::start(config, store).await?;
+        let signers = signers(config, &node, keys, store).await?;
         point::before(Act::Recover);
         engine::recover(&store.handle()?, network).await?;
         point::after(Act::Recover);
         point::before(Act::Resend);
         let lanes = Lanes::start(network, &node, keys, gas.caps, store, lifeline).await?;
         point::after(Act::Resend);
-        let multicall = engine::has_multicall(&node).await.with_context(|| out_of_reach(network))?;
+        let multicall = engine::has_multicall(&node).await.with_context(|| nodes::out_of_reach(config))?;
         if !multicall {
             warn!(%network, "there is no Multicall3: every payment on the tab takes a transaction of its own");
         }
@@ -151,7 +148,8 @@ impl ChainLink {
         Way {
             network: self.network.to_string(),
             facilitator: "embedded".to_owned(),
-            up: self.lanes.takes_work(),
+            up: self.lanes.takes_work() && self.node.answer(),
+            nodes: self.node.health(),
             keys: keys.collect(),
             too_dear: self.lanes.is_too_dear(),
         }
@@ -185,7 +183,8 @@ impl ChainLink {
                 tokio::join!(
                     link.reconcile(&engine, &journal),
                     link.collect(&engine, &journal),
-                    link.mind_purses(&engine, &journal)
+                    link.mind_purses(&engine, &journal),
+                    nodes::mind(&link.node)
                 )
             });
             Ok(())
@@ -275,51 +274,24 @@ impl ChainLink {
     }
 }
 
-/// Compares what the configuration says of a network with what its node says.
-pub(crate) async fn check(config: &NetworkConfig, node: &HttpNode, store: &Store) -> anyhow::Result<()> {
-    let network = config.network;
-    let chain_id = node.chain_id().await.with_context(|| out_of_reach(network))?;
-    if chain_id != network.chain_id {
-        bail!("networks.{network}.rpc_urls[0]: this node is on eip155:{chain_id}, not on {network}");
-    }
-    let genesis = node.block(BlockAt::Number(0)).await.with_context(|| out_of_reach(network))?;
-    if !store.bind_chain(network, genesis.hash.as_slice())? {
-        bail!(
-            "store.path: this journal was written for another chain with the id {chain_id} (its first block differs). \
-             Use another file for another chain"
-        );
-    }
-    if let Some((tag, at)) = match config.finality.last {
-        FinalAt::Safe => Some(("safe", BlockAt::Safe)),
-        FinalAt::Finalized => Some(("finalized", BlockAt::Finalized)),
-        FinalAt::Blocks(_) => None,
-    } {
-        let named = node.block(at).await;
-        named.with_context(|| format!("networks.{network}.finality.final: this node names no block `{tag}`"))?;
-    }
-    for (at, token) in config.tokens.iter().enumerate() {
-        let answer = engine::check_asset(node, token).await.with_context(|| out_of_reach(network))?;
-        answer.map_err(|fault| anyhow!("networks.{network}.assets[{at}].{fault}"))?;
-    }
-    Ok(())
-}
-
-fn out_of_reach(network: Network) -> String {
-    format!("networks.{network}.rpc_urls[0] (the cause is in the log)")
-}
-
 /// Who signs and who has signed. A key that has signed what is not on the chain yet, and is not there any more to send it again, is
 /// warned of.
-async fn signers(network: Network, node: &HttpNode, keys: &[SettlementKey], store: &Store) -> anyhow::Result<Signers> {
+async fn signers(
+    config: &NetworkConfig,
+    node: &Nodes,
+    keys: &[SettlementKey],
+    store: &Store,
+) -> anyhow::Result<Signers> {
+    let network = config.network;
     let journal = store.handle()?;
     let current: Vec<Address> = keys.iter().map(Signer::address).collect();
     for signer in &current {
-        let gas_wei = node.native_balance(*signer).await.with_context(|| out_of_reach(network))?;
+        let gas_wei = node.native_balance(*signer).await.with_context(|| nodes::out_of_reach(config))?;
         info!(%network, %signer, %gas_wei, "settlement key");
     }
     let signers = Signers::new(current, journal.signers(network)?);
     for signer in signers.former() {
-        let mined = node.sequence(*signer, BlockAt::Latest).await.with_context(|| out_of_reach(network))?;
+        let mined = node.sequence(*signer, BlockAt::Latest).await.with_context(|| nodes::out_of_reach(config))?;
         let outstanding = journal.chain_txs_from(network, *signer, mined).await?.len();
         if outstanding > 0 {
             warn!(%network, %signer, outstanding,

@@ -14,6 +14,7 @@ mod limits;
 mod link;
 mod log;
 mod metrics;
+mod nodes;
 mod operation;
 mod owner;
 mod pay;

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use alloy_primitives::U256;
+use facilitator::rpc::NodeHealth;
 use protocol::{Asset, AssetInfo};
 
 use crate::telemetry::{Finished, Limit, MoneyOutcome};
@@ -95,6 +96,8 @@ pub(crate) struct Way {
     pub(crate) network: String,
     pub(crate) facilitator: String,
     pub(crate) up: bool,
+    /// Its nodes, in the order of the configuration.
+    pub(crate) nodes: Vec<NodeHealth>,
     /// What each settlement key has for gas, as last seen.
     pub(crate) keys: Vec<KeyGas>,
     /// Whether gas costs more than may be bid.
@@ -213,6 +216,7 @@ impl Metrics {
         self.print_calls(&mut text);
         self.print_money(&mut text);
         print_ways(&mut text, &now.ways);
+        print_nodes(&mut text, &now.ways);
         if let Some(books) = &now.books {
             books.print(&mut text, |asset| self.name_of(asset));
         }
@@ -335,6 +339,23 @@ fn print_ways(text: &mut Text, ways: &[Way]) {
     for way in ways.iter().filter(|way| !way.keys.is_empty()) {
         text.sample("", &[("network", &way.network)], u8::from(way.too_dear));
     }
+}
+
+/// Nodes go by their place in `rpc_urls`: their addresses may hold access keys.
+fn print_nodes(text: &mut Text, ways: &[Way]) {
+    let mut family = |name, kind, help, value: fn(&NodeHealth) -> u64| {
+        text.family(name, kind, help);
+        for way in ways {
+            for (place, node) in way.nodes.iter().enumerate() {
+                text.sample("", &[("network", &way.network), ("endpoint", &place.to_string())], value(node));
+            }
+        }
+    };
+    family("pontage_rpc_up", "gauge", "Whether a node answers, on the right chain.", |node| u64::from(node.up));
+    family("pontage_rpc_lag_blocks", "gauge", "How far a node is behind the best known block.", |node| node.lag_blocks);
+    family("pontage_rpc_faults_total", "counter", "Questions that a node did not answer.", |node| node.faults);
+    let help = "Answers of a node that another one differed from.";
+    family("pontage_rpc_disagreements_total", "counter", help, |node| node.disagreements);
 }
 
 #[cfg(test)]

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use store::Store;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
-use crate::refund::{Ask, Desk};
-use crate::run::Lifeline;
+use crate::config::Config;
+use crate::link::Link;
+use crate::refund::{self, Ask, Desk};
+use crate::run::{Lifeline, Mode};
 
 /// No command is longer.
 const COMMAND_MAX_BYTES: u64 = 64 * 1024;
@@ -109,14 +112,20 @@ pub(crate) fn ask(journal: &Path, command: &Command) -> anyhow::Result<Option<Va
 /// Listens beside the journal, in a thread of its own, and looks after the refunds. Where it cannot listen, the log says so, and
 /// commands that write have to wait until the process has ended.
 pub(crate) fn start(
-    journal: &Path,
-    desk: impl FnOnce() -> anyhow::Result<Desk> + Send + 'static,
+    mode: Mode,
+    config: &Config,
+    (store, links): (&Store, &[Link]),
     lifeline: &Lifeline,
-    mut stopped: watch::Receiver<bool>,
+    stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let path = socket_of(journal);
+    // What is only played is in a journal that nobody can ask for.
+    if mode == Mode::Mock {
+        return Ok(());
+    }
+    let (path, wallet) = (socket_of(&config.store_path), refund::wallet(config)?);
+    let (config, store, links, mut stopped) = (config.clone(), store.clone(), links.to_vec(), stopped.clone());
     let run = move || -> anyhow::Result<()> {
-        let desk = Rc::new(desk()?);
+        let desk = Rc::new(Desk::new(&config, wallet, &store, &links, Vec::new())?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = async {
             let listener = match listen(&path) {

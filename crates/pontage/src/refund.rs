@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 pub(crate) use desk::{Ask, Desk, wallet};
 
 use crate::config::{Config, LogConfig, LogLevel};
+use crate::nodes;
 use crate::owner::{self, Command};
 use crate::reload::Reload;
 use crate::run::{self, Lifeline, Mode, Options};
@@ -101,16 +102,20 @@ fn alone(path: &Path, config: &Config, options: &Options, command: &Command) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (lifeline, _ended) = Lifeline::new();
     let reload = Reload::new(path, config.clone(), options.clone());
-    // Others settle, or somebody pays by hand: there is nothing to start.
-    let links = if config.signers.is_empty() || config.refunds.signer.is_none() {
-        Vec::new()
-    } else {
-        runtime.block_on(async {
+    let (links, readers) = runtime.block_on(async {
+        if !config.signers.is_empty() && config.refunds.signer.is_some() {
             let keys = run::settlement_keys(config).await?;
-            run::start_chains(config, &keys, &store, &lifeline, &reload.plans()).await
-        })?
-    };
-    let desk = Desk::new(config, key, &store, &links)?;
+            let links = run::start_chains(config, &keys, &store, &lifeline, &reload.plans()).await?;
+            return anyhow::Ok((links, Vec::new()));
+        }
+        // Others settle, or somebody pays by hand: there is nothing to start, and the chain is only read.
+        let mut readers = Vec::new();
+        for network in config.networks.iter().filter(|network| !network.rpc_urls.is_empty()) {
+            readers.push((network.network, nodes::start(network, &store).await?));
+        }
+        Ok((Vec::new(), readers))
+    })?;
+    let desk = Desk::new(config, key, &store, &links, readers)?;
     let answer = LocalSet::new().block_on(&runtime, desk.run(command))?;
     store.fold().ok();
     Ok(answer)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use facilitator::engine::{Finality, Handed, Head, Live, TabTerms, reader};
 use facilitator::remote::{Bearer, HttpRemote, Sites, Terms};
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::Fault;
 use ledger::Hold;
 use protocol::{AssetInfo, Network};
@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tracing::{debug, error, info, warn};
 
-use crate::chain::{NODE_TIMEOUT_MS, TAB_MARGIN_MS, Watch, check};
+use crate::chain::{TAB_MARGIN_MS, Watch};
 use crate::config::{Config, NetworkConfig};
 use crate::host::now_ms;
 use crate::metrics::Way;
+use crate::nodes;
 use crate::plan::Plan;
 use crate::run::Lifeline;
 
@@ -31,14 +32,14 @@ const HEALTH_MS: u64 = 10_000;
 const AT_ONCE: usize = 16;
 
 /// Settlement by facilitators, as this binary runs it.
-pub(crate) type RemoteHanded = Handed<HttpNode, HttpRemote, store::Handle, Watch>;
+pub(crate) type RemoteHanded = Handed<Nodes, HttpRemote, store::Handle, Watch>;
 
 /// One network on which facilitators settle.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteLink {
     network: Network,
     /// To read the chain from, where the configuration names a node.
-    node: Option<HttpNode>,
+    node: Option<Nodes>,
     tokens: Vec<AssetInfo>,
     sites: Sites,
     budget_ms: u64,
@@ -91,12 +92,13 @@ impl RemoteLink {
         store: &Store,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
-        let node = network.rpc_urls.first().map(|url| HttpNode::new(url, NODE_TIMEOUT_MS)).transpose()?;
-        match &node {
-            Some(node) => check(network, node, store).await?,
-            None => warn!(network = %network.network,
-                "no node: what a facilitator says of a settlement is believed, and what it leaves open may stay so"),
-        }
+        let node = if network.rpc_urls.is_empty() {
+            warn!(network = %network.network,
+                "no node: what a facilitator says of a settlement is believed, and what it leaves open may stay so");
+            None
+        } else {
+            Some(nodes::start(network, store).await?)
+        };
         facilitator::engine::recover(&store.handle()?, network.network).await?;
         let tab = TabTerms {
             batch_max: 1,
@@ -121,6 +123,11 @@ impl RemoteLink {
         Ok(link)
     }
 
+    /// What the chain is read from, where there is a node.
+    pub(crate) fn node(&self) -> Option<Nodes> {
+        self.node.clone()
+    }
+
     pub(crate) const fn network(&self) -> Network {
         self.network
     }
@@ -130,7 +137,8 @@ impl RemoteLink {
         Way {
             network: self.network.to_string(),
             facilitator: self.sites.first_host(),
-            up: self.sites.answer(),
+            up: self.sites.answer() && self.node.as_ref().is_none_or(Nodes::answer),
+            nodes: self.node.as_ref().map(Nodes::health).unwrap_or_default(),
             keys: Vec::new(),
             too_dear: false,
         }
@@ -139,7 +147,7 @@ impl RemoteLink {
     /// For the calling thread: connections live on its runtime.
     pub(crate) fn handed(&self, store: &Store) -> anyhow::Result<RemoteHanded> {
         let pace = Watch::start();
-        let chain = |node: &HttpNode| {
+        let chain = |node: &Nodes| {
             let (head, live) = (self.head.clone(), self.live.clone());
             reader(node.clone(), pace.clone(), head, self.finality, self.budget_ms, live)
         };
@@ -183,7 +191,13 @@ impl RemoteLink {
     fn run(self, store: &Store) -> anyhow::Result<()> {
         let handed = Rc::new(self.handed(store)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, async { tokio::join!(self.look_after(&handed), self.look_around()) });
+        LocalSet::new().block_on(&runtime, async {
+            tokio::join!(self.look_after(&handed), self.look_around(), async {
+                if let Some(node) = &self.node {
+                    nodes::mind(node).await;
+                }
+            })
+        });
         Ok(())
     }
 

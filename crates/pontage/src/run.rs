@@ -32,7 +32,6 @@ use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::plan::Plan;
 use crate::price::{Prices, Quotes};
-use crate::refund::{self, Desk};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
 use crate::signer::SettlementKey;
@@ -165,8 +164,7 @@ pub(crate) fn serve(
     options: Options,
     listens: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mode = options.mode;
-    let config = options.load(path)?;
+    let (mode, config) = (options.mode, options.load(path)?);
     if config.service.is_some() {
         bail!("`service` makes this configuration a facilitator's: start it with `pontage facilitator`");
     }
@@ -187,17 +185,11 @@ pub(crate) fn serve(
         Mode::Live | Mode::Dev | Mode::Sandbox => {
             let keys = runtime.block_on(settlement_keys(&config))?;
             let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload.plans()))?;
-            // The first key seals.
-            let sealing = keys.first().cloned();
-            (links, sealing.map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+            (links, keys.into_iter().next().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
         }
     };
     let (stop, stopped) = watch::channel(false);
-    if mode != Mode::Mock {
-        let (config, store, links) = (config.clone(), store.clone(), links.clone());
-        let (journal, wallet) = (config.store_path.clone(), refund::wallet(&config)?);
-        owner::start(&journal, move || Desk::new(&config, wallet, &store, &links), &lifeline, stopped.clone())?;
-    }
+    owner::start(mode, &config, (&store, &links), &lifeline, &stopped)?;
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone())?;

@@ -268,6 +268,51 @@ async fn receipts() {
     }
 }
 
+/// Where a receipt's logs, or the logs of a search, are of something else, nothing of it is believed.
+#[tokio::test]
+async fn what_does_not_belong_together() {
+    let (other, topic) = (B256::repeat_byte(9), B256::repeat_byte(1));
+    let log = json!({
+        "address": ACCOUNT, "topics": [topic, other], "data": "0x", "transactionHash": B256::ZERO, "blockNumber": "0x68",
+    });
+    let bent = |name: &str, value: Value| {
+        let mut log = log.clone();
+        log[name] = value;
+        log
+    };
+    let receipt = |name: &str, log: &Value| json!({"transactionHash": name, "blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": [log]});
+    let zero = B256::ZERO.to_string();
+    for (name, log, fine) in [
+        (&zero, log.clone(), true),
+        (&other.to_string(), log.clone(), false),
+        (&zero, bent("transactionHash", json!(other)), false),
+        (&zero, bent("blockNumber", json!("0x67")), false),
+    ] {
+        let body = json!([{"id": 0, "result": receipt(name, &log)}]).to_string();
+        let got = with("200 OK", &body, async |node| node.receipt(B256::ZERO).await).await.0;
+        assert_eq!(got.is_ok(), fine, "{body}");
+    }
+    for (log, fine) in [
+        (log.clone(), true),
+        (bent("address", json!(Address::ZERO)), false),
+        (bent("blockNumber", json!("0x66")), false),
+        (bent("blockNumber", json!("0x69")), false),
+        (bent("topics", json!([other, other])), false),
+        (bent("topics", json!([topic, topic])), true),
+        (bent("topics", json!([])), false),
+    ] {
+        let body = json!([{"id": 0, "result": [log]}]).to_string();
+        let topics = [vec![topic, B256::ZERO], vec![]];
+        let got = with("200 OK", &body, async |node| node.logs_between(ACCOUNT, &topics, 0x67, 0x68).await).await.0;
+        assert_eq!(got.is_ok(), fine, "{body}");
+    }
+    let block = r#"[{"id":0,"result":{"number":"0x68","hash":"HASH","timestamp":"0x1"}}]"#.replace("HASH", &zero);
+    for (number, fine) in [(0x68, true), (0x69, false)] {
+        let got = with("200 OK", &block, async |node| node.block(BlockAt::Number(number)).await).await.0;
+        assert_eq!(got.is_ok(), fine, "{number}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_node_says_to_a_chain_tx() {
     use Sent::{Accepted, Known, NotAccepted, SequenceUsed, Underpriced};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::Context as _;
 use facilitator::engine::{FeeCaps, Lane, LaneState, Submitter};
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::{Fault, FaultKind};
 use ledger::Hold;
 use protocol::{MoneyState, Network, Signer};
@@ -69,7 +69,7 @@ impl Lanes {
     /// Starts a lane for each key.
     pub(super) async fn start(
         network: Network,
-        node: &HttpNode,
+        node: &Nodes,
         keys: &[SettlementKey],
         caps: FeeCaps,
         store: &Store,
@@ -131,7 +131,7 @@ impl LaneLink {
     /// Starts the thread that alone signs for a key.
     async fn start(
         network: Network,
-        node: HttpNode,
+        node: Nodes,
         key: SettlementKey,
         caps: FeeCaps,
         store: Store,
@@ -226,11 +226,7 @@ impl Drop for Ordered<'_> {
 }
 
 /// Signs and sends what is ordered, whatever has come together in one step.
-async fn work(
-    mut lane: Lane<HttpNode, store::Handle, SettlementKey>,
-    mut orders: mpsc::Receiver<Order>,
-    doing: &Doing,
-) {
+async fn work(mut lane: Lane<Nodes, store::Handle, SettlementKey>, mut orders: mpsc::Receiver<Order>, doing: &Doing) {
     let mut ticks = tokio::time::interval(Duration::from_millis(REBROADCAST_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

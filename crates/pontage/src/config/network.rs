@@ -11,6 +11,8 @@ use super::url::check_url;
 
 const MAX_NETWORKS: usize = 32;
 const MAX_TOKENS: usize = 16;
+/// What a node may be behind the others where the file does not say.
+const LAG_BLOCKS: u64 = 3;
 /// An offer takes about 300 bytes of the challenge's header, of which clients and proxies take 8 KiB.
 const MAX_OFFERS: usize = 24;
 const MAX_DECIMALS: u64 = 36;
@@ -18,7 +20,11 @@ const MAX_CONFIRMATIONS: u64 = 64;
 const MAX_FINAL_BLOCKS: u64 = 10_000;
 const FINAL_FIX: &str = "write safe, finalized, or how many blocks must be on top, such as final: 12.";
 const NETWORKS_FIX: &str = "write a network by its CAIP-2 id, such as eip155:8453, with rpc_urls beneath it.";
-const RPC_FIX: &str = "write a list with one address, such as rpc_urls: [\"http://127.0.0.1:8545\"].";
+/// How many nodes of one network are asked.
+const MAX_NODES: usize = 8;
+const MAX_LAG_BLOCKS: u64 = 1_000;
+const MAX_AGREE: u64 = 3;
+const RPC_FIX: &str = "write a list of addresses, such as rpc_urls: [\"http://127.0.0.1:8545\"].";
 const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, decimals }.";
 
 /// One network that payments are taken on.
@@ -26,8 +32,12 @@ const ASSETS_FIX: &str = "write `usdc`, or a token as { address, name, version, 
 pub(crate) struct NetworkConfig {
     /// Which chain.
     pub(crate) network: Network,
-    /// Its nodes; one in this version, none where facilitators of others settle. May hold an access key, so `Debug` leaves them out.
+    /// Its nodes in order of preference; none where facilitators of others settle. May hold an access key, so `Debug` leaves them out.
     pub(crate) rpc_urls: Vec<String>,
+    /// How many blocks a node may be behind the others and is read from all the same.
+    pub(crate) rpc_lag_blocks: u64,
+    /// How many nodes must say the same of what money depends on; at most as many as there are.
+    pub(crate) rpc_agree: usize,
     /// How deep a payment must be there.
     pub(crate) finality: Finality,
     /// The tokens that are taken, in order of preference; at least one. What they say is not yet compared with the chain.
@@ -39,6 +49,8 @@ impl fmt::Debug for NetworkConfig {
         f.debug_struct("NetworkConfig")
             .field("network", &self.network)
             .field("rpc_urls", &"***")
+            .field("rpc_lag_blocks", &self.rpc_lag_blocks)
+            .field("rpc_agree", &self.rpc_agree)
             .field("finality", &self.finality)
             .field("tokens", &self.tokens)
             .finish()
@@ -49,7 +61,8 @@ impl NetworkConfig {
     /// What stands in where the file names no network: its USDC, and no node. `None` where pontage knows no USDC there.
     pub(super) fn default_on(network: Network) -> Option<Self> {
         let (rpc_urls, finality) = (Vec::new(), Finality::default());
-        Some(Self { network, rpc_urls, finality, tokens: vec![AssetInfo::usdc(network)?] })
+        let tokens = vec![AssetInfo::usdc(network)?];
+        Some(Self { network, rpc_urls, rpc_lag_blocks: LAG_BLOCKS, rpc_agree: 1, finality, tokens })
     }
 }
 
@@ -85,6 +98,10 @@ fn network<'d>(
         None if !needs_node && !fields.was_meant("rpc_urls") => Some(Vec::new()),
         _ => rpc_urls(reader, &fields),
     };
+    let rpc_lag_blocks = optional(reader, &fields, "rpc_lag_blocks", LAG_BLOCKS, |reader, node| {
+        reader.whole(node, 0..=MAX_LAG_BLOCKS, "blocks")
+    });
+    let rpc_agree = optional(reader, &fields, "rpc_agree", 1, |reader, node| agree(reader, node, rpc_urls.as_deref()));
     let finality = optional(reader, &fields, "finality", Finality::default(), finality);
     let tokens = match (fields.get("assets"), network) {
         (Some(node), _) => assets(reader, &node, network),
@@ -92,7 +109,14 @@ fn network<'d>(
         (None, _) => None,
     };
     all_tokens.extend(tokens.iter().flatten().cloned());
-    Some(NetworkConfig { network: network?, rpc_urls: rpc_urls?, finality: finality?, tokens: tokens? })
+    Some(NetworkConfig {
+        network: network?,
+        rpc_urls: rpc_urls?,
+        rpc_lag_blocks: rpc_lag_blocks?,
+        rpc_agree: rpc_agree?,
+        finality: finality?,
+        tokens: tokens?,
+    })
 }
 
 fn finality<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Finality> {
@@ -139,15 +163,34 @@ fn rpc_urls<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Stri
     if items.is_empty() {
         return reader.mistake(&node.at, "there is no address of a node.", RPC_FIX);
     }
-    let mut urls = Vec::new();
-    for (nth, item) in items.iter().enumerate() {
-        if nth == 1 {
-            let what = "more than one node for a network comes in a later version.";
-            reader.mistake::<()>(&item.at, what, "keep the first address only.");
+    if items.len() > MAX_NODES {
+        let what = format!("{} nodes are more than {MAX_NODES}.", items.len());
+        return reader.mistake(&node.at, what, "keep the best of them.");
+    }
+    let mut urls: Vec<Option<String>> = Vec::new();
+    for item in &items {
+        let url = rpc_url(reader, item);
+        // It would agree with itself.
+        let same =
+            |other: &String| url.as_ref().is_some_and(|url| url.trim_end_matches('/') == other.trim_end_matches('/'));
+        if urls.iter().flatten().any(same) {
+            reader.mistake::<()>(&item.at, "this node is listed twice.", "keep one of the two.");
         }
-        urls.push(rpc_url(reader, item));
+        urls.push(url);
     }
     urls.into_iter().collect()
+}
+
+/// How many nodes must agree: no more than there are.
+fn agree<'d>(reader: &mut Reader<'d>, node: &Node<'d>, urls: Option<&[String]>) -> Option<usize> {
+    let agree = usize::try_from(reader.whole(node, 1..=MAX_AGREE, "nodes")?).ok()?;
+    match urls {
+        Some(urls) if urls.len() < agree => {
+            let what = format!("{agree} nodes cannot agree where rpc_urls names {}.", urls.len());
+            reader.mistake(&node.at, what, "add nodes, of other providers than the first, or lower it.")
+        }
+        Some(_) | None => Some(agree),
+    }
 }
 
 /// The address is not repeated in messages: many providers put their access key into it.

@@ -250,6 +250,18 @@ fn facilitators_of_others() {
 }
 
 #[test]
+fn nodes_of_a_network() {
+    let one = &good(&format!("{HEAD}{FREE}")).networks[0];
+    assert_eq!((one.rpc_urls.len(), one.rpc_agree, one.rpc_lag_blocks), (1, 1, 3));
+    let more = "rpc_urls: [\"http://a/KEY\", \"http://b\", \"http://c\"], rpc_agree: 3, rpc_lag_blocks: 0";
+    let config = good(&format!("{HEAD}{FREE}").replace("rpc_urls: [\"http://127.0.0.1:8545\"]", more));
+    let several = &config.networks[0];
+    assert_eq!(several.rpc_urls, ["http://a/KEY", "http://b", "http://c"]);
+    assert_eq!((several.rpc_agree, several.rpc_lag_blocks), (3, 0));
+    assert!(!format!("{config:?}").contains("KEY"), "{config:?}");
+}
+
+#[test]
 fn tokens_of_a_route_table() {
     let own = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
     let other = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";

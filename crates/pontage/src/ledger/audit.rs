@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use alloy_primitives::{Address, B256};
-use anyhow::Context as _;
 use clap::Args;
 use facilitator::engine::NodeFault;
 use ledger::{About, HoldId, LossReason, Refund, RefundState, State};
@@ -73,8 +72,7 @@ pub(super) struct Scope {
 pub(super) async fn audit(config: &Config, assets: &Assets, scope: Scope) -> anyhow::Result<Report> {
     let mut chains: BTreeMap<Network, Result<Chain, String>> = BTreeMap::new();
     for network in config.networks.iter().filter(|_| !scope.offline) {
-        let url = network.rpc_urls.first().context("the configuration has one rpc_url for each network")?;
-        chains.insert(network.network, Chain::connect(network.network, url, network.finality.last).await);
+        chains.insert(network.network, Chain::connect(network).await);
     }
     let journal = super::open(config)?;
     let chain_txs = journal.chain_txs()?;

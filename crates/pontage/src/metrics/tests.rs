@@ -131,6 +131,7 @@ fn every_family_is_declared_once_and_no_series_comes_twice() {
         network: "eip155:84532".to_owned(),
         facilitator: "embedded".to_owned(),
         up: true,
+        nodes: vec![NodeHealth { up: true, lag_blocks: 7, faults: 8, disagreements: 9 }; 2],
         keys: ["0xa", "0xb"]
             .map(|signer| KeyGas { signer: signer.to_owned(), wei: U256::MAX, payments: Some(U256::ONE) })
             .into(),
@@ -144,4 +145,9 @@ fn every_family_is_declared_once_and_no_series_comes_twice() {
     declared.sort_unstable();
     declared.dedup();
     assert_eq!((declared.len(), samples(&page).len()), (families, series), "{page}");
+    let nodes = [("up", "1"), ("lag_blocks", "7"), ("faults_total", "8"), ("disagreements_total", "9")];
+    for (name, value) in nodes {
+        let series = format!("pontage_rpc_{name}{{network=\"eip155:84532\",endpoint=\"1\"}}");
+        assert_eq!(samples(&page).get(&series).map(String::as_str), Some(value), "{page}");
+    }
 }

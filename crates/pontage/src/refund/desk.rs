@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{B256, hex};
 use anyhow::{Context as _, anyhow};
 use facilitator::engine::{BlockAt, Node as _, RefundJournal as _, is_on_chain, paid_by_hand, pay_data};
-use facilitator::rpc::HttpNode;
+use facilitator::rpc::Nodes;
 use gate::{Fault, Journal as _};
 use ledger::{
     BlockRef, HoldId, Record, Refund, RefundId, RefundRefusal, RefundState, Signed, State, left_to_refund,
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use store::{Handle, Store};
 use tracing::{error, info, warn};
 
-use crate::chain::{LaneEngine, NODE_TIMEOUT_MS};
+use crate::chain::LaneEngine;
 use crate::config::Config;
 use crate::ledger::Assets;
 use crate::link::Link;
@@ -78,7 +78,7 @@ fn refused<T>(code: &'static str, words: impl Into<String>) -> Result<T, Stop> {
 
 /// How a network is read, and who sends to it.
 struct Way {
-    node: HttpNode,
+    node: Nodes,
     /// Nothing where others settle.
     engine: Option<LaneEngine>,
 }
@@ -103,18 +103,25 @@ pub(crate) fn wallet(config: &Config) -> anyhow::Result<Option<Key>> {
 }
 
 impl Desk {
-    pub(crate) fn new(config: &Config, key: Option<Key>, store: &Store, links: &[Link]) -> anyhow::Result<Self> {
-        let mut ways = BTreeMap::new();
+    /// `readers` are the nodes of networks on which nobody of `links` settles.
+    pub(crate) fn new(
+        config: &Config,
+        key: Option<Key>,
+        store: &Store,
+        links: &[Link],
+        readers: Vec<(Network, Nodes)>,
+    ) -> anyhow::Result<Self> {
+        let mut ways: BTreeMap<Network, Way> =
+            readers.into_iter().map(|(network, node)| (network, Way { node, engine: None })).collect();
         for link in links {
-            if let Link::Lane(link) = link {
-                let engine = link.engine();
-                ways.insert(link.network(), Way { node: engine.node.clone(), engine: Some(engine) });
-            }
-        }
-        for network in &config.networks {
-            if let Some(url) = network.rpc_urls.first().filter(|_| !ways.contains_key(&network.network)) {
-                ways.insert(network.network, Way { node: HttpNode::new(url, NODE_TIMEOUT_MS)?, engine: None });
-            }
+            let way = match link {
+                Link::Lane(link) => {
+                    let engine = link.engine();
+                    Some(Way { node: engine.node.clone(), engine: Some(engine) })
+                }
+                Link::Remote(link) => link.node().map(|node| Way { node, engine: None }),
+            };
+            ways.extend(way.map(|way| (link.network(), way)));
         }
         let tokens = config.networks.iter().flat_map(|network| network.tokens.clone()).collect();
         let cap_micros = config.refunds.daily_cap_micros;

@@ -273,7 +273,7 @@ fn rpc(url: &str, method: &str, params: Value) -> Option<Value> {
 }
 
 /// Path, headers and body of a request.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<(String, String, Value)> {
+pub(super) fn read(reader: &mut BufReader<TcpStream>) -> Option<(String, String, Value)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();

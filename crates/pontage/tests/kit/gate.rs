@@ -35,6 +35,10 @@ pub(crate) struct GateOptions {
     pub(crate) facilitator: String,
     /// Whether the network has a node.
     pub(crate) node: bool,
+    /// Further nodes of it, behind the first.
+    pub(crate) nodes: Vec<String>,
+    /// Further keys of the network, in YAML.
+    pub(crate) network: &'static str,
 }
 
 impl GateOptions {
@@ -64,6 +68,8 @@ impl Default for GateOptions {
             tab: "settle_age_s: 1",
             facilitator: "signer: { env: PONTAGE_SIGNER_KEY }".to_owned(),
             node: true,
+            nodes: Vec::new(),
+            network: "",
         }
     }
 }
@@ -88,7 +94,9 @@ impl Gate {
         } else {
             (options.routes.to_owned(), String::new())
         };
-        let node = if options.node { format!("rpc_urls: [\"{rpc_url}\"]") } else { String::new() };
+        let urls: Vec<_> = std::iter::once(rpc_url).chain(options.nodes.iter().map(String::as_str)).collect();
+        let nodes = || format!("rpc_urls: [\"{}\"], {}", urls.join("\", \""), options.network);
+        let node = if options.node { nodes() } else { String::new() };
         // Every test calls from one address, and most of them are in a hurry.
         let limits =
             if options.more.contains("limits:") { "" } else { "rate_limits: { per_agent: off, verification: off }\n" };

@@ -1,6 +1,7 @@
 //! A chain, a gate, an upstream and a payer for one test. Everything is on loopback and port 0, and ends with the test.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "no suite uses everything, and a test may panic")]
 
+mod bent;
 mod books;
 mod calldata;
 mod facilitator;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 
+pub(crate) use bent::{Bent, Way};
 pub(crate) use books::{Books, Claim};
 pub(crate) use calldata::{block, cancel, land, land_json, move_all, unblock};
 pub(crate) use facilitator::{Act, Facilitator, TOKEN, WORDS};

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use facilitator::engine::{Block, BlockAt, ChainReceipt, FinalAt, Log, Node, NodeFault};
-use facilitator::rpc::HttpNode;
-use protocol::Network;
+use facilitator::rpc::Nodes;
 use tokio::task::JoinSet;
+
+use crate::config::NetworkConfig;
+use crate::nodes;
 
 /// How many blocks one request for logs covers.
 const WINDOW_BLOCKS: u64 = 2_000;
@@ -106,7 +108,7 @@ impl Mined {
 
 /// One chain at the time of the audit.
 pub(super) struct Chain {
-    node: HttpNode,
+    node: Nodes,
     pub(super) head: u64,
     /// A final block that a running gate has had time to look at; 0 while there is none.
     old_block: u64,
@@ -117,18 +119,17 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Asks where the chain stands. `last` says which block is final, as for the reconciler.
-    pub(super) async fn connect(network: Network, url: &str, last: FinalAt) -> Result<Self, String> {
+    /// Asks where the chain stands. Which block is final is as for the reconciler.
+    pub(super) async fn connect(config: &NetworkConfig) -> Result<Self, String> {
         let silent = |NodeFault| "its node does not answer".to_owned();
-        let node = HttpNode::new(url, TIMEOUT_MS).map_err(silent)?;
-        let chain_id = again(|| async { node.chain_id().await }).await.map_err(silent)?;
-        if chain_id != network.chain_id {
-            return Err(format!("its node is on eip155:{chain_id}"));
-        }
+        let node = nodes::open(config, TIMEOUT_MS).map_err(silent)?;
+        let first =
+            again(|| async { nodes::agreed(config.network, &node.identify().await).transpose().ok_or(NodeFault) });
+        let genesis = first.await.map_err(silent)??;
+        node.trust(genesis);
         let block = async |at| again(|| async { node.block(at).await }).await.map_err(silent);
         let head = block(BlockAt::Latest).await?;
-        let genesis = block(BlockAt::Number(0)).await?.hash;
-        let depth = match last {
+        let depth = match config.finality.last {
             FinalAt::Blocks(blocks) => blocks,
             FinalAt::Safe => head.number.saturating_sub(block(BlockAt::Safe).await?.number),
             FinalAt::Finalized => head.number.saturating_sub(block(BlockAt::Finalized).await?.number),
@@ -265,7 +266,7 @@ impl Chain {
 
 /// The logs of one window, in parts where the node does not take it whole.
 async fn window(
-    node: &HttpNode,
+    node: &Nodes,
     contract: Address,
     topics: &[Vec<B256>],
     range: (u64, u64),

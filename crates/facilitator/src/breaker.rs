@@ -1,4 +1,4 @@
-//! Whether a facilitator is asked. After several faults in a row it is left alone for a while, and then asked once to see.
+//! Whether a facilitator of others, or a chain node, is asked. After several faults in a row it is left alone for a while, and then asked once to see.
 
 /// After so many faults in a row it is left alone.
 const FAULTS_MAX: u32 = 5;
@@ -7,7 +7,7 @@ const REST_MS: u64 = 10_000;
 
 /// Closed, open or half-open, by the faults in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     faults: u32,
     /// When it may be asked once more, while it is open.
     ask_at_ms: u64,
@@ -15,7 +15,7 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// Whether a call may be made now. Of those that come while it is open one is let through after each rest, to see.
-    pub(super) fn may_ask(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn may_ask(&mut self, now_ms: u64) -> bool {
         if self.rests(now_ms) {
             return false;
         }
@@ -25,21 +25,21 @@ impl Breaker {
     }
 
     /// Whether it is left alone now.
-    pub(super) const fn rests(&self, now_ms: u64) -> bool {
+    pub(crate) const fn rests(&self, now_ms: u64) -> bool {
         self.is_open() && now_ms < self.ask_at_ms
     }
 
-    pub(super) const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         self.faults >= FAULTS_MAX
     }
 
     /// It said something that can be read.
-    pub(super) const fn answered(&mut self) {
+    pub(crate) const fn answered(&mut self) {
         self.faults = 0;
     }
 
     /// It did not.
-    pub(super) const fn failed(&mut self, now_ms: u64) {
+    pub(crate) const fn failed(&mut self, now_ms: u64) {
         self.faults = self.faults.saturating_add(1);
         self.ask_at_ms = now_ms.saturating_add(REST_MS);
     }

@@ -1,5 +1,5 @@
 //! The process kills itself at every fault point of `facilitator::point`, in the middle of what leads there, and is started again.
-//! Then money and books are judged. A builds without debug assertions has no fault points.
+//! Then money and books are judged. A build without debug assertions has no fault points.
 #![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -44,7 +44,8 @@ scenes! {
     unanswered: scenes::unanswered => [Burn];
     emptied: scenes::emptied => [Refuse];
     emptied_on_tab: scenes::emptied_on_tab => [Refuse];
-    first: scenes::first => [Pend, Submit, Post, KeepAnswer, Tell];
+    first: scenes::first => [Pend, Submit, Post, Tell];
+    kept: scenes::kept => [KeepAnswer];
     broken: scenes::broken => [LoseAnswer];
     taken_back: scenes::taken_back => [TakeBack];
     on_its_way: scenes::on_its_way => [Recover, Resend, Send, Reconcile, Post];
@@ -56,6 +57,7 @@ scenes! {
     books: scenes::books => [Seal, ForgetReceipts];
     stopped: scenes::stopped => [Drain, SettleTab, Fold];
     handed: scenes::handed => [HandOver, AskToSettle, Post];
+    pending: scenes::pending => [Pend, KeepAnswer];
     refunded: scenes::refunded => [AskRefund, AdmitRefund, Submit, SettleRefund];
     wallet_empty: scenes::wallet_empty => [StopRefund];
     refund_out_of_the_chain: scenes::refund_out_of_the_chain => [UndoRefund];

@@ -211,6 +211,17 @@ impl Store {
         self.bind(&format!("genesis {network}"), genesis)
     }
 
+    /// A secret of the journal's: what was `drawn` when it was first asked for by this name.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn secret(&self, name: &str, drawn: &[u8]) -> Result<Vec<u8>, OpenFault> {
+        self.bind(name, drawn)?;
+        let connection = Connection::open(&self.path)?;
+        configure(&connection)?;
+        Ok(connection.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0))?)
+    }
+
     /// Writes something about the journal, once. `false` when something else was written before.
     fn bind(&self, name: &str, value: &[u8]) -> Result<bool, OpenFault> {
         let connection = Connection::open(&self.path)?;

@@ -14,7 +14,7 @@ use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
 use crate::config::{Config, ReceiptFormat};
-use crate::host::{self, now_ms};
+use crate::host::now_ms;
 use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::plan::Plan;
@@ -63,6 +63,7 @@ impl Shared {
         plans: watch::Receiver<Arc<Plan>>,
         role: Role,
         operation: Operation,
+        names: &[u8],
     ) -> anyhow::Result<Self> {
         let trust = match &config.trust_secret {
             Some(source) => Some(TrustKey::new(source.read().context("proxy.trust_secret")?.expose().as_bytes())),
@@ -85,7 +86,7 @@ impl Shared {
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             sign_ins: Arc::new(SignIns::new(origin)),
             answer_max_bytes: config.replay.answer_max_bytes,
-            names: trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>())),
+            names: trust.clone().unwrap_or_else(|| TrustKey::new(names)),
             trust,
             signs_offers: config.offer_signer.is_some(),
             receipts,

@@ -6,8 +6,8 @@ use serde_json::json;
 use xtask::chain::{ChainOptions, USDC};
 
 use super::kit::{
-    Act as Does, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, SETTLER, land, move_all, request,
-    try_request, until,
+    Act as Does, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, SETTLER, get, land, move_all,
+    request, try_request, until,
 };
 use super::run;
 use super::stage::{Stage, chain, chain_with, options, plain};
@@ -74,6 +74,16 @@ pub(crate) fn emptied_on_tab(point: &str) {
     stage.served("/tab/ok");
     stage.world.chain.send_as(PAYER.address, USDC, &move_all(FUNDS)).unwrap();
     stage.restart_to_die(point);
+    stage.died(point);
+    stage.judge();
+}
+
+/// Which its payer may ask for again.
+pub(crate) fn kept(point: &str) {
+    let mut stage = Stage::new(&plain());
+    stage.sign_keyed("/paid/ok");
+    stage.restart_to_die(point);
+    stage.send();
     stage.died(point);
     stage.judge();
 }
@@ -226,21 +236,39 @@ pub(crate) fn stopped(point: &str) {
     stage.judge();
 }
 
-/// Which a facilitator of others settles.
-pub(crate) fn handed(point: &str) {
+/// Which a facilitator of others settles, that does so at first.
+fn by_others(point: &str, does: Does) {
     let chain = chain();
     let facilitator = Facilitator::start(chain.rpc_url());
     let options = GateOptions {
-        facilitator: format!("urls: [\"{}\"], verify_timeout_ms: 1000, settle_timeout_ms: 2000", facilitator.url()),
+        facilitator: format!("urls: [\"{}\"], verify_timeout_ms: 1000, settle_timeout_ms: 1000", facilitator.url()),
         ..GateOptions::direct()
     };
     let mut stage = Stage::on(chain, &options);
     stage.sign("/paid/ok");
     stage.restart_to_die(point);
-    facilitator.at_settle(Does::Well);
+    facilitator.at_settle(does);
     stage.send();
-    stage.died(point);
+    stage.world.gate.died(point);
+    facilitator.at_settle(Does::Well);
+    stage.world.gate.restart();
+    until("it is settled", || stage.world.books().holds("submitted") == 0);
+    let told = stage.calls[0].answer.as_ref().map(Answer::json).unwrap_or_default();
+    if let Some(pickup) = told["pickup_url"].as_str() {
+        let picked = get(&stage.world.url(pickup), &[]);
+        let kept = stage.world.books().claims()[0].answer == "kept";
+        assert_eq!(picked.status, if kept { 200 } else { 410 }, "{}", picked.text());
+    }
     stage.judge();
+}
+
+pub(crate) fn handed(point: &str) {
+    by_others(point, Does::Well);
+}
+
+/// Whose settlement is not known in time.
+pub(crate) fn pending(point: &str) {
+    by_others(point, Does::Hang);
 }
 
 /// A payment that is final, and a refund of it is asked for.

@@ -43,7 +43,9 @@ pub(crate) struct Call {
     pub(crate) header: String,
     pub(crate) offer: Offer,
     pub(crate) fields: Fields,
-    answer: Option<Answer>,
+    /// Whether it has an `Idempotency-Key`.
+    keyed: bool,
+    pub(crate) answer: Option<Answer>,
 }
 
 /// A world whose gate dies.
@@ -67,7 +69,13 @@ impl Stage {
         let offer = Payer::offer(&self.world.url(path));
         let fields = self.world.payer.fields(&offer);
         let header = self.world.payer.sign(Version::V2, &offer, &fields);
-        self.calls.push(Call { path: path.to_owned(), header, offer, fields, answer: None });
+        self.calls.push(Call { path: path.to_owned(), header, offer, fields, keyed: false, answer: None });
+    }
+
+    /// The same with an `Idempotency-Key`, by which the answer is kept.
+    pub(crate) fn sign_keyed(&mut self, path: &str) {
+        self.sign(path);
+        self.calls.last_mut().unwrap().keyed = true;
     }
 
     /// Sends what was signed. The process may die meanwhile.
@@ -153,7 +161,10 @@ impl Stage {
 impl Call {
     /// The port changes with every start of the gate; the resource does not.
     pub(crate) fn send(&self, world: &World) -> Option<Answer> {
-        let headers = [("host", "localhost"), ("payment-signature", self.header.as_str())];
+        let mut headers = vec![("host", "localhost"), ("payment-signature", self.header.as_str())];
+        if self.keyed {
+            headers.push(("idempotency-key", &self.header));
+        }
         try_request("GET", &world.url(&self.path), &headers, b"").ok()
     }
 
@@ -192,6 +203,8 @@ impl Call {
             (409, "already_served") => runs == 1 && !due && matches!(state, "posted" | "lost"),
             (409, "answer_lost") => state == "posted" && due,
             (409, "not_charged") => !moved && runs <= 1,
+            (409, "payment_failed") => !moved && state == "lost",
+            (409, "in_suspense") => moved && late,
             // Nobody is told to pay for what has moved, but for what moved by itself after its call had ended.
             (402, _) => !moved || late,
             _ => false,

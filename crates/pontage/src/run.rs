@@ -185,7 +185,7 @@ pub(crate) fn serve(
         Mode::Live | Mode::Dev | Mode::Sandbox => {
             let keys = runtime.block_on(settlement_keys(&config))?;
             let links = runtime.block_on(start_chains(&config, &keys, &store, &lifeline, &reload.plans()))?;
-            (links, keys.into_iter().next().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?)
+            (links, sealer(keys, &store)?)
         }
     };
     let (stop, stopped) = watch::channel(false);
@@ -532,6 +532,11 @@ pub(crate) async fn settlement_keys(config: &Config) -> anyhow::Result<Vec<Settl
         keys.push(key);
     }
     Ok(keys)
+}
+
+/// The first key seals.
+pub(crate) fn sealer(keys: Vec<SettlementKey>, store: &Store) -> anyhow::Result<Option<Sealer>> {
+    keys.into_iter().next().map(|key| Ok(Sealer::new(store.handle()?, key))).transpose()
 }
 
 /// The way to whoever settles, on each network.

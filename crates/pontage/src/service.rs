@@ -23,7 +23,6 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ServiceConfig};
 use crate::host::{Tasks, WorkerHost};
-use crate::ledger::Sealer;
 use crate::link::{Chains, Link};
 use crate::operation::Operation;
 use crate::plan::{Plan, SETTLE_BUDGET_MS};
@@ -51,14 +50,15 @@ pub(crate) fn start(path: &Path, port: Option<u16>, as_json: bool) -> anyhow::Re
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let (_plans, plan) = watch::channel(Arc::new(Plan::compile(&config)));
     let journal = store.handle()?;
-    let keys = runtime.block_on(run::settlement_keys(&config))?;
-    let links = runtime.block_on(async {
+    let (links, keys) = runtime.block_on(async {
         for network in &config.networks {
             facilitator::service::recover(&journal, network.network).await?;
         }
-        run::start_chains(&config, &keys, &store, &lifeline, &plan).await
+        let keys = run::settlement_keys(&config).await?;
+        let links = run::start_chains(&config, &keys, &store, &lifeline, &plan).await?;
+        anyhow::Ok((links, keys))
     })?;
-    let sealer = keys.first().cloned().map(|key| anyhow::Ok(Sealer::new(store.handle()?, key))).transpose()?;
+    let sealer = run::sealer(keys, &store)?;
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &plan.borrow().snapshot, &log, &links, stopped.clone())?;
     operation.telemetry.metrics.follow(desk::PATHS);

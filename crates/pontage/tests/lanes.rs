@@ -23,10 +23,10 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use xtask::chain::{ChainOptions, KEYS, TestKey, USDC};
 
-use kit::{Answer, GateOptions, PAYER, PRICE, Payer, SETTLER, World, cancel, get, start_chain, until};
+use kit::{Answer, GateOptions, PAYER, PRICE, Payer, SETTLER, World, cancel, get, killed, start_chain, until};
 
 /// Another key that settles.
-const SECOND: &TestKey = &KEYS[5];
+const SECOND: &TestKey = &KEYS[7];
 
 /// One signed payment.
 struct Paying {

@@ -19,7 +19,7 @@ pub(crate) type Id = [u8; 16];
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) payee: Address,
-    pub(crate) signer: Address,
+    pub(crate) signers: [Address; 2],
     /// Of a payer, of a source, of everyone.
     pub(crate) caps: [u64; 3],
 }
@@ -73,7 +73,7 @@ pub(crate) struct Audit {
     whole: BTreeSet<Id>,
     broke: BTreeSet<Id>,
     statements: Vec<Statement>,
-    payloads: BTreeMap<u64, B256>,
+    payloads: BTreeMap<(Address, u64), B256>,
     /// The first broken sentence, and further ones.
     pub(crate) broken: Vec<String>,
 }
@@ -143,13 +143,13 @@ impl Audit {
     }
 
     /// A signed chain_tx leaves for the node.
-    pub(crate) fn sent(&mut self, hash: B256, sequence: u64, payload: Option<B256>, durable: bool, clashes: bool) {
+    pub(crate) fn sent(&mut self, hash: B256, at: (Address, u64), payload: Option<B256>, durable: bool, clashes: bool) {
         self.check(durable, || format!("a chain_tx is sent that is not in the journal: {hash}"));
-        self.check(!clashes, || format!("a sequence is given before the old chain_tx at it is sent again: {sequence}"));
+        self.check(!clashes, || format!("a sequence is given before the old chain_tx at it is sent again: {at:?}"));
         // What moves nothing may take the place of anything.
         let Some(payload) = payload else { return };
-        let earlier = *self.payloads.entry(sequence).or_insert(payload);
-        self.check(earlier == payload, || format!("two payments were signed for the sequence {sequence}"));
+        let earlier = *self.payloads.entry(at).or_insert(payload);
+        self.check(earlier == payload, || format!("two payments were signed for the sequence {at:?}"));
     }
 
     /// The first byte of a body that is paid for leaves. `claim` is the durable row, `on_chain` whether the money is in a block.

@@ -45,8 +45,14 @@ pub(crate) struct Token {
     pub(crate) nonces: BTreeMap<(Address, B256), Spent>,
     /// Accounts from which the token moves nothing.
     pub(crate) blocked: BTreeSet<Address>,
-    /// How many chain_txs of our key are in blocks.
-    pub(crate) sequence: u64,
+    /// How many chain_txs of each of our keys are in blocks.
+    sequences: BTreeMap<Address, u64>,
+}
+
+impl Token {
+    pub(crate) fn sequence(&self, signer: Address) -> u64 {
+        self.sequences.get(&signer).copied().unwrap_or(0)
+    }
 }
 
 /// A block and the state behind it.
@@ -96,7 +102,6 @@ pub(crate) enum Deed {
 #[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) asset: Address,
-    pub(crate) signer: Address,
     pub(crate) blocks: Vec<Block>,
     pub(crate) receipts: BTreeMap<B256, ChainReceipt>,
     /// In the order of the chain.
@@ -109,6 +114,8 @@ pub(crate) struct Chain {
     pub(crate) pool: Pool,
     pub(crate) deeds: Vec<Deed>,
     deeds_done: u64,
+    /// How many of our keys are in use.
+    pub(crate) lanes: usize,
     /// How many reorgs there have been.
     pub(crate) forks: u64,
     pub(crate) undone: Undone,
@@ -117,7 +124,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(asset: Address, signer: Address, balances: BTreeMap<Address, u128>, now_s: u64) -> Self {
+    pub(crate) fn new(asset: Address, balances: BTreeMap<Address, u128>, now_s: u64) -> Self {
         let token = Rc::new(Token { balances, ..Token::default() });
         let block = |number: u64| Block {
             number,
@@ -130,7 +137,6 @@ impl Chain {
         };
         Self {
             asset,
-            signer,
             blocks: (0..20).map(block).collect(),
             receipts: BTreeMap::new(),
             logs: Vec::new(),
@@ -140,6 +146,7 @@ impl Chain {
             pool: Pool::default(),
             deeds: Vec::new(),
             deeds_done: 0,
+            lanes: 1,
             forks: 0,
             undone: Undone::default(),
             before: None,
@@ -246,7 +253,7 @@ impl Chain {
     /// Takes one of our chain_txs into the block that is being made.
     fn include(&mut self, raw: &Raw, block: &mut Block, starved: Option<usize>) {
         let mut token = (*block.token).clone();
-        token.sequence = raw.sequence + 1;
+        token.sequences.insert(raw.signer, raw.sequence + 1);
         let members =
             if raw.to == MULTICALL3 { Aggregate::decode(&raw.data).map_or(1, |calls| calls.0.len()) } else { 1 };
         let done = self.execute(&token, raw.to, &raw.data, block.time_s, starved);
@@ -264,7 +271,7 @@ impl Chain {
         };
         block.token = Rc::new(token);
         block.ours.push(raw.clone());
-        self.note(raw.hash, block, self.signer, success, Some(fee_wei), (logs, moved));
+        self.note(raw.hash, block, raw.signer, success, Some(fee_wei), (logs, moved));
     }
 
     fn note(

@@ -183,13 +183,13 @@ impl Disk {
     }
 
     fn members_at(&self, chain_tx: &ChainTx) -> Option<Vec<HoldId>> {
-        let same = |signed: &&Signed| signed.chain_tx.sequence == chain_tx.sequence;
+        let same = |signed: &&Signed| at(&signed.chain_tx) == at(chain_tx);
         self.chain_txs.iter().find(same).map(|signed| sorted(&signed.chain_tx.holds))
     }
 
     /// Whether a chain_tx of other holds has its sequence.
     pub(crate) fn clashes(&self, chain_tx: &ChainTx) -> bool {
-        let same = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == chain_tx.sequence);
+        let same = self.chain_txs.iter().filter(|signed| at(&signed.chain_tx) == at(chain_tx));
         let holds = sorted(&chain_tx.holds);
         // One that moves nothing takes nobody's place.
         let moves = |signed: &&Signed| !holds.is_empty() && !signed.chain_tx.holds.is_empty();
@@ -230,9 +230,10 @@ impl Disk {
     }
 
     /// The chain_txs from a sequence on; of several with one sequence the newest.
-    pub(crate) fn chain_txs_from(&self, sequence: u64) -> Vec<ChainTx> {
+    pub(crate) fn chain_txs_from(&self, signer: Address, sequence: u64) -> Vec<ChainTx> {
         let mut newest = BTreeMap::new();
-        for signed in self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence >= sequence) {
+        let his = |signed: &&Signed| signed.chain_tx.signer == signer && signed.chain_tx.sequence >= sequence;
+        for signed in self.chain_txs.iter().filter(his) {
             newest.insert(signed.chain_tx.sequence, signed.chain_tx.clone());
         }
         newest.into_values().collect()
@@ -304,8 +305,11 @@ impl Disk {
         }) && self.unfinal().is_empty()
     }
 
-    pub(crate) fn unmined(&self, below: u64) -> Vec<B256> {
-        let open = self.chain_txs.iter().rev().filter(|signed| signed.chain_tx.sequence < below && !signed.counted);
+    pub(crate) fn unmined(&self, signer: Address, below: u64) -> Vec<B256> {
+        let open =
+            self.chain_txs.iter().rev().filter(|signed| {
+                signed.chain_tx.signer == signer && signed.chain_tx.sequence < below && !signed.counted
+            });
         open.map(|signed| signed.chain_tx.hash).collect()
     }
 
@@ -317,8 +321,8 @@ impl Disk {
                 continue;
             };
             let before = signed.mined.replace(*new);
-            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
-            for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
+            let (place, signer) = (at(&signed.chain_tx), signed.chain_tx.signer);
+            for signed in self.chain_txs.iter_mut().filter(|signed| at(&signed.chain_tx) == place) {
                 signed.counted = true;
             }
             match before {
@@ -326,7 +330,7 @@ impl Disk {
                 Some(before) => self.give_back(network, &before, signer),
                 None => {}
             }
-            let bids = self.chain_txs.iter().filter(|signed| signed.chain_tx.sequence == sequence).count();
+            let bids = self.chain_txs.iter().filter(|signed| at(&signed.chain_tx) == place).count();
             for _ in 0..if self.bug == Some(Bug::BumpPaysTwice) { bids } else { 1 } {
                 self.gas(network, new.chain_tx, signer, new.fee_wei);
             }
@@ -338,10 +342,11 @@ impl Disk {
             let found = self.chain_txs.iter_mut().find(|signed| signed.chain_tx.hash == *chain_tx && !signed.is_final);
             let Some(signed) = found else { continue };
             let Some(before) = signed.mined.take() else { continue };
-            let (sequence, signer) = (signed.chain_tx.sequence, signed.chain_tx.signer);
-            for signed in self.chain_txs.iter_mut().filter(|signed| signed.chain_tx.sequence == sequence) {
-                signed.counted = false;
-            }
+            let (place, signer) = (at(&signed.chain_tx), signed.chain_tx.signer);
+            let same = |signed: &Signed| at(&signed.chain_tx) == place;
+            // Unless another one has been mined meanwhile.
+            let taken = self.chain_txs.iter().any(|signed| same(signed) && signed.mined.is_some());
+            self.chain_txs.iter_mut().filter(|signed| same(signed)).for_each(|signed| signed.counted = taken);
             self.give_back(network, &before, signer);
         }
     }
@@ -383,6 +388,11 @@ impl Disk {
     fn gas(&mut self, network: Network, chain_tx: B256, signer: Address, fee_wei: u128) {
         self.entries.push(Entry::gas(chain_tx, signer, Amount::new(fee_wei, Asset::native(network))));
     }
+}
+
+/// Its place: key and sequence.
+fn at(chain_tx: &ChainTx) -> (Address, u64) {
+    (chain_tx.signer, chain_tx.sequence)
 }
 
 fn posted_at(record: &Record) -> Option<BlockRef> {

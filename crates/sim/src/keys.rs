@@ -9,8 +9,9 @@ use protocol::exact::Fields;
 use protocol::x402::{Credential, Version};
 use protocol::{Key, Offer, SignFault, Signature, Signer};
 
-/// Our key's address.
-pub(crate) const LANE: Address = address!("00000000000000000000000000000000000000aa");
+/// Our keys' addresses.
+pub(crate) const LANES: [Address; 2] =
+    [address!("00000000000000000000000000000000000000aa"), address!("00000000000000000000000000000000000000ab")];
 
 const PAYERS: [&str; 3] = [
     "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
@@ -44,13 +45,20 @@ pub(crate) fn sign(payer: usize, offer: &Offer, fields: &Fields) -> (Signature, 
     (signature, header)
 }
 
-/// The lane's key.
+/// A lane's key, by its place.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneKey;
+pub(crate) struct LaneKey(pub(crate) u8);
+
+impl LaneKey {
+    /// Whose signature it is, by the first byte of its second half.
+    pub(crate) fn signer(mark: u8) -> Option<Address> {
+        LANES.get(usize::from(mark.checked_sub(1)?)).copied()
+    }
+}
 
 impl Signer for LaneKey {
     fn address(&self) -> Address {
-        LANE
+        LANES[usize::from(self.0)]
     }
 
     async fn sign(&self, digest: B256) -> Result<Signature, SignFault> {
@@ -59,7 +67,7 @@ impl Signer for LaneKey {
         r.copy_from_slice(keccak256(digest).as_slice());
         // Small enough to be the low form.
         rest[..32].copy_from_slice(digest.as_slice());
-        rest[0] = 1;
+        rest[0] = 1 + self.0;
         rest[32] = 27;
         Signature::from_bytes(&bytes).ok_or(SignFault)
     }

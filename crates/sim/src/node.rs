@@ -9,7 +9,7 @@ use crate::chain::abi::TransferWith;
 use crate::chain::{self, Chain, Deed};
 use crate::chance::Chance;
 use crate::executor::Owner;
-use crate::keys::LANE;
+use crate::keys::LANES;
 use crate::plan::{Moment, STRANGER, Stale};
 use crate::world::World;
 
@@ -67,11 +67,11 @@ impl SimNode {
         self.depart(answer).await?.ok_or(NodeFault)
     }
 
-    /// The branch that a reorg has left, where the endpoint that is asked has not heard of it.
+    /// The branch that a reorg has left, while the endpoint that is asked has not heard of it.
     fn left_branch(&self) -> Option<Rc<Chain>> {
         let world = &self.0;
         let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(world.plan.branches_ms);
-        if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
+        if world.quiet.get() || heard {
             return None;
         }
         world.chain.borrow().before.clone()
@@ -81,9 +81,8 @@ impl SimNode {
     fn take(&self, raw: &Bytes) -> Sent {
         let world = &self.0;
         let mut chain = world.chain.borrow_mut();
-        let mined = chain.latest().token.sequence;
         let Some(raw) = chain::decode_raw(raw) else { return Sent::NotAccepted };
-        let hash = raw.hash;
+        let (hash, mined) = (raw.hash, chain.latest().token.sequence(raw.signer));
         if world.strikes(world.plan.rivals_per_mille) {
             let rival = rival(&raw.carried(), &mut world.chance.borrow_mut());
             world.say(|| format!("a rival: {rival:?}"));
@@ -140,8 +139,8 @@ impl Node for SimNode {
         .await
     }
 
-    async fn sequence(&self, _: Address, at: BlockAt) -> Result<u64, NodeFault> {
-        self.ask(|chain, view| place(chain, at, view).map(|block| block.token.sequence)).await
+    async fn sequence(&self, account: Address, at: BlockAt) -> Result<u64, NodeFault> {
+        self.ask(|chain, view| place(chain, at, view).map(|block| block.token.sequence(account))).await
     }
 
     async fn native_balance(&self, _: Address) -> Result<U256, NodeFault> {
@@ -159,8 +158,8 @@ impl Node for SimNode {
             let disk = world.disk.borrow();
             let known = disk.chain_txs.iter().find(|signed| signed.chain_tx.hash == raw.hash);
             let clashes = known.is_some_and(|known| disk.clashes(&known.chain_tx));
-            let payload = (raw.to != LANE).then(|| raw.payload());
-            world.audit.borrow_mut().sent(raw.hash, raw.sequence, payload, known.is_some(), clashes);
+            let payload = (!LANES.contains(&raw.to)).then(|| raw.payload());
+            world.audit.borrow_mut().sent(raw.hash, (raw.signer, raw.sequence), payload, known.is_some(), clashes);
         }
         world.reaches(Moment::Send);
         self.arrive().await?;

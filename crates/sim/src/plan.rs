@@ -141,8 +141,10 @@ pub(crate) struct Plan {
     pub(crate) censored: (u64, u64),
     /// How often, of a thousand, a block with something in it is replaced soon.
     pub(crate) reorgs_per_mille: u64,
-    /// For how long after a reorg one of two endpoints answers from the branch that was left.
+    /// For how long after a reorg the endpoint that is asked answers from the branch that was left; the other has our chain_txs already.
     pub(crate) branches_ms: u64,
+    /// How many of our keys sign.
+    pub(crate) lanes: u8,
     pub(crate) node_away: Vec<(u64, u64)>,
     pub(crate) disk_away: Vec<(u64, u64)>,
     pub(crate) answers_max: usize,
@@ -168,7 +170,7 @@ impl Plan {
 
     pub(crate) fn audit_terms(&self) -> Terms {
         let caps = self.caps();
-        Terms { payee: PAYEE, signer: keys::LANE, caps: [caps.payer_micros, caps.source_micros, caps.gate_micros] }
+        Terms { payee: PAYEE, signers: keys::LANES, caps: [caps.payer_micros, caps.source_micros, caps.gate_micros] }
     }
 }
 
@@ -178,7 +180,11 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}, {:?}, blocks of {} ms, {:?}", self.faults, self.stale, self.block_ms, self.mining)?;
         writeln!(f, "caps {caps:?}, local {verify_local}, waits {replay_wait_ms} ms, budget {} ms", self.budget_ms)?;
         writeln!(f, "{:?}, censored {:?}, node away {:?}", self.tab, self.censored, self.node_away)?;
-        writeln!(f, "reorgs {}, two branches for {} ms", self.reorgs_per_mille, self.branches_ms)?;
+        writeln!(
+            f,
+            "reorgs {}, two branches for {} ms, lanes {}",
+            self.reorgs_per_mille, self.branches_ms, self.lanes
+        )?;
         writeln!(f, "disk away {:?}, rivals {}, payers {:?}", self.disk_away, self.rivals_per_mille, self.payers)?;
         for (place, payment) in self.payments.iter().enumerate() {
             let Fields { from, value, valid_before, nonce, .. } = payment.fields;
@@ -187,10 +193,6 @@ impl fmt::Display for Plan {
         }
         self.requests.iter().try_for_each(|request| writeln!(f, "{request:?}"))
     }
-}
-
-pub(crate) fn lane_address() -> Address {
-    keys::LANE
 }
 
 pub(crate) fn token() -> AssetInfo {

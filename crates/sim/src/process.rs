@@ -12,7 +12,7 @@ use crate::bug::Bug;
 use crate::executor::{Inbox, Owner, Sender, oneshot};
 use crate::front::Gate;
 use crate::journal::SimJournal;
-use crate::keys::{LANE, LaneKey};
+use crate::keys::{LANES, LaneKey};
 use crate::node::SimNode;
 use crate::world::World;
 
@@ -77,14 +77,17 @@ type Order = (Vec<Hold>, Sender<Result<B256, Fault>>);
 #[derive(Clone)]
 pub(crate) struct LaneLink {
     world: Rc<World>,
-    orders: Inbox<Order>,
+    /// Of each lane.
+    orders: Vec<Inbox<Order>>,
 }
 
 impl Submitter for LaneLink {
     async fn submit(&self, holds: &[Hold]) -> Result<B256, Fault> {
         let fault = Fault { kind: FaultKind::Settlement, money: MoneyState::Held };
         let (reply, answer) = oneshot();
-        self.orders.push((holds.to_vec(), reply));
+        // What a lane has signed for stays with it.
+        let first = holds.first().map_or(0, |hold| usize::from(hold.id.0[15]));
+        self.orders[first % self.orders.len()].push((holds.to_vec(), reply));
         self.world.exec.timeout(LANE_WAIT_MS, answer.receive()).await.flatten().unwrap_or(Err(fault))
     }
 }
@@ -123,19 +126,24 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
     while engine::recover(&journal, network).await.is_err() {
         world.exec.sleep(500).await;
     }
-    let lane = loop {
-        match Lane::start(network, node.clone(), journal.clone(), LaneKey, FeeCaps::NONE).await {
-            Ok(lane) => break lane,
-            Err(_) => world.exec.sleep(500).await,
-        }
-    };
-    let orders = Inbox::new();
-    world.exec.spawn(owner, "lane", work_lane(Rc::clone(&world), lane, orders.clone()));
+    let (mut orders, mut signers) = (Vec::new(), Vec::new());
+    for place in 0..world.plan.lanes {
+        let lane = loop {
+            match Lane::start(network, node.clone(), journal.clone(), LaneKey(place), FeeCaps::NONE).await {
+                Ok(lane) => break lane,
+                Err(_) => world.exec.sleep(500).await,
+            }
+        };
+        let inbox = Inbox::new();
+        world.exec.spawn(owner, "lane", work_lane(Rc::clone(&world), lane, inbox.clone()));
+        orders.push(inbox);
+        signers.push(LANES[usize::from(place)]);
+    }
     let engine = Rc::new(Engine {
         node,
         submitter: LaneLink { world: Rc::clone(&world), orders },
         pace: Watch(Rc::clone(&world)),
-        signers: Signers::new(vec![LANE], Vec::new()),
+        signers: Signers::new(signers, Vec::new()),
         caps: FeeCaps::NONE,
         live: Live::default(),
         head: Head::default(),

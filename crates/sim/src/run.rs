@@ -9,7 +9,7 @@ use crate::audit::{Books, End, Facts, Transfer};
 use crate::bug::Bug;
 use crate::executor::{Owner, Step, oneshot};
 use crate::front::Words;
-use crate::keys::LANE;
+use crate::keys::LANES;
 use crate::plan::{Plan, Request, VALID_MAX_S};
 use crate::process::boot;
 use crate::world::World;
@@ -126,9 +126,9 @@ fn is_at_rest(world: &World) -> bool {
     let after = crate::world::BEGIN_S + VALID_MAX_S;
     let latest = chain.latest();
     let fin = chain.at(latest.number.saturating_sub(13)).is_some_and(|block| block.time_s > after);
-    let mined = latest.token.sequence;
     let disk = world.disk.borrow();
-    let counted = disk.unmined(mined).iter().all(|hash| !chain.gas.contains_key(hash));
+    let unmined = LANES.iter().flat_map(|lane| disk.unmined(*lane, latest.token.sequence(*lane)));
+    let counted = unmined.into_iter().all(|hash| !chain.gas.contains_key(&hash));
     fin && disk.at_rest() && counted && world.exec.unfinished(world.owner()).iter().all(|name| STANDING.contains(name))
 }
 
@@ -287,13 +287,13 @@ fn figures(world: &World) -> Figures {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let members = |hash: B256| disk.chain_txs.iter().find(|signed| signed.chain_tx.hash == hash);
     figures.transfers = count(chain.moved.len());
-    figures.ours = count(chain.moved.iter().filter(|moved| moved.sender == LANE).count());
+    figures.ours = count(chain.moved.iter().filter(|moved| LANES.contains(&moved.sender)).count());
     let batched = |moved: &&chain::Moved| members(moved.chain_tx).is_some_and(|signed| signed.chain_tx.holds.len() > 1);
     figures.batched = count(chain.moved.iter().filter(batched).count());
-    let ours = chain.receipts.values().filter(|receipt| receipt.from == LANE);
+    let ours = chain.receipts.values().filter(|receipt| LANES.contains(&receipt.from));
     figures.reverted = count(ours.filter(|receipt| !receipt.success).count());
-    let sequences: std::collections::BTreeSet<u64> =
-        disk.chain_txs.iter().map(|signed| signed.chain_tx.sequence).collect();
+    let sequences: std::collections::BTreeSet<_> =
+        disk.chain_txs.iter().map(|signed| (signed.chain_tx.signer, signed.chain_tx.sequence)).collect();
     figures.outbid = count(disk.chain_txs.len() - sequences.len());
     let books = Books::of(&disk);
     let kinds = |kind: &str| count(books.entries.iter().filter(|entry| entry.kind == kind).count());

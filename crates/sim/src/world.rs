@@ -13,11 +13,12 @@ use crate::Figures;
 use crate::audit::{Audit, End, PlainHold};
 use crate::bug::Bug;
 use crate::chain::abi::TransferWith;
-use crate::chain::{Chain, Deed, Spent};
+use crate::chain::{Chain, Deed, Moved, Spent};
 use crate::chance::Chance;
 use crate::disk::{Disk, Signed};
 use crate::executor::{Executor, Owner};
 use crate::front::Gate;
+use crate::keys::LANES;
 use crate::plan::{Moment, Plan};
 
 /// When every seed begins.
@@ -50,7 +51,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, bug: Option<Bug>, trace: bool) -> Rc<Self> {
         let now_ms = BEGIN_S * 1_000;
-        let mut chain = Chain::new(plan.token(), crate::plan::lane_address(), plan.balances(), BEGIN_S);
+        let mut chain = Chain::new(plan.token(), plan.balances(), BEGIN_S);
+        chain.lanes = usize::from(plan.lanes);
         plan.payments.iter().for_each(|payment| payment.register(&mut chain));
         for (_, deed) in &plan.deeds {
             if let Deed::Land { data, .. } = deed {
@@ -193,10 +195,9 @@ impl World {
         let authorization = &record.hold.authorization;
         let call = TransferWith::of(authorization);
         // Nor in one that a reorg took out since.
-        let paid_there = chain.undone.moved.iter().any(|moved| {
-            let it = moved.from == call.from && moved.nonce == call.nonce;
-            it && moved.to == call.to && moved.value == authorization.amount_atomic
-        });
+        let uses = || chain.undone.moved.iter().filter(|moved| moved.from == call.from && moved.nonce == call.nonce);
+        let is_it = |moved: &Moved| moved.to == call.to && moved.value == authorization.amount_atomic;
+        let paid_there = uses().next().is_some() && uses().all(is_it);
         let refused_there = chain.undone.blocks.iter().any(|block| {
             let spent = paid_there && block.token.nonces.get(&(call.from, call.nonce)) == Some(&Spent::Used);
             !spent && !chain.would_go_through(&call, block)
@@ -206,7 +207,7 @@ impl World {
         }
         let blocks = usize::try_from(5 + 25_000 / self.plan.block_ms).unwrap_or(0);
         let paid = chain.moved_by(call.from, call.nonce).filter(|moved| {
-            let known = moved.sender == call.from || moved.sender == chain.signer;
+            let known = moved.sender == call.from || LANES.contains(&moved.sender);
             known && moved.block > record.hold.seen.number && moved.value == authorization.amount_atomic
         });
         chain.blocks.iter().rev().take(blocks).any(|block| {
@@ -217,10 +218,11 @@ impl World {
 
     /// Whether an earlier chain_tx for one of these holds may still land, at another sequence.
     pub(crate) fn doubles(&self, chain_tx: &ChainTx) -> bool {
-        let mined = self.chain.borrow().latest().token.sequence;
+        let token = Rc::clone(&self.chain.borrow().latest().token);
         let earlier = |signed: &&Signed| {
-            let ChainTx { sequence, holds, .. } = &signed.chain_tx;
-            let other = *sequence >= mined && *sequence != chain_tx.sequence;
+            let ChainTx { signer, sequence, holds, .. } = &signed.chain_tx;
+            let same = (*signer, *sequence) == (chain_tx.signer, chain_tx.sequence);
+            let other = *sequence >= token.sequence(*signer) && !same;
             other && holds.iter().any(|hold| chain_tx.holds.contains(hold))
         };
         self.disk.borrow().chain_txs.iter().any(|signed| earlier(&signed))
@@ -231,7 +233,8 @@ impl World {
         let (disk, chain) = (self.disk.borrow(), self.chain.borrow());
         let mut owed = 0;
         for hold in disk.records.iter().map(PlainHold::of) {
-            let open = matches!(hold.end, End::Open | End::Answered | End::Submitted);
+            // What a reorg took was settled when the claim was measured.
+            let open = matches!(hold.end, End::Open | End::Answered | End::Submitted) && hold.reorgs == 0;
             let moved = chain.moved_by(hold.key.0, hold.key.1).is_some_and(|moved| moved.block <= claim.seen);
             owed += if open && !moved && hold.key.0 == claim.key.0 { hold.amount } else { 0 };
             if hold.id == claim.id {

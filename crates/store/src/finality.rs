@@ -131,6 +131,14 @@ pub(crate) fn unmine(batch: &Batch<'_>, chain_tx: B256) -> rusqlite::Result<()> 
     let Some(fee_wei) = booked.fee_wei else { return Ok(()) };
     let sql = "UPDATE chain_txs SET fate = NULL, block = NULL, block_hash = NULL, fee = NULL WHERE hash = ?1";
     batch.db.prepare_cached(sql)?.execute([chain_tx.0])?;
-    booked.others(batch.db, Some("outbid"), None)?;
+    // Unless another one with its sequence has been mined meanwhile.
+    let (chain_id, sequence) = (rows::signed(booked.network.chain_id)?, rows::signed(booked.sequence)?);
+    let sql = "SELECT EXISTS (SELECT 1 FROM chain_txs WHERE network = ?1 AND signer = ?2 AND sequence = ?3 AND fate = 'mined')";
+    let place = params![chain_id, booked.signer.0.0, sequence];
+    if batch.db.prepare_cached(sql)?.query_row(place, |row| row.get(0))? {
+        booked.others(batch.db, None, Some("outbid"))?;
+    } else {
+        booked.others(batch.db, Some("outbid"), None)?;
+    }
     rows::append(batch.db, &Entry::gas_voided(chain_tx, booked.signer, booked.wei(fee_wei)), batch.now_ms)
 }

@@ -95,8 +95,18 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             undone = undone.saturating_add(self.look_into(journal, network, *block, times).await?);
         }
         blocks.retain(|block| block.number <= times.final_block && !left.contains(block));
-        if !blocks.is_empty() {
-            journal.finalize(network, blocks).await?;
+        // What was found in the chain may have been found on another branch by a part of the node that had not heard of a reorg yet: the
+        // last word on a block is read by itself.
+        let mut last = Vec::new();
+        for block in blocks {
+            match self.has(block).await {
+                Ok(true) => last.push(block),
+                Ok(false) => undone = undone.saturating_add(self.look_into(journal, network, block, times).await?),
+                Err(NodeFault) => break,
+            }
+        }
+        if !last.is_empty() {
+            journal.finalize(network, last).await?;
         }
         Ok(undone)
     }

@@ -59,6 +59,8 @@ pub struct LaneState {
     pub outstanding: usize,
     /// Whether the oldest of them has not moved for a while.
     pub stuck: bool,
+    /// Whether gas cost more than may be bid when the last work was signed.
+    pub too_dear: bool,
 }
 
 /// Holds of one chain_tx, and what it bids.
@@ -105,8 +107,9 @@ impl<N: Node, J: LaneJournal, S: Signer> Lane<N, J, S> {
 
     /// How it is doing.
     #[must_use]
-    pub const fn state(&self) -> LaneState {
-        LaneState { outstanding: self.outstanding, stuck: self.head.looks > STUCK_AFTER_LOOKS || self.head.bids > 0 }
+    pub fn state(&self) -> LaneState {
+        let stuck = self.head.looks > STUCK_AFTER_LOOKS || self.head.bids > 0;
+        LaneState { outstanding: self.outstanding, stuck, too_dear: self.caps.price(self.fees, 0).is_none() }
     }
 
     /// Signs, journals and sends a chain_tx for each group of holds, and answers in the same order. Does not wait for receipts.

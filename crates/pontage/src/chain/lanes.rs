@@ -33,8 +33,15 @@ type Order = (Vec<Hold>, oneshot::Sender<Result<B256, Fault>>);
 #[derive(Clone, Debug)]
 pub(crate) struct Lanes {
     links: Arc<[LaneLink]>,
-    /// Whether gas costs more than may be bid. Then nothing is sent, and nothing paid is served.
-    too_dear: Arc<AtomicBool>,
+    dear: Arc<Dear>,
+}
+
+/// Whether gas costs more than may be bid. Then nothing is sent, and nothing paid is served.
+#[derive(Debug, Default)]
+struct Dear {
+    now: AtomicBool,
+    /// What the log says.
+    said: AtomicBool,
 }
 
 /// The way to one lane's thread.
@@ -55,6 +62,8 @@ struct Doing {
     /// Groups that it was given and has not answered.
     ordered: AtomicUsize,
     coin: Mutex<Option<Coin>>,
+    /// Of the network.
+    dear: Arc<Dear>,
 }
 
 /// What a key had when it was last looked at.
@@ -75,11 +84,13 @@ impl Lanes {
         store: &Store,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
+        let dear = Arc::<Dear>::default();
         let mut links = Vec::new();
         for key in keys {
-            links.push(LaneLink::start(network, node.clone(), key.clone(), caps, store.clone(), lifeline).await?);
+            let (node, doing) = (node.clone(), Doing::new(Arc::clone(&dear)));
+            links.push(LaneLink::start(network, node, key.clone(), caps, store.clone(), doing, lifeline).await?);
         }
-        Ok(Self { links: links.into(), too_dear: Arc::default() })
+        Ok(Self { links: links.into(), dear })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &LaneLink> {
@@ -97,12 +108,13 @@ impl Lanes {
     }
 
     pub(super) fn is_too_dear(&self) -> bool {
-        self.too_dear.load(Ordering::Relaxed)
+        self.dear.now.load(Ordering::Relaxed)
     }
 
     /// Notes whether gas costs too much; whether that is news.
     pub(super) fn set_too_dear(&self, too_dear: bool) -> bool {
-        self.too_dear.swap(too_dear, Ordering::Relaxed) != too_dear
+        self.dear.now.store(too_dear, Ordering::Relaxed);
+        self.dear.said.swap(too_dear, Ordering::Relaxed) != too_dear
     }
 
     /// The least loaded of those that can pay for gas and are not stuck. Where there is none, what must be settled all the same goes
@@ -135,12 +147,13 @@ impl LaneLink {
         key: SettlementKey,
         caps: FeeCaps,
         store: Store,
+        doing: Doing,
         lifeline: &Lifeline,
     ) -> anyhow::Result<Self> {
         let signer = key.address();
         let (queue, orders) = mpsc::channel(LANE_QUEUE_MAX);
         let (started, ready) = oneshot::channel();
-        let doing = Arc::new(Doing::new());
+        let doing = Arc::new(doing);
         let told = Arc::clone(&doing);
         let run = move || -> anyhow::Result<()> {
             let journal = store.handle()?;
@@ -193,13 +206,14 @@ impl LaneLink {
 }
 
 impl Doing {
-    fn new() -> Self {
+    fn new(dear: Arc<Dear>) -> Self {
         Self {
             funded: AtomicBool::new(true),
             stuck: AtomicBool::default(),
             outstanding: AtomicUsize::default(),
             ordered: AtomicUsize::default(),
             coin: Mutex::default(),
+            dear,
         }
     }
 
@@ -241,6 +255,10 @@ async fn work(mut lane: Lane<Nodes, store::Handle, SettlementKey>, mut orders: m
                 let (groups, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
                 let answers = lane.submit(&groups).await;
                 doing.note(lane.state());
+                // It has just been looked at. That gas is cheaper again is noted, and said, where the purses are looked into.
+                if lane.state().too_dear {
+                    doing.dear.now.store(true, Ordering::Relaxed);
+                }
                 for (answer, reply) in answers.into_iter().zip(replies) {
                     // Whoever asked may have gone; the journal has the chain_tx.
                     reply.send(answer).ok();

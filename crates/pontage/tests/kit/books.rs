@@ -1,5 +1,6 @@
 //! The journal as an auditor reads it: from the file, without our own code.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, OpenFlags};
@@ -119,6 +120,20 @@ impl Books {
             WHERE coalesce(tabs.micros, 0) <> real.micros";
         let mut statement = self.0.prepare(sql).expect("a statement");
         statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    /// The sequences that each key has signed for, in order.
+    pub(crate) fn sequences_by_signer(&self) -> BTreeMap<String, Vec<u64>> {
+        let sql = "SELECT DISTINCT lower(hex(signer)), sequence FROM chain_txs ORDER BY signer, sequence";
+        let mut statement = self.0.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).expect("rows");
+        let mut by_signer: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for row in rows {
+            let (signer, sequence) = row.expect("a row");
+            let sequence = u64::try_from(sequence).expect("not negative");
+            by_signer.entry(format!("0x{signer}")).or_default().push(sequence);
+        }
+        by_signer
     }
 
     /// The sequences of every chain_tx that was signed, in order.

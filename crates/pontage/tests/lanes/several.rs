@@ -33,6 +33,14 @@ fn two_keys_share_a_burst() {
     in_order(&world);
 }
 
+/// The process dies again and again while both have settlements on their way: each key's are sent again, and none is lost or doubled.
+#[test]
+fn killed_at_random_moments_with_two_keys() {
+    let (_folder, facilitator) = two_keys("");
+    let options = GateOptions { tab: "settle_age_s: 1, batch_max: 8", facilitator, ..GateOptions::uncapped() };
+    killed(15, &ChainOptions { block_time_s: Some(1), ..ChainOptions::default() }, &options, 20..=400);
+}
+
 /// One key runs dry and the other goes on; then neither has any.
 #[test]
 fn a_key_that_runs_dry_takes_no_new_work() {

@@ -144,7 +144,7 @@ impl Audit {
                 format!("{}: more is owed back than came", word(*key))
             });
         }
-        let Terms { payee, signer, .. } = self.terms;
+        let Terms { payee, signers, .. } = self.terms;
         for transfer in facts.transfers.iter().filter(|transfer| transfer.to == payee) {
             // What was landed before anybody claimed it pays for nothing here, and so does another authorization of the nonce.
             let claims = |hold: &&PlainHold| {
@@ -154,7 +154,7 @@ impl Audit {
             let claimed = books.holds.iter().rev().find(|hold| hold.key == transfer.key).filter(claims).is_some();
             let arrived = booked.get(&transfer.key).is_some_and(|booked| !booked.arrived.is_empty());
             self.check(arrived || !claimed, || format!("money moved and is not in the books: {transfer:?}"));
-            self.check(transfer.sender != signer || claimed, || {
+            self.check(!signers.contains(&transfer.sender) || claimed, || {
                 format!("we moved money without a claim: {transfer:?}")
             });
         }
@@ -170,7 +170,7 @@ impl Audit {
             self.check(facts.is_after(transfer, hold), || {
                 format!("what moved before a claim counts as its payment: {hold:?}")
             });
-            let known = transfer.sender == self.terms.signer || transfer.sender == hold.key.0;
+            let known = self.terms.signers.contains(&transfer.sender) || transfer.sender == hold.key.0;
             self.check(known, || format!("what a stranger landed counts as payment: {hold:?}"));
         }
     }

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Block, Chain};
+use super::{Block, Chain, Raw};
 use crate::chance::Chance;
+use crate::keys::LANES;
 
 /// How a block is made.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,15 @@ pub(crate) struct Mining {
 }
 
 impl Chain {
+    /// What one of our keys has waiting.
+    fn next_of_ours(&mut self, block: &Block, chance: &mut Chance) -> Option<Raw> {
+        let mut lanes = LANES;
+        if self.lanes > 1 && chance.one_in(2) {
+            lanes.reverse();
+        }
+        lanes.into_iter().find_map(|lane| self.pool.next(lane, block.token.sequence(lane), block.base_fee))
+    }
+
     /// Makes a block of what waits.
     pub(crate) fn mine(&mut self, now_s: u64, mining: Mining, chance: &mut Chance) {
         let last = self.latest();
@@ -55,7 +65,7 @@ impl Chain {
                 continue;
             }
             let wanted = ours_left > 0 && !chance.per_mille(mining.lazy_per_mille);
-            let next = if wanted { self.pool.next(block.token.sequence, block.base_fee) } else { None };
+            let next = if wanted { self.next_of_ours(&block, chance) } else { None };
             if let Some(raw) = next {
                 ours_left -= 1;
                 let starved = chance.per_mille(mining.starves_per_mille).then(|| chance.place(5));
@@ -66,7 +76,7 @@ impl Chain {
                 ours_left = 0;
             }
         }
-        self.pool.prune(block.token.sequence);
+        self.pool.prune(|signer| block.token.sequence(signer));
         self.blocks.push(block);
         if let Some(old) = self.blocks.len().checked_sub(super::HISTORY + 1) {
             // What is behind the history is read no more.

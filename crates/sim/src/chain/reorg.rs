@@ -66,11 +66,11 @@ impl Chain {
         self.undone.moved.extend::<Vec<Moved>>(out);
         let receipts = &self.receipts;
         self.gas.retain(|hash, _| receipts.contains_key(hash));
-        let sequence = self.latest().token.sequence;
+        let token = Rc::clone(&self.latest().token);
         for block in &left {
             for raw in &block.ours {
                 if chance.one_in(2) {
-                    self.pool.add(Raw::clone(raw), sequence);
+                    self.pool.add(Raw::clone(raw), token.sequence(raw.signer));
                 }
             }
             let again = block.deeds.iter().filter(|_| chance.one_in(2)).cloned();

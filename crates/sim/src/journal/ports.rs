@@ -140,11 +140,11 @@ impl LaneJournal for SimJournal {
         self.write(move |disk| disk.submit(&batch)).await
     }
 
-    async fn chain_txs_from(&self, _: Network, _: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
+    async fn chain_txs_from(&self, _: Network, signer: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
         if self.world.bug == Some(Bug::NewSequenceFirst) && self.world.starting() {
             return Ok(Vec::new());
         }
-        let mut chain_txs = self.read(|disk| disk.chain_txs_from(sequence)).await?;
+        let mut chain_txs = self.read(|disk| disk.chain_txs_from(signer, sequence)).await?;
         if self.world.bug == Some(Bug::ReusedSequence) && self.world.starting() {
             chain_txs.pop();
         }
@@ -189,8 +189,8 @@ impl BooksJournal for SimJournal {
         self.write(move |disk| disk.unwatch(hold)).await
     }
 
-    async fn unmined(&self, _: Network, _: Address, below: u64) -> Result<Vec<B256>, Fault> {
-        self.read(|disk| disk.unmined(below)).await
+    async fn unmined(&self, _: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
+        self.read(|disk| disk.unmined(signer, below)).await
     }
 
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {

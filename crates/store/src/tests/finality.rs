@@ -110,8 +110,18 @@ async fn gas_is_given_back_and_written_anew() {
     assert_eq!(j.handle.unmined(NETWORK, SIGNER, 1).await.unwrap().len(), 2);
     j.handle.mined(vec![mined(3, ABOVE, 9)]).await.unwrap();
     assert_eq!((sums(), fates()), (9, vec![Some(Fate::Outbid), Some(Fate::Mined { block: 10, fee_wei: 9 })]));
-    j.handle.finalize(NETWORK, vec![ABOVE, HERE]).await.unwrap();
+    // One takes the other's place before that is known to be out.
+    j.handle.mined(vec![mined(8, OTHER, 5)]).await.unwrap();
+    assert_eq!(sums(), 9, "it is outbid");
     j.handle.unmine(vec![B256::repeat_byte(3)]).await.unwrap();
-    j.handle.mined(vec![mined(3, OTHER, 1)]).await.unwrap();
+    j.handle.mined(vec![mined(8, OTHER, 5)]).await.unwrap();
+    j.handle.submit(vec![tx(4, 0, &[1, 2])]).await.unwrap().unwrap();
+    j.handle.mined(vec![mined(4, ABOVE, 9)]).await.unwrap();
+    j.handle.unmine(vec![B256::repeat_byte(8)]).await.unwrap();
+    let mined_one = Some(Fate::Mined { block: 10, fee_wei: 9 });
+    assert_eq!((sums(), fates()), (9, vec![Some(Fate::Outbid), Some(Fate::Outbid), mined_one]));
+    j.handle.finalize(NETWORK, vec![ABOVE, HERE]).await.unwrap();
+    j.handle.unmine(vec![B256::repeat_byte(4)]).await.unwrap();
+    j.handle.mined(vec![mined(4, OTHER, 1)]).await.unwrap();
     assert_eq!(sums(), 9, "final is final");
 }

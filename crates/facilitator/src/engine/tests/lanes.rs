@@ -167,6 +167,7 @@ fn while_gas_is_too_dear_nothing_is_signed_and_what_is_on_its_way_waits() {
     assert_eq!(answer_words(&now(lane.submit(&[vec![hold(0)]]))), "0 sent");
     world.fees.set(Fees { base: 5 * GWEI, tip: GWEI });
     assert_eq!(answer_words(&now(lane.submit(&[vec![hold(1)]]))), "0 settlement_unavailable (money: held)");
+    assert!(lane.state().too_dear);
     for _ in 0..20 {
         now(lane.rebroadcast()).unwrap();
     }

@@ -49,8 +49,10 @@ scenes! {
     broken: scenes::broken => [LoseAnswer];
     taken_back: scenes::taken_back => [TakeBack];
     on_its_way: scenes::on_its_way => [Recover, Resend, Send, Reconcile, Post];
+    interrupted: scenes::interrupted => [Recover, Burn, Deliver];
     expired: scenes::expired => [Expire];
     outbid: scenes::outbid => [Submit];
+    nothing_left_to_move: scenes::nothing_left_to_move => [Submit];
     out_of_the_chain: scenes::out_of_the_chain => [Unsettle, Unmine];
     deep: scenes::deep => [Final];
     long_after: scenes::long_after => [Arrive, Unwatch];
@@ -58,6 +60,7 @@ scenes! {
     stopped: scenes::stopped => [Drain, SettleTab, Fold];
     handed: scenes::handed => [HandOver, AskToSettle, Post];
     pending: scenes::pending => [Pend, KeepAnswer];
+    handed_before: scenes::handed_before => [Recover, Reconcile, AskToSettle, Post, Expire];
     refunded: scenes::refunded => [AskRefund, AdmitRefund, Submit, SettleRefund];
     wallet_empty: scenes::wallet_empty => [StopRefund];
     refund_out_of_the_chain: scenes::refund_out_of_the_chain => [UndoRefund];

@@ -6,7 +6,7 @@ use serde_json::json;
 use xtask::chain::{ChainOptions, USDC};
 
 use super::kit::{
-    Act as Does, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, SETTLER, get, land, move_all,
+    Act as Does, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, Raw, SETTLER, get, land, move_all,
     request, try_request, until,
 };
 use super::run;
@@ -116,6 +116,23 @@ pub(crate) fn taken_back(point: &str) {
     assert_eq!(stage.world.paid(), 0);
 }
 
+/// Two that run when the process before dies: one has no answer, one the half of it.
+pub(crate) fn interrupted(point: &str) {
+    let mut stage = Stage::new(&plain());
+    stage.sign("/paid/gate");
+    stage.sign("/tab/slow");
+    let send = |at: usize| {
+        let call = &stage.calls[at];
+        Raw::get(stage.world.gate.url(), &call.path, &[("payment-signature", call.header.as_str())])
+    };
+    let (_running, mut begun) = (send(0), send(1));
+    assert!(begun.read_until("first").ends_with("first"));
+    until("both run", || stage.world.origin.runs("/paid/gate") == 1);
+    stage.restart_to_die(point);
+    stage.died(point);
+    stage.judge();
+}
+
 /// On the tab and on its way when the process before died.
 fn submitted(options: &GateOptions) -> Stage {
     let mut stage = Stage::new(options);
@@ -163,6 +180,26 @@ pub(crate) fn outbid(point: &str) {
     stage.world.gate.died(point);
     stage.world.chain.set_automine(true).unwrap();
     stage.world.gate.restart();
+    stage.judge();
+}
+
+/// Whose validity ends while its chain_tx is stuck: the lane gives the sequence up with one that moves nothing.
+pub(crate) fn nothing_left_to_move(point: &str) {
+    let mut stage = submitted(&plain());
+    let chain = &stage.world.chain;
+    stage.world.gate.kill();
+    chain.increase_time(4_000).unwrap();
+    chain.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"])).unwrap();
+    chain.mine().unwrap();
+    stage.world.gate.restart_to_die(point);
+    stage.world.gate.died(point);
+    stage.world.chain.set_automine(true).unwrap();
+    stage.world.gate.restart();
+    until("its sequence is given up", || {
+        let nothing = "SELECT count(*) FROM chain_txs WHERE fate = 'mined' AND hash NOT IN (SELECT chain_tx FROM bids)";
+        run::count(&stage.world.gate, nothing) == 1
+    });
+    stage.bury();
     stage.judge();
 }
 
@@ -236,15 +273,16 @@ pub(crate) fn stopped(point: &str) {
     stage.judge();
 }
 
+fn others(facilitator: &Facilitator) -> GateOptions {
+    let facilitator = format!("urls: [\"{}\"], verify_timeout_ms: 1000, settle_timeout_ms: 1000", facilitator.url());
+    GateOptions { facilitator, ..GateOptions::direct() }
+}
+
 /// Which a facilitator of others settles, that does so at first.
 fn by_others(point: &str, does: Does) {
     let chain = chain();
     let facilitator = Facilitator::start(chain.rpc_url());
-    let options = GateOptions {
-        facilitator: format!("urls: [\"{}\"], verify_timeout_ms: 1000, settle_timeout_ms: 1000", facilitator.url()),
-        ..GateOptions::direct()
-    };
-    let mut stage = Stage::on(chain, &options);
+    let mut stage = Stage::on(chain, &others(&facilitator));
     stage.sign("/paid/ok");
     stage.restart_to_die(point);
     facilitator.at_settle(does);
@@ -269,6 +307,26 @@ pub(crate) fn handed(point: &str) {
 /// Whose settlement is not known in time.
 pub(crate) fn pending(point: &str) {
     by_others(point, Does::Hang);
+}
+
+/// Which a facilitator of others had and had not answered when the process before died.
+pub(crate) fn handed_before(point: &str) {
+    let chain = chain();
+    let facilitator = Facilitator::start(chain.rpc_url());
+    let mut stage = Stage::on(chain, &others(&facilitator));
+    stage.sign("/paid/ok");
+    facilitator.at_settle(Does::Hang);
+    stage.send();
+    assert_eq!(stage.calls[0].answer.as_ref().map(Answer::error).as_deref(), Some("settlement_pending"));
+    if point.ends_with("expire") {
+        stage.world.chain.increase_time(4_000).unwrap();
+        stage.bury();
+    } else {
+        facilitator.at_settle(Does::Well);
+    }
+    stage.restart_to_die(point);
+    stage.died(point);
+    stage.judge();
 }
 
 /// A payment that is final, and a refund of it is asked for.

@@ -202,7 +202,7 @@ impl Call {
             (404, _) => state == "released",
             (409, "already_served") => runs == 1 && !due && matches!(state, "posted" | "lost"),
             (409, "answer_lost") => state == "posted" && due,
-            (409, "not_charged") => !moved && runs <= 1,
+            (409, "not_charged" | "expired") => !moved && runs <= 1,
             (409, "payment_failed") => !moved && state == "lost",
             (409, "in_suspense") => moved && late,
             // Nobody is told to pay for what has moved, but for what moved by itself after its call had ended.

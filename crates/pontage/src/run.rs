@@ -192,9 +192,7 @@ pub(crate) fn serve(
     owner::start(mode, &config, (&store, &links), &lifeline, &stopped)?;
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
     admin::start(config.operation.admin_listen, &operation)?;
-    // What a proxy was given to report on a call is good after a crash as well.
-    let names = store.secret("names", &host::entropy::<32>())?;
-    let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &names)?;
+    let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);
     let forgetter =
         config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;

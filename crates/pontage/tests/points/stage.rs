@@ -52,6 +52,8 @@ pub(crate) struct Call {
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) calls: Vec<Call>,
+    /// Where the gate is to die.
+    point: String,
 }
 
 impl Stage {
@@ -61,7 +63,7 @@ impl Stage {
     }
 
     pub(crate) fn on(chain: Chain, options: &GateOptions) -> Self {
-        Self { world: World::on(chain, options), calls: Vec::new() }
+        Self { world: World::on(chain, options), calls: Vec::new(), point: String::new() }
     }
 
     /// Signs a payment for a path while there is a gate to ask for its price.
@@ -96,6 +98,7 @@ impl Stage {
     /// Kills the gate, and starts it so that it dies at a point.
     pub(crate) fn restart_to_die(&mut self, point: &str) {
         self.world.gate.kill();
+        point.clone_into(&mut self.point);
         self.world.gate.restart_to_die(point);
     }
 
@@ -135,7 +138,8 @@ impl Stage {
         let uses = uses(&world.chain);
         assert!(uses.values().all(|count| *count == 1), "one authorization was used twice: {uses:?}");
         for (call, last) in self.calls.iter().zip(&last) {
-            call.judge(world, last, uses.contains_key(&call.fields.nonce.to_string()));
+            let moved = uses.contains_key(&call.fields.nonce.to_string());
+            call.judge(world, last, moved, self.is_unheard());
         }
         let (books, paid) = (world.books(), world.paid());
         assert_eq!(books.unbalanced(), 0);
@@ -146,6 +150,12 @@ impl Stage {
         assert_eq!(ours, i128::try_from(paid).unwrap() - i128::try_from(back).unwrap(), "books and chain");
         let audit = run::pontage(&world.gate, &["ledger", "audit"]);
         assert_eq!(audit.code, 0, "{audit}");
+    }
+
+    /// Whether it died when no answer on `direct` can have been released, because the money was not posted.
+    fn is_unheard(&self) -> bool {
+        let acts = ["submit", "send", "hand-over", "ask-to-settle", "before-post"];
+        acts.iter().any(|act| self.point.ends_with(act))
     }
 
     /// What went from the refunds wallet to the payer.
@@ -185,7 +195,7 @@ impl Call {
     }
 
     /// Whether what its payer is told is what happened.
-    fn judge(&self, world: &World, last: &Answer, moved: bool) {
+    fn judge(&self, world: &World, last: &Answer, moved: bool, unheard: bool) {
         let nonce = self.fields.nonce.to_string();
         let claim = world.books().claims().into_iter().rfind(|claim| claim.nonce == nonce);
         let (state, late) = claim.as_ref().map_or(("", false), |claim| (claim.state.as_str(), claim.late));
@@ -197,6 +207,9 @@ impl Call {
         }
         let due = claim.as_ref().is_some_and(|claim| claim.refund_due);
         let runs = world.origin.runs(&self.path);
+        if unheard && self.answer.is_none() && claim.as_ref().is_some_and(|claim| claim.rail == "direct") {
+            assert!(!moved || due || last.status == 200, "it moved, nobody had an answer, and nothing is owed: {said}");
+        }
         let is_right = match (last.status, last.error().as_str()) {
             (200, _) => runs == 1 && matches!(state, "posted" | "lost"),
             (404, _) => state == "released",
@@ -210,6 +223,7 @@ impl Call {
             _ => false,
         };
         assert!(is_right, "{said}; {runs} runs, owed back {due}");
+        eprintln!("    {} {} {state}, {runs} runs, owed back {due}", last.status, last.error());
     }
 }
 

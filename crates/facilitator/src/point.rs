@@ -60,10 +60,8 @@ acts! {
     KeepReceipt,
     /// Old receipts are forgotten.
     ForgetReceipts,
-    /// A listing is written.
+    /// A listing is written, or one that says that it is gone.
     KeepListing,
-    /// A listing is taken out.
-    DropListing,
     /// Entries are sealed.
     Seal,
     /// A refund is asked for.

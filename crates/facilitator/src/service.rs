@@ -23,7 +23,7 @@ use protocol::{AssetInfo, Authorization, MoneyState, Network, Payer, Proven, Ref
 
 use crate::engine::{BooksJournal, Unfinished};
 
-pub use listing::{Listing, ListingKey, ListingRefusal, Registration};
+pub use listing::{Listing, ListingKey, ListingRefusal};
 
 /// What must be left of a payment's validity, in seconds: a block or two (reference x402 §8.1, step 6).
 const REMAINING_MIN_S: u64 = 6;

@@ -66,7 +66,7 @@ scenes! {
     refund_out_of_the_chain: scenes::refund_out_of_the_chain => [UndoRefund];
     refunded_by_hand: scenes::refunded_by_hand => [PayRefund];
     facilitator_settles: service::settles => [Claim, Submit, Send, Post, Tell, KeepListing];
-    facilitator_forgets: service::forgets => [DropListing];
+    facilitator_forgets: service::forgets => [KeepListing];
 }
 
 #[test]

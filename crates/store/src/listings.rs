@@ -11,39 +11,38 @@ use crate::handle::Handle;
 use crate::rows;
 
 impl Handle {
-    /// Writes an entry in the place of the one with the same key.
+    /// Writes an entry in the place of an older one with the same key, and takes out the one that made room for it.
     ///
     /// # Errors
     /// A [`Fault`] when the journal does not take it.
-    pub async fn keep_listing(&self, listing: Listing) -> Result<(), Fault> {
+    pub async fn keep_listing(&self, listing: Listing, room: Option<ListingKey>) -> Result<(), Fault> {
         let (item, key) = (listing.item.to_string(), listing.key);
         self.writer
             .run(&[Act::KeepListing], move |batch| {
-                let sql = "INSERT OR REPLACE INTO listings (resource, tool, payee, item, proven, settled, updated_s)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                // Two threads may come here in another order than they made the entries.
+                let sql =
+                    "INSERT INTO listings (resource, tool, payee, item, signed_at_s, settled, updated_s, revision)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                           ON CONFLICT (resource, tool, payee) DO UPDATE SET item = excluded.item,
+                               signed_at_s = excluded.signed_at_s, settled = excluded.settled,
+                               updated_s = excluded.updated_s, revision = excluded.revision
+                           WHERE excluded.revision > listings.revision";
                 batch.db.prepare_cached(sql)?.execute(params![
                     key.resource,
                     key.tool,
                     key.payee.0.0.0,
                     item,
-                    listing.proven,
+                    rows::signed(listing.signed_at_s)?,
                     rows::signed(listing.settled)?,
-                    rows::signed(listing.updated_s)?
+                    rows::signed(listing.updated_s)?,
+                    rows::signed(listing.revision)?
                 ])?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Takes an entry out.
-    ///
-    /// # Errors
-    /// A [`Fault`] when the journal does not take it.
-    pub async fn drop_listing(&self, key: ListingKey) -> Result<(), Fault> {
-        self.writer
-            .run(&[Act::DropListing], move |batch| {
-                let sql = "DELETE FROM listings WHERE resource = ?1 AND tool = ?2 AND payee = ?3";
-                batch.db.prepare_cached(sql)?.execute(params![key.resource, key.tool, key.payee.0.0.0])?;
+                if let Some(room) = &room {
+                    let sql = "DELETE FROM listings WHERE resource = ?1 AND tool = ?2 AND payee = ?3 AND revision < ?4";
+                    let revision = rows::signed(listing.revision)?;
+                    let out = params![room.resource, room.tool, room.payee.0.0.0, revision];
+                    batch.db.prepare_cached(sql)?.execute(out)?;
+                }
                 Ok(())
             })
             .await
@@ -55,8 +54,8 @@ impl Handle {
     /// A [`Fault`] when the journal cannot be read.
     pub fn listings(&self) -> Result<Vec<Listing>, Fault> {
         self.read(|db| {
-            let mut statement =
-                db.prepare("SELECT resource, tool, payee, item, proven, settled, updated_s FROM listings")?;
+            let sql = "SELECT resource, tool, payee, item, signed_at_s, settled, updated_s, revision FROM listings";
+            let mut statement = db.prepare(sql)?;
             statement.query_map([], listing)?.collect()
         })
     }
@@ -69,8 +68,9 @@ fn listing(row: &Row<'_>) -> rusqlite::Result<Listing> {
         key: ListingKey { resource: row.get(0)?, tool: row.get(1)?, payee },
         // It was printed by us; a file that was changed by hand shows nothing.
         item: serde_json::from_str(&item).unwrap_or(Value::Null),
-        proven: row.get(4)?,
+        signed_at_s: rows::unsigned(row, 4)?,
         settled: rows::unsigned(row, 5)?,
         updated_s: rows::unsigned(row, 6)?,
+        revision: rows::unsigned(row, 7)?,
     })
 }

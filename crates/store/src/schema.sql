@@ -200,10 +200,11 @@ CREATE TABLE IF NOT EXISTS listings (
     resource  TEXT NOT NULL,                  -- URL without query
     tool      TEXT NOT NULL,                  -- of an MCP server; empty for everything else
     payee     BLOB NOT NULL,
-    item      TEXT NOT NULL,                  -- what is told of it, JSON
-    proven    INTEGER NOT NULL,               -- whether the payee's key has signed that
+    item      TEXT NOT NULL,                  -- what is told of it, JSON; null once its payee has taken it out
+    signed_at_s INTEGER NOT NULL,             -- when its payee signed that; 0 where the words are a payment's
     settled   INTEGER NOT NULL,               -- payments for it that were settled here
     updated_s INTEGER NOT NULL,
+    revision  INTEGER NOT NULL,               -- grows with each writing
     PRIMARY KEY (resource, tool, payee)
 ) STRICT, WITHOUT ROWID;
 

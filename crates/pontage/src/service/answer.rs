@@ -1,7 +1,7 @@
 //! What a facilitator says, in the words of x402 (reference x402 §1, §3, §17).
 
 use bytes::Bytes;
-use facilitator::service::{ListingRefusal, Outcome, Verdict};
+use facilitator::service::{Outcome, Verdict};
 use gate::Fault;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
@@ -10,6 +10,7 @@ use protocol::{Network, Refusal};
 use serde_json::{Value, json};
 
 use super::callers::Turned;
+use super::catalogue::NotListed;
 
 /// A JSON answer that nobody keeps.
 pub(super) fn say(status: StatusCode, body: &Value) -> Response<Bytes> {
@@ -40,6 +41,7 @@ pub(super) fn verdict(verdict: Verdict) -> Response<Bytes> {
 
 /// The answer to `/settle`, in the version in which it was asked.
 pub(super) fn outcome(outcome: Outcome, version: Version, network: Network) -> Response<Bytes> {
+    let again = matches!(outcome, Outcome::SettledBefore(_));
     let receipt = match outcome {
         Outcome::Settled(settled) | Outcome::SettledBefore(settled) => Receipt::Settled(settled),
         Outcome::Refused(refusal, payer) => Receipt::Refused { network, payer, refusal },
@@ -52,18 +54,28 @@ pub(super) fn outcome(outcome: Outcome, version: Version, network: Network) -> R
         }
     };
     // Who asked in v1 named the network by its v1 name.
-    say(StatusCode::OK, &receipt.to_object(version).unwrap_or_else(|| receipt.to_v2()))
+    let mut body = receipt.to_object(version).unwrap_or_else(|| receipt.to_v2());
+    if again {
+        // Money moves once; who serves once for it has to tell the first answer from the others.
+        body["extra"] = json!({ "settled": "before" });
+    }
+    say(StatusCode::OK, &body)
 }
 
 /// A body that holds no payment, or not in a form that can be judged. What is not JSON at all is a bad request.
 pub(super) fn unread(path: &str, refusal: Refusal) -> Response<Bytes> {
-    let status = if refusal == Refusal::InvalidJson { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let (status, message) = match refusal {
+        Refusal::InvalidJson => (StatusCode::BAD_REQUEST, "The body does not hold one JSON object."),
+        refusal => (StatusCode::OK, refusal.message()),
+    };
     if path == "/verify" {
-        return say(status, &invalid(refusal));
+        let mut body = invalid(refusal);
+        body["invalidMessage"] = message.into();
+        return say(status, &body);
     }
     let mut body = json!({
         "success": false, "transaction": "", "network": "",
-        "errorReason": refusal.code(), "errorMessage": refusal.message(),
+        "errorReason": refusal.code(), "errorMessage": message,
     });
     if let Some(field) = refusal.field() {
         body["extra"] = json!({ "field": field });
@@ -119,26 +131,25 @@ pub(super) fn body_refused(status: StatusCode) -> Response<Bytes> {
     problem(status, error, message, "untouched")
 }
 
-/// There is no room for another entry.
-pub(super) fn catalogue_full() -> Response<Bytes> {
-    let message = "The catalogue is full. Entries that their payees have signed do not make room.";
-    problem(StatusCode::INSUFFICIENT_STORAGE, "catalogue_full", message, "untouched")
-}
-
-/// A registration that is none.
-pub(super) fn not_listed(refusal: ListingRefusal) -> Response<Bytes> {
-    problem(StatusCode::BAD_REQUEST, "invalid_listing", &refusal.to_string(), "untouched")
+/// A registration that is not taken.
+pub(super) fn not_listed(why: NotListed) -> Response<Bytes> {
+    match why {
+        NotListed::Refused(refusal) => {
+            problem(StatusCode::BAD_REQUEST, "invalid_listing", &refusal.to_string(), "untouched")
+        }
+        NotListed::TooMany => {
+            let message =
+                "This payee has as many entries already as may be listed before anybody has paid for them here.";
+            problem(StatusCode::FORBIDDEN, "too_many_listings", message, "untouched")
+        }
+        NotListed::Fault(fault) => unavailable(fault, "This cannot be done now. Ask again."),
+    }
 }
 
 /// A query that is none.
 pub(super) fn bad_query() -> Response<Bytes> {
     let message = "limit is 1 to 100; offset and cursor are whole numbers.";
     problem(StatusCode::BAD_REQUEST, "invalid_query", message, "untouched")
-}
-
-/// Something of ours does not work now.
-pub(super) fn later(fault: Fault) -> Response<Bytes> {
-    unavailable(fault, "This cannot be done now. Ask again.")
 }
 
 /// Nothing is at this path.

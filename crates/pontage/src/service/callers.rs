@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use gate::Taken;
+use gate::{Rate, Taken};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use protocol::Payee;
@@ -16,6 +16,8 @@ use crate::source;
 
 /// A shorter one can be guessed.
 const TOKEN_MIN_BYTES: usize = 16;
+/// How often an address may list something.
+const LISTINGS: Rate = Rate::new(20, 60_000);
 
 /// Everybody who may ask.
 #[derive(Clone)]
@@ -86,9 +88,12 @@ impl Callers {
     /// means to be somebody.
     pub(super) fn admit(&self, headers: &HeaderMap, from: IpAddr, now_ms: u64) -> Result<Known, Turned> {
         let at = match headers.get(AUTHORIZATION) {
-            Some(shown) => Some(bearer(shown.as_bytes()).and_then(|token| self.find(token)).ok_or(Turned::Unknown)?),
+            Some(shown) => match bearer(shown.as_bytes()).and_then(|token| self.find(token)) {
+                Some(at) => Some(at),
+                None => return Err(self.unknown(from, now_ms)),
+            },
             None if self.open => None,
-            None => return Err(Turned::Unknown),
+            None => return Err(self.unknown(from, now_ms)),
         };
         let known = Known { callers: Arc::clone(&self.known), at };
         let key = match known.name() {
@@ -107,6 +112,19 @@ impl Callers {
             Some(Taken { allowed: false, retry_after_s, .. }) => Err(Turned::Limited { retry_after_s }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The same for who lists himself: a few entries a minute are all that anybody has to say.
+    pub(super) fn admit_listing(&self, from: IpAddr, now_ms: u64) -> Result<(), Turned> {
+        match self.limits.take(Key::Lookup(source::source(from), LISTINGS), now_ms) {
+            Some(Taken { allowed: false, retry_after_s, .. }) => Err(Turned::Limited { retry_after_s }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Who tries tokens is slowed down like who has none.
+    fn unknown(&self, from: IpAddr, now_ms: u64) -> Turned {
+        self.admit_reader(from, now_ms).err().unwrap_or(Turned::Unknown)
     }
 
     fn find(&self, token: &[u8]) -> Option<usize> {
@@ -144,7 +162,6 @@ fn digest(token: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::config::{CallerConfig, SecretSource};
-    use gate::Rate;
     use std::io::Write as _;
 
     fn headers(value: Option<&str>) -> HeaderMap {

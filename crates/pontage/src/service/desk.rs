@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facilitator::point::{self, Act};
-use facilitator::service::{Outcome, Registration, Service, Verdict};
+use facilitator::service::{Listing, Outcome, Service, Verdict};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use protocol::Network;
@@ -17,7 +18,7 @@ use tracing::error;
 
 use super::answer;
 use super::callers::{Callers, Known, Turned};
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, NotListed};
 use crate::config::Config;
 use crate::host::{Tasks, WorkerHost, now_ms};
 use crate::link::{Chains, Link};
@@ -26,6 +27,8 @@ use crate::telemetry::{Finished, Limit, MoneyOutcome};
 
 /// What is counted by path.
 pub(super) const PATHS: [&str; 2] = ["/verify", "/settle"];
+/// What any web page may read.
+const PUBLIC: [&str; 3] = ["/supported", "/discovery/resources", "/discovery/search"];
 /// How long a body may take.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
@@ -122,7 +125,12 @@ impl Desk {
             upstream_status: None,
             settlement_us: None,
         });
-        told.response.map(Full::new)
+        let mut response = told.response;
+        if PUBLIC.contains(&path.as_str()) {
+            // Nothing here is anybody's own: web pages may read it.
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        response.map(Full::new)
     }
 
     async fn answer(&self, request: Request<Incoming>, from: IpAddr) -> Told {
@@ -206,14 +214,18 @@ impl Desk {
             "/discovery/search" => catalogue.search(query),
             _ => catalogue.resources(query),
         });
-        let response = answer.map_or_else(answer::not_found, |found| found.unwrap_or_else(answer::bad_query));
+        let response = match answer {
+            None => answer::not_found(),
+            Some(None) => answer::bad_query(),
+            Some(Some(found)) => answer::say(StatusCode::OK, &found),
+        };
         Told::of(MoneyOutcome::Own, response)
     }
 
     /// A server lists itself. Anybody may, whose key is paid.
     async fn register(&self, request: Request<Incoming>, from: IpAddr) -> Told {
-        if let Err(told) = self.admit_reader(from) {
-            return told;
+        if let Err(turned) = self.shared.callers.admit_listing(from, now_ms()) {
+            return limited(turned);
         }
         let own = |response| Told::of(MoneyOutcome::Own, response);
         let Some(catalogue) = &self.shared.catalogue else { return own(answer::not_found()) };
@@ -221,20 +233,20 @@ impl Desk {
             Ok(body) => body,
             Err(status) => return own(answer::body_refused(status)),
         };
-        own(match Registration::parse(&body, now_ms() / 1_000) {
-            Err(refusal) => answer::not_listed(refusal),
-            Ok(registration) => {
-                let registered = catalogue.register(registration, &self.service.journal).await;
-                registered.unwrap_or_else(answer::later)
-            }
+        let said = Listing::of_registration(&body, now_ms() / 1_000).map_err(NotListed::Refused);
+        let listed = match said {
+            Ok(said) => catalogue.register(said, &self.service.journal).await,
+            Err(why) => Err(why),
+        };
+        own(match listed {
+            Ok(Value::Null) => answer::say(StatusCode::OK, &json!({ "removed": true })),
+            Ok(item) => answer::say(StatusCode::OK, &item),
+            Err(why) => answer::not_listed(why),
         })
     }
 
     fn admit_reader(&self, from: IpAddr) -> Result<(), Told> {
-        self.shared.callers.admit_reader(from, now_ms()).map_err(|turned| {
-            let told = Told::of(MoneyOutcome::RateLimited, answer::turned(turned));
-            Told { limited: Some(Limit::Address), ..told }
-        })
+        self.shared.callers.admit_reader(from, now_ms()).map_err(limited)
     }
 
     /// Who asks, and for what.
@@ -264,6 +276,11 @@ impl Desk {
         }
         Ok((known, Box::new(asked)))
     }
+}
+
+/// Too often, by an address.
+fn limited(turned: Turned) -> Told {
+    Told { limited: Some(Limit::Address), ..Told::of(MoneyOutcome::RateLimited, answer::turned(turned)) }
 }
 
 async fn read(body: Incoming) -> Result<Bytes, StatusCode> {

@@ -28,6 +28,8 @@ pub(crate) fn settles(point: &str) {
     let mut service = Service::start(chain.rpc_url());
     let mut body = fresh(&Payer::new(PAYER));
     body["paymentPayload"]["resource"] = json!({ "url": "https://api.example.com/rain" });
+    body["paymentPayload"]["extensions"] =
+        json!({ "bazaar": { "info": { "input": { "type": "http", "method": "GET" } } } });
     service.restart_to_die(point);
     let first = try_post(service.url(), "/settle", &body);
     service.died_and_restart(point);
@@ -54,18 +56,19 @@ pub(crate) fn forgets(point: &str) {
         json!({ "listing": text, "signature": format!("{signature:?}") })
     };
     let add = say(json!({
-        "resource": "https://rain.example.com/hourly", "issuedAt": now, "description": "Rain, by the hour",
+        "resource": "https://rain.example.com/hourly", "issuedAt": now - 10, "description": "Rain, by the hour",
         "accepts": [{
             "scheme": "exact", "network": "eip155:84532", "amount": "10000", "payTo": seller.address, "maxTimeoutSeconds": 60,
             "asset": "0x036CbD53842c5426634e7929541eC2318f3dCF7e", "extra": { "name": "USDC", "version": "2" },
         }],
     }));
-    let remove = say(json!({ "resource": "https://rain.example.com/hourly", "issuedAt": now, "remove": true }));
+    // The newest word of a payee counts.
+    let gone = |at: u64| say(json!({ "resource": "https://rain.example.com/hourly", "issuedAt": at, "remove": true }));
     assert_eq!(try_post(service.url(), "/discovery/resources", &add).unwrap().status, 200);
     service.restart_to_die(point);
-    assert!(try_post(service.url(), "/discovery/resources", &remove).is_none());
+    assert!(try_post(service.url(), "/discovery/resources", &gone(now - 5)).is_none());
     service.died_and_restart(point);
     assert_eq!(total(&service), u8::from(point.starts_with("before")), "as durable as it was");
-    assert_eq!(try_post(service.url(), "/discovery/resources", &remove).unwrap().status, 200);
+    assert_eq!(try_post(service.url(), "/discovery/resources", &gone(now)).unwrap().status, 200);
     assert_eq!(total(&service), 0);
 }

@@ -56,9 +56,11 @@ fn what_was_settled_is_listed_and_hostile_words_are_not() {
         "url": "https://Api.Example.com:443/weather?key=SECRET#top", "description": "Weather\u{202e}\n now", "mimeType": "application/json",
         "serviceName": "Weather", "tags": ["a", "b\u{0}", "c"], "iconUrl": "https://api.example.com/i.png",
     });
-    let body = settle(&service, good, info);
+    let body = settle(&service, good, info.clone());
     // A repeat settles nothing, and counts for nothing.
     service.settle(&body);
+    // Its server has not asked for it.
+    settle(&service, json!({ "url": "https://quiet.example.com/user/SECRET" }), Value::Null);
     // None of these is a public URL.
     for url in [
         "http://127.0.0.1/x",
@@ -76,11 +78,20 @@ fn what_was_settled_is_listed_and_hostile_words_are_not() {
         "https://a.localhost./",
         "https://\u{ff11}\u{ff12}7.0.0.1/",
     ] {
-        settle(&service, json!({ "url": url }), Value::Null);
+        settle(&service, json!({ "url": url }), info.clone());
     }
     let odd = json!({ "url": "https://odd.example.com/", "serviceName": "x".repeat(33), "tags": [7, "ok"], "iconUrl": "http://10.0.0.1/i",
                       "description": 7 });
-    settle(&service, odd, json!({ "info": { "input": { "type": "shell" } } }));
+    settle(
+        &service,
+        odd,
+        json!({ "info": { "input": { "type": "http", "method": "GET" } }, "routeTemplate": "//../x" }),
+    );
+    settle(
+        &service,
+        json!({ "url": "https://shell.example.com/" }),
+        json!({ "info": { "input": { "type": "shell" } } }),
+    );
     until("both are listed", || listed(&service, "resources")["pagination"]["total"] == 2);
     for _ in 0..2 {
         let items = listed(&service, "resources?type=http&limit=100");
@@ -91,16 +102,20 @@ fn what_was_settled_is_listed_and_hostile_words_are_not() {
             (&good["description"], &good["serviceName"], &good["tags"]),
             (&"Weather  now".into(), &"Weather".into(), &json!(["a", "c"]))
         );
-        assert_eq!((&good["settled"], &good["proven"], &good["x402Version"]), (&json!(1), &json!(false), &json!(2)));
+        assert_eq!(
+            (&good["settled"], &good["signedByPayee"], &good["x402Version"]),
+            (&json!(1), &json!(false), &json!(2))
+        );
         assert_eq!(good["accepts"][0]["payTo"], PAYEE);
         assert_eq!(good["extensions"]["bazaar"]["info"]["input"]["method"], "GET");
         assert!(good["extensions"]["bazaar"]["schema"].get("evil").is_none(), "{good}");
         assert!(good["lastUpdated"].as_u64().is_some_and(|at| at.abs_diff(now()) < 60));
         let odd = find("https://odd.example.com/");
-        for name in ["serviceName", "iconUrl", "description", "extensions"] {
+        for name in ["serviceName", "iconUrl", "description"] {
             assert!(odd.get(name).is_none(), "{name}: {odd}");
         }
         assert_eq!(odd["tags"], json!(["ok"]));
+        assert!(odd["extensions"]["bazaar"].get("routeTemplate").is_none(), "{odd}");
         // It is the same after a restart.
         service.kill_and_restart();
     }
@@ -114,7 +129,7 @@ fn a_server_lists_itself_with_the_key_that_is_paid() {
     let url = "https://rain.example.com/hourly";
     let ours = listing(url, SELLER.address);
     let answer = register(&service, SELLER, &ours);
-    assert_eq!((answer.status, &answer.json()["proven"]), (200, &json!(true)), "{}", answer.text());
+    assert_eq!((answer.status, &answer.json()["signedByPayee"]), (200, &json!(true)), "{}", answer.text());
     let change = |name: &str, value: Value| {
         let mut changed = ours.clone();
         changed[name] = value;
@@ -132,6 +147,11 @@ fn a_server_lists_itself_with_the_key_that_is_paid() {
         let answer = register(&service, key, &listing);
         assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_listing"));
         assert!(answer.json()["message"].as_str().unwrap().contains(why), "{why}: {}", answer.text());
+    }
+    // What was signed once is not taken twice, nor what was signed before something newer.
+    for listing in [ours.clone(), change("issuedAt", json!(now() - 60))] {
+        let answer = register(&service, SELLER, &listing);
+        assert!(answer.json()["message"].as_str().unwrap().contains("not later"), "{}", answer.text());
     }
     for body in ["", "{}", "{\"listing\": {}, \"signature\": \"0x\"}", "{\"listing\": \"{}\", \"signature\": \"0x00\"}"]
     {
@@ -158,11 +178,12 @@ fn a_server_lists_itself_with_the_key_that_is_paid() {
         let answer = get(&format!("{}/discovery/{query}", service.url()), &[]);
         assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_query"), "{query}");
     }
-    let remove = json!({ "resource": url, "issuedAt": now(), "remove": true });
+    let remove = json!({ "resource": url, "issuedAt": now() + 2, "remove": true });
     assert_eq!(register(&service, &KEYS[6], &remove).status, 200);
     assert_eq!(listed(&service, "resources")["pagination"]["total"], 2, "another's key removes another's");
     assert_eq!(register(&service, SELLER, &remove).status, 200);
     assert_eq!(listed(&service, "resources")["pagination"]["total"], 1);
+    assert!(register(&service, SELLER, &ours).json()["message"].as_str().unwrap().contains("not later"));
     let quiet = Service::with(chain.rpc_url(), "open: true, discovery: false", "");
     assert_eq!(get(&format!("{}/discovery/resources", quiet.url()), &[]).status, 404);
     assert_eq!(register(&quiet, SELLER, &ours).status, 404);

@@ -66,6 +66,9 @@ fn twelve_identical_settles_at_once() {
         let said: BTreeSet<_> = answers.iter().map(|answer| answer.json()["transaction"].to_string()).collect();
         assert_eq!(said.len(), 1, "one answer: {said:?}");
         assert!(answers.iter().all(|answer| answer.json()["success"] == true), "{said:?}");
+        // One of them has made the transfer, the others are told so.
+        let first = answers.iter().filter(|answer| answer.json()["extra"]["settled"] != "before").count();
+        assert_eq!(first, 1);
         agree(&service, &chain, 1);
         // What was settled is not good once more.
         let verdict = service.verify(&bodies[0]).json();

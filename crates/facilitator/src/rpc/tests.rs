@@ -280,7 +280,7 @@ async fn what_does_not_belong_together() {
         log[name] = value;
         log
     };
-    let receipt = |name: &str, log: &Value| json!({"transactionHash": name, "blockNumber": "0x68", "status": "0x1", "from": ACCOUNT, "logs": [log]});
+    let receipt = |name: &str, log: &Value| json!({"transactionHash": name, "blockNumber": "0x68", "blockHash": B256::repeat_byte(9), "status": "0x1", "from": ACCOUNT, "logs": [log]});
     let zero = B256::ZERO.to_string();
     for (name, log, fine) in [
         (&zero, log.clone(), true),

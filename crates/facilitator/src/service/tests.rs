@@ -290,7 +290,7 @@ fn how_a_claim_can_end() {
         (&[Step::Submit(CHAIN_TX), Step::Refuse(LossReason::Gone)], Refusal::TransactionFailed),
         (&[Step::Submit(CHAIN_TX), Step::Expire], Refusal::ValidBeforeTooSoon),
         (&[Step::Burn(BurnReason::ForeignTransfer)], Refusal::NonceAlreadyUsed),
-        (&[Step::Submit(CHAIN_TX), Step::Refuse(LossReason::Gone), Step::Post(paid())], Refusal::NonceAlreadyUsed),
+        (&[Step::Submit(CHAIN_TX), Step::Refuse(LossReason::Gone), Step::Arrive(paid())], Refusal::NonceAlreadyUsed),
     ];
     for (steps, refusal) in ends {
         let world = World::default();

@@ -139,12 +139,14 @@ fn behind(call: &Value, method: &str, block: u64, rpc_url: &str) -> Value {
 
 /// The forged receipt, as if it were of the chain_tx that is asked for.
 fn forged(call: &Value, receipt: &Value, rpc_url: &str) -> Value {
-    let head = truth(&json!({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}), rpc_url);
+    let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["latest", false]});
+    let head = truth(&asked, rpc_url)["result"].take();
     let mut receipt = receipt.clone();
-    receipt["blockNumber"] = head["result"].clone();
+    receipt["blockNumber"] = head["number"].clone();
+    receipt["blockHash"] = head["hash"].clone();
     receipt["transactionHash"] = call["params"][0].clone();
     for log in receipt["logs"].as_array_mut().expect("logs") {
-        log["blockNumber"] = head["result"].clone();
+        log["blockNumber"] = head["number"].clone();
         log["transactionHash"] = call["params"][0].clone();
     }
     receipt

@@ -300,7 +300,7 @@ async fn the_newest_block_is_one_that_enough_have() {
 
 fn receipt(block: u64, success: bool, fee: &str) -> Value {
     json!({
-        "blockNumber": format!("{block:#x}"), "status": if success { "0x1" } else { "0x0" }, "from": ACCOUNT, "logs": [],
+        "blockNumber": format!("{block:#x}"), "blockHash": B256::repeat_byte(9), "status": if success { "0x1" } else { "0x0" }, "from": ACCOUNT, "logs": [],
         "transactionHash": CHAIN_TX, "gasUsed": fee, "effectiveGasPrice": "0x1",
     })
 }

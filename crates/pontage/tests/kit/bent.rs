@@ -21,6 +21,8 @@ pub(crate) enum Way {
     Blind,
     /// Has this receipt for every chain_tx, in its newest block.
     Forging(Value),
+    /// Takes every chain_tx, and breaks the connection in the place of an answer.
+    Losing,
     /// Says that no authorization was ever used, and finds no logs.
     Unused,
 }
@@ -61,7 +63,12 @@ fn serve(mut stream: TcpStream, way: &Mutex<Way>, rpc_url: &str) {
     let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
     while let Some((_, _, calls)) = read(&mut reader) {
         let way = way.lock().unwrap().clone();
-        let answers: Vec<_> = calls.as_array().expect("a batch").iter().map(|call| bend(call, &way, rpc_url)).collect();
+        let calls = calls.as_array().expect("a batch");
+        let answers: Vec<_> = calls.iter().map(|call| bend(call, &way, rpc_url)).collect();
+        let sends = calls.iter().any(|call| call["method"] == "eth_sendRawTransaction");
+        if sends && matches!(way, Way::Losing) {
+            return;
+        }
         let body = Value::Array(answers).to_string();
         let head =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -75,7 +82,7 @@ fn serve(mut stream: TcpStream, way: &Mutex<Way>, rpc_url: &str) {
 fn bend(call: &Value, way: &Way, rpc_url: &str) -> Value {
     let method = call["method"].as_str().expect("a method");
     let bent = match way {
-        Way::Straight => None,
+        Way::Straight | Way::Losing => None,
         Way::Behind(block) => return behind(call, method, *block, rpc_url),
         Way::Blind => (method == "eth_getTransactionReceipt").then_some(Value::Null),
         Way::Forging(receipt) => (method == "eth_getTransactionReceipt").then(|| forged(call, receipt, rpc_url)),

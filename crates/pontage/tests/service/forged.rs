@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use xtask::chain::{Chain, ChainOptions, KEYS, TestKey, USDC};
 
 use crate::kit::{
-    FUNDS, PAYEE, PAYER, PRICE, Payer, SETTLER, Service, asked, block, cancel, fresh, land, post, request, start_chain,
-    wanted,
+    FUNDS, PAYEE, PAYER, PRICE, Payer, SETTLER, Service, asked, block, cancel, fresh, land, move_all, post, request,
+    start_chain, wanted,
 };
 
 const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
@@ -293,6 +293,44 @@ fn what_only_the_chain_knows() {
         assert_eq!((&outcome["success"], &outcome["errorReason"]), (&false.into(), &(*reason).into()), "{row}");
         let after = (chain.transfers_to(PAYEE).unwrap().len(), chain.balance(key.address).unwrap());
         assert_eq!(after, (transfers, funds), "{row}");
+    }
+    assert_eq!(service.books().claims().len(), 0);
+}
+
+/// Good when it was verified, and not any more when it is settled.
+#[test]
+fn what_happens_between_verify_and_settle() {
+    fn done(chain: &Chain, sender: &TestKey, data: &str) {
+        let chain_tx = chain.send_as(sender.address, USDC, data).unwrap();
+        assert_eq!(chain.succeeded(&chain_tx).unwrap(), Some(true));
+    }
+    let rows: [(&str, Prepare, &str); 3] = [
+        (
+            "cancelled",
+            |c, key, payer, f| done(c, key, &cancel(payer, &wanted(), f)),
+            "invalid_exact_evm_nonce_already_used",
+        ),
+        // Somebody else was paid with it, as far as anybody here can tell.
+        (
+            "landed by a stranger",
+            |c, _, payer, f| done(c, &KEYS[8], &land(payer, &wanted(), f)),
+            "invalid_exact_evm_nonce_already_used",
+        ),
+        ("emptied", |c, key, _, _| done(c, key, &move_all(2 * PRICE)), "invalid_exact_evm_insufficient_balance"),
+    ];
+    let chain = chain();
+    let service = Service::start(chain.rpc_url());
+    for ((row, happens, reason), key) in rows.iter().zip(&KEYS[3..]) {
+        let payer = Payer::new(key);
+        chain.mint(key.address, 2 * PRICE).unwrap();
+        let fields = payer.fields(&wanted());
+        let body = asked(&payer, Version::V2, &fields);
+        assert_eq!(service.verify(&body).json()["isValid"], true, "{row}");
+        happens(&chain, key, &payer, &fields);
+        let transfers = chain.transfers_to(PAYEE).unwrap().len();
+        let outcome = service.settle(&body).json();
+        assert_eq!((&outcome["success"], &outcome["errorReason"]), (&false.into(), &(*reason).into()), "{row}");
+        assert_eq!(chain.transfers_to(PAYEE).unwrap().len(), transfers, "{row}");
     }
     assert_eq!(service.books().claims().len(), 0);
 }

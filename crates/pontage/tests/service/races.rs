@@ -11,8 +11,8 @@ use serde_json::Value;
 use xtask::chain::{Chain, ChainOptions};
 
 use crate::kit::{
-    Answer, FUNDS, Link, PAYEE, PAYER, PRICE, Payer, Service, asked, fresh, post, start_chain, try_request, until,
-    wanted,
+    Answer, Bent, FUNDS, Link, PAYEE, PAYER, PRICE, Payer, Service, Way, asked, fresh, post, start_chain, try_request,
+    until, wanted,
 };
 
 fn chain(options: ChainOptions) -> Chain {
@@ -153,6 +153,35 @@ fn pending_is_said_with_its_hash() {
     let landed = settled(&service.settle(&body));
     assert_eq!(landed, chain.transfers_to(PAYEE).unwrap()[0].chain_tx);
     agree(&service, &chain, 1);
+}
+
+/// The node takes each transaction, and its answer to that never arrives: what was sent counts as sent.
+#[test]
+fn the_nodes_answer_is_lost_after_the_broadcast() {
+    let chain = chain(ChainOptions::default());
+    let bent = Bent::before(chain.rpc_url());
+    let mut service = Service::start(bent.url());
+    bent.be(Way::Losing);
+    let payer = Payer::new(PAYER);
+    let bodies: Vec<Value> = (0..3).map(|_| fresh(&payer)).collect();
+    let first: Vec<_> = bodies.iter().map(|body| settled(&service.settle(body))).collect();
+    // Also where the process ends before it could read a receipt.
+    chain.set_automine(false).unwrap();
+    let last = fresh(&payer);
+    thread::scope(|scope| {
+        let url = service.url().to_owned();
+        let asked = &last;
+        let call = scope.spawn(move || try_post(&url, asked));
+        until("it is submitted", || service.books().holds("submitted") == 1);
+        service.kill();
+        drop(call.join().unwrap());
+    });
+    chain.set_automine(true).unwrap();
+    chain.mine().unwrap();
+    service.kill_and_restart();
+    let fourth = settled(&service.settle(&last));
+    assert!(!first.contains(&fourth));
+    agree(&service, &chain, 4);
 }
 
 /// The node is away: nobody says that a payment is bad.

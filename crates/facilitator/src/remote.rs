@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::breaker::Breaker;
 use crate::engine::{Remote, Told, Verified};
+use crate::point::{self, Act};
 use answer::Said;
 use words::{host, short};
 
@@ -363,7 +364,14 @@ impl HttpRemote {
         let path = asked.path();
         let request = self.client.post(format!("{}/{path}", site.url)).timeout(within);
         let request = request.header("content-type", "application/json").body(body.to_owned());
+        let settles = matches!(asked, Asked::Settle);
+        if settles {
+            point::before(Act::AskToSettle);
+        }
         let heard = self.sites.send(site, request).await;
+        if settles {
+            point::after(Act::AskToSettle);
+        }
         if let Heard::Answer(status, bytes) = &heard
             && let Some((reason, message)) = answer::complaint(*status, bytes)
         {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use crate::engine::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
+use crate::point::{self, Act};
 use health::Health;
 
 pub use health::NodeHealth;
@@ -256,7 +257,10 @@ impl Node for HttpNode {
 
     async fn send(&self, raw: &[Bytes]) -> Result<Vec<Sent>, NodeFault> {
         let calls = raw.iter().map(|raw| ("eth_sendRawTransaction", json!([hex::encode_prefixed(raw)]))).collect();
-        let sent = self.batch(calls).await?.into_iter().map(|answer| match answer {
+        point::before(Act::Send);
+        let answers = self.batch(calls).await;
+        point::after(Act::Send);
+        let sent = answers?.into_iter().map(|answer| match answer {
             Answer::Result(_) => Sent::Accepted,
             Answer::Error { code, message } => {
                 let sent = refused(&message);

@@ -11,6 +11,7 @@ use facilitator::engine::{
     self, BlockAt, BooksJournal as _, Engine, Finality, Head, LaneJournal as _, Live, Node, Pace, Purse, Signers,
     TabTerms,
 };
+use facilitator::point::{self, Act};
 use facilitator::rpc::Nodes;
 use gate::Fault;
 use protocol::{Network, Signer};
@@ -114,8 +115,12 @@ impl ChainLink {
         let network = config.network;
         let node = nodes::start(config, store).await?;
         let signers = signers(config, &node, keys, store).await?;
+        point::before(Act::Recover);
         engine::recover(&store.handle()?, network).await?;
+        point::after(Act::Recover);
+        point::before(Act::Resend);
         let lanes = Lanes::start(network, &node, keys, gas.caps, store, lifeline).await?;
+        point::after(Act::Resend);
         let multicall = engine::has_multicall(&node).await.with_context(|| nodes::out_of_reach(config))?;
         if !multicall {
             warn!(%network, "there is no Multicall3: every payment on the tab takes a transaction of its own");
@@ -153,7 +158,9 @@ impl ChainLink {
     /// Submits everything that is on the tab, and waits for no receipt. Says how many payments were moved, and how many are left.
     pub(crate) async fn settle_tab(&self, store: &Store) -> anyhow::Result<(usize, usize)> {
         let journal = store.handle()?;
+        point::before(Act::SettleTab);
         let moved = self.settle_due(&self.engine(), &journal, true).await?;
+        point::after(Act::SettleTab);
         Ok((moved, journal.due(self.network, None).await?.len()))
     }
 
@@ -189,7 +196,10 @@ impl ChainLink {
 impl ChainLink {
     async fn reconcile(&self, engine: &LaneEngine, journal: &store::Handle) {
         loop {
-            match engine.reconcile(journal, self.network).await {
+            point::before(Act::Reconcile);
+            let outcome = engine.reconcile(journal, self.network).await;
+            point::after(Act::Reconcile);
+            match outcome {
                 Ok(0) => {}
                 Ok(resolved) => info!(network = %self.network, resolved, "reconciled with the chain"),
                 Err(fault) => error!(network = %self.network, %fault, "reconciliation stopped; it will go on"),

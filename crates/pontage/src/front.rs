@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facilitator::point::{self, Act};
 use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken, Unpaid};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
@@ -156,6 +157,7 @@ impl Front {
                 Role::Mock => Box::pin(front.mocked(&arriving, parts, body)).await,
                 Role::Proxy | Role::Sidecar => front.proxied(&arriving, parts, body).await,
             };
+            point::before(Act::Tell);
             arrived.tell(position, told)
         }))
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use facilitator::point::{self, Act};
 use gate::{Closed, FaultKind, Flow, Host, Journal, Outcome};
 use ledger::{Hold, HoldId, Step};
 use tokio::sync::{Notify, mpsc};
@@ -93,9 +94,11 @@ impl Tasks {
 
     /// Waits until none is left.
     pub(crate) async fn all_ended(&self) {
+        point::before(Act::Drain);
         while self.running.get() > 0 {
             self.ended.notified().await;
         }
+        point::after(Act::Drain);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use facilitator::engine::{Finality, Handed, Head, Live, TabTerms, reader};
+use facilitator::point::{self, Act};
 use facilitator::remote::{Bearer, HttpRemote, Sites, Terms};
 use facilitator::rpc::Nodes;
 use gate::Fault;
@@ -99,7 +100,9 @@ impl RemoteLink {
         } else {
             Some(nodes::start(network, store).await?)
         };
+        point::before(Act::Recover);
         facilitator::engine::recover(&store.handle()?, network.network).await?;
+        point::after(Act::Recover);
         let tab = TabTerms {
             batch_max: 1,
             settle_age_ms: config.tab.settle_age_s.saturating_mul(1_000),
@@ -225,7 +228,9 @@ impl RemoteLink {
 
     /// Looks once, and hands over what is to be handed over, as far as there are hands.
     async fn look(&self, handed: &Rc<RemoteHanded>, hands: &mut JoinSet<()>) -> Result<(), Fault> {
+        point::before(Act::Reconcile);
         let looked = handed.look(self.network, now_ms()).await?;
+        point::after(Act::Reconcile);
         if looked.resolved > 0 {
             info!(network = %self.network, resolved = looked.resolved, "reconciled with the chain");
         }

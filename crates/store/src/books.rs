@@ -2,19 +2,20 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 use facilitator::engine::{Bid, BooksJournal, ChainTx, LaneJournal, Mined, Rejected, Unfinished};
+use facilitator::point::Act;
 use gate::Fault;
 use ledger::{BlockRef, HoldId, Record, State, Step};
 use protocol::Network;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
-use crate::handle::{Handle, advance};
+use crate::handle::{Handle, act, advance};
 use crate::writer::Batch;
 use crate::{finality, lanes, refunds, rows};
 
 impl LaneJournal for Handle {
     async fn submit(&self, chain_txs: Vec<ChainTx>) -> Result<Result<(), Rejected>, Fault> {
-        self.writer.run(move |batch| submit(batch, &chain_txs)).await
+        self.writer.run(&[Act::Submit], move |batch| submit(batch, &chain_txs)).await
     }
 
     async fn chain_txs_from(&self, network: Network, signer: Address, sequence: u64) -> Result<Vec<ChainTx>, Fault> {
@@ -72,6 +73,7 @@ impl BooksJournal for Handle {
         if steps.is_empty() {
             return Ok(());
         }
+        let acts: Vec<Act> = steps.iter().map(|(_, step)| act(step)).collect();
         let all = move |batch: &mut Batch<'_>| {
             for (hold, step) in &steps {
                 if let Err(violation) = advance(batch, *hold, *step)? {
@@ -80,7 +82,7 @@ impl BooksJournal for Handle {
             }
             Ok(())
         };
-        self.writer.run(all).await
+        self.writer.run(&acts, all).await
     }
 
     async fn watched(&self, network: Network, time_s: u64) -> Result<Vec<Record>, Fault> {
@@ -111,7 +113,7 @@ impl BooksJournal for Handle {
             batch.db.prepare_cached("UPDATE holds SET watched = 1 WHERE id = ?1")?.execute([hold.0])?;
             Ok(())
         };
-        self.writer.run(unwatch).await
+        self.writer.run(&[Act::Unwatch], unwatch).await
     }
 
     async fn unmined(&self, network: Network, signer: Address, below: u64) -> Result<Vec<B256>, Fault> {
@@ -128,11 +130,15 @@ impl BooksJournal for Handle {
     }
 
     async fn mined(&self, mined: Vec<Mined>) -> Result<(), Fault> {
-        self.writer.run(move |batch| mined.iter().try_for_each(|mined| finality::mined(batch, mined))).await
+        self.writer
+            .run(&[Act::Mine], move |batch| mined.iter().try_for_each(|mined| finality::mined(batch, mined)))
+            .await
     }
 
     async fn unmine(&self, chain_txs: Vec<B256>) -> Result<(), Fault> {
-        self.writer.run(move |batch| chain_txs.iter().try_for_each(|hash| finality::unmine(batch, *hash))).await
+        self.writer
+            .run(&[Act::Unmine], move |batch| chain_txs.iter().try_for_each(|hash| finality::unmine(batch, *hash)))
+            .await
     }
 
     async fn unfinal(&self, network: Network) -> Result<Vec<BlockRef>, Fault> {
@@ -149,7 +155,7 @@ impl BooksJournal for Handle {
 
     async fn finalize(&self, network: Network, blocks: Vec<BlockRef>) -> Result<(), Fault> {
         let all = move |batch: &mut Batch<'_>| blocks.iter().try_for_each(|at| finality::finalize(batch, network, *at));
-        self.writer.run(all).await
+        self.writer.run(&[Act::Final], all).await
     }
 }
 

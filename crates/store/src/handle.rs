@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
+use facilitator::point::Act;
 use gate::{Answer, Fault, FaultKind, Journal, Standing, Until};
 use ledger::{Change, Exposure, Funds, Hold, HoldId, Record, Reservation, State, Step, Violation};
 use protocol::{ClaimKey, Payer};
@@ -67,6 +68,27 @@ pub(crate) fn advance(batch: &mut Batch<'_>, hold: HoldId, step: Step) -> rusqli
     }
 }
 
+/// The fault points of a step.
+pub(crate) const fn act(step: &Step) -> Act {
+    match step {
+        Step::Answer => Act::Answer,
+        Step::Deliver => Act::Deliver,
+        // A lane submits with the signed bytes, not by itself.
+        Step::Submit(_) => Act::HandOver,
+        Step::Post(_) => Act::Post,
+        Step::Arrive(_) => Act::Arrive,
+        Step::Unsettle(_) => Act::Unsettle,
+        Step::Release(_) => Act::Release,
+        Step::Burn(_) => Act::Burn,
+        Step::Refuse(_) => Act::Refuse,
+        Step::Expire => Act::Expire,
+        Step::Pend => Act::Pend,
+        Step::KeepAnswer => Act::KeepAnswer,
+        Step::TakeBack => Act::TakeBack,
+        Step::LoseAnswer => Act::LoseAnswer,
+    }
+}
+
 /// A violation is ours: it is logged, and nobody repeats it.
 fn allowed<T>(hold: HoldId, outcome: Result<T, Violation>) -> Result<T, Fault> {
     outcome.map_err(|violation| {
@@ -103,11 +125,11 @@ impl Journal for Handle {
             }
             Ok(reservation)
         };
-        self.writer.run(reserve).await
+        self.writer.run(&[Act::Claim], reserve).await
     }
 
     async fn advance(&self, hold: HoldId, step: Step) -> Result<Option<Record>, Fault> {
-        allowed(hold, self.writer.run(move |batch| advance(batch, hold, step)).await?)
+        allowed(hold, self.writer.run(&[act(&step)], move |batch| advance(batch, hold, step)).await?)
     }
 
     async fn wait(&self, key: &ClaimKey, until: Until, wait_ms: u64) -> Result<Option<Record>, Fault> {
@@ -128,11 +150,11 @@ impl Journal for Handle {
                 .execute(params![hold.0, pickup.0])?;
             Ok(Ok(()))
         };
-        allowed(hold, self.writer.run(pend).await?)
+        allowed(hold, self.writer.run(&[Act::Pend], pend).await?)
     }
 
     async fn keep_answer(&self, hold: HoldId, answer: Answer) -> Result<bool, Fault> {
-        allowed(hold, self.writer.run(move |batch| keep(batch, hold, &answer)).await?)
+        allowed(hold, self.writer.run(&[Act::KeepAnswer], move |batch| keep(batch, hold, &answer)).await?)
     }
 
     async fn standing(&self, payer: Payer) -> Result<Standing, Fault> {

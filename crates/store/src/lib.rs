@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use facilitator::point::{self, Act};
 use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
@@ -171,9 +172,12 @@ impl Store {
     /// # Errors
     /// SQLite's; the journal is whole together with its log in that case.
     pub fn fold(&self) -> Result<(), OpenFault> {
+        point::before(Act::Fold);
         let connection = Connection::open(&self.path)?;
         configure(&connection)?;
-        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        point::after(Act::Fold);
+        Ok(())
     }
 
     /// The networks with holds that have not ended.
@@ -205,6 +209,17 @@ impl Store {
     /// SQLite's.
     pub fn bind_chain(&self, network: Network, genesis: &[u8]) -> Result<bool, OpenFault> {
         self.bind(&format!("genesis {network}"), genesis)
+    }
+
+    /// A secret of the journal's: what was `drawn` when it was first asked for by this name.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn secret(&self, name: &str, drawn: &[u8]) -> Result<Vec<u8>, OpenFault> {
+        self.bind(name, drawn)?;
+        let connection = Connection::open(&self.path)?;
+        configure(&connection)?;
+        Ok(connection.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0))?)
     }
 
     /// Writes something about the journal, once. `false` when something else was written before.

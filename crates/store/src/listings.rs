@@ -1,5 +1,6 @@
 //! What a facilitator lists.
 
+use facilitator::point::Act;
 use facilitator::service::{Listing, ListingKey};
 use gate::Fault;
 use protocol::Payee;
@@ -17,7 +18,7 @@ impl Handle {
     pub async fn keep_listing(&self, listing: Listing, room: Option<ListingKey>) -> Result<(), Fault> {
         let (item, key) = (listing.item.to_string(), listing.key);
         self.writer
-            .run(move |batch| {
+            .run(&[Act::KeepListing], move |batch| {
                 // Two threads may come here in another order than they made the entries.
                 let sql =
                     "INSERT INTO listings (resource, tool, payee, item, signed_at_s, settled, updated_s, revision)

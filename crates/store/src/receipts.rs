@@ -1,6 +1,7 @@
 //! What the receipts of calls are made of: digests of what was asked and answered, never the text.
 
 use alloy_primitives::B256;
+use facilitator::point::Act;
 use gate::Fault;
 use ledger::HoldId;
 use rusqlite::{OptionalExtension, Row, params};
@@ -52,7 +53,7 @@ impl Handle {
             ])?;
             Ok(())
         };
-        self.writer.run(keep).await
+        self.writer.run(&[Act::KeepReceipt], keep).await
     }
 
     /// The row of a payment.
@@ -87,7 +88,7 @@ impl Handle {
             let forget = move |batch: &mut Batch<'_>| {
                 batch.db.prepare_cached(sql)?.execute(params![rows::signed(before_ms)?, FORGET_MAX])
             };
-            let some = self.writer.run(forget).await?;
+            let some = self.writer.run(&[Act::ForgetReceipts], forget).await?;
             forgotten = forgotten.saturating_add(some);
             if some < usize::from(FORGET_MAX) {
                 return Ok(forgotten);

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address, B256};
 use facilitator::engine::{RefundBid, RefundJournal};
+use facilitator::point::Act;
 use gate::Fault;
 use ledger::{
     BlockRef, Change, HoldId, Record, Refund, RefundChange, RefundId, RefundProblem, RefundRefusal, RefundState,
@@ -41,7 +42,7 @@ impl RefundJournal for Handle {
     }
 
     async fn advance_refund(&self, id: RefundId, step: RefundStep) -> Result<Option<Refund>, Fault> {
-        self.writer.run(move |batch| advance(batch, id, step)).await
+        self.writer.run(&[act(&step)], move |batch| advance(batch, id, step)).await
     }
 }
 
@@ -67,7 +68,7 @@ impl Handle {
                 }
             }
         };
-        self.writer.run(request).await
+        self.writer.run(&[Act::AskRefund], request).await
     }
 
     /// Notes that somebody paid a refund by hand, in a chain_tx that pays `times` refunds like it. `None` where all of those are
@@ -94,7 +95,7 @@ impl Handle {
             }
             advance(batch, id, RefundStep::Settle { chain_tx, block })
         };
-        self.writer.run(paid).await
+        self.writer.run(&[Act::PayRefund], paid).await
     }
 
     /// The refunds of a payment, oldest first.
@@ -177,6 +178,17 @@ impl Ledger {
     /// [`ReadFault`].
     pub fn refunds_of(&self, payment: HoldId) -> Result<Vec<Refund>, ReadFault> {
         Ok(of_payment(&self.db, payment)?)
+    }
+}
+
+/// The fault points of a step.
+const fn act(step: &RefundStep) -> Act {
+    match step {
+        RefundStep::Admit { .. } => Act::AdmitRefund,
+        RefundStep::Submit(_) => Act::Submit,
+        RefundStep::Settle { .. } => Act::SettleRefund,
+        RefundStep::Undo => Act::UndoRefund,
+        RefundStep::Stop(_) => Act::StopRefund,
     }
 }
 

@@ -19,6 +19,7 @@
 use std::fmt::Write as _;
 
 use alloy_primitives::{Address, B256};
+use facilitator::point::Act;
 use gate::Fault;
 use ledger::{About, Side};
 use protocol::Signature;
@@ -130,7 +131,7 @@ impl Handle {
     /// A [`Fault`] when the journal does not take it.
     pub async fn seal(&self, what: Unsealed, signer: Address, signature: Signature) -> Result<bool, Fault> {
         self.writer
-            .run(move |batch| {
+            .run(&[Act::Seal], move |batch| {
                 let newest = "SELECT coalesce(max(id), 0) FROM seals";
                 let newest = batch.db.prepare_cached(newest)?.query_row([], |row| rows::unsigned(row, 0))?;
                 if newest != what.after_seal {

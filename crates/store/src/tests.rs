@@ -354,7 +354,7 @@ async fn entries_cannot_be_changed() {
         "UPDATE lines SET side = 'debit'",
         "DELETE FROM lines",
     ] {
-        let outcome: Result<(), _> = j.handle.writer.run(move |batch| batch.db.execute(sql, []).map(drop)).await;
+        let outcome: Result<(), _> = j.handle.writer.run(&[], move |batch| batch.db.execute(sql, []).map(drop)).await;
         assert!(outcome.is_err(), "{sql}");
     }
 }

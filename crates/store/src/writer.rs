@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use facilitator::point::{self, Act};
 use gate::{Fault, FaultKind, Until};
 use ledger::{AnswerState, Change, HoldId, Record, State};
 use protocol::{ClaimKey, Payer};
@@ -170,8 +171,10 @@ impl Writer {
     }
 
     /// Runs a job in the next commit and returns its value once it is durable. It is run again when another job of its batch fails.
+    /// `acts` is what the job does.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        acts: &[Act],
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
         let fault = Fault::untouched(FaultKind::Journal);
@@ -181,8 +184,11 @@ impl Writer {
             self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;
             receive.await.map_err(|_| fault)
         };
+        acts.iter().copied().for_each(point::before);
         // A disk that hangs. Whatever becomes of the job, its caller reads a fault and lets go of what it may have claimed.
-        tokio::time::timeout(ANSWER_WAIT, answer).await.unwrap_or(Err(fault))
+        let value = tokio::time::timeout(ANSWER_WAIT, answer).await.unwrap_or(Err(fault))?;
+        acts.iter().copied().for_each(point::after);
+        Ok(value)
     }
 
     /// Ends when the writer's thread has ended, which it never does by itself.

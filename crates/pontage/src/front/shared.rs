@@ -8,13 +8,14 @@ use protocol::x402::ext::{
     Claim as _, Jws, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension,
 };
 use protocol::x402::{Challenge, Extensions, Receipt};
+use store::Store;
 use tokio::sync::{Semaphore, watch};
 
 use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
 use crate::config::{Config, ReceiptFormat};
-use crate::host::{self, now_ms};
+use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::plan::Plan;
@@ -63,6 +64,7 @@ impl Shared {
         plans: watch::Receiver<Arc<Plan>>,
         role: Role,
         operation: Operation,
+        store: &Store,
     ) -> anyhow::Result<Self> {
         let trust = match &config.trust_secret {
             Some(source) => Some(TrustKey::new(source.read().context("proxy.trust_secret")?.expose().as_bytes())),
@@ -71,6 +73,11 @@ impl Shared {
         let limits = {
             let plan = plans.borrow();
             Limits::new(plan.rates, plan.route_rates())
+        };
+        // What a proxy was given to report on a call is good after a crash as well.
+        let names = match &trust {
+            Some(trust) => trust.clone(),
+            None => TrustKey::new(&store.secret("names", &entropy::<32>())?),
         };
         let signer = signer(config)?;
         let receipts = config.receipts.as_ref().zip(signer.clone());
@@ -85,7 +92,7 @@ impl Shared {
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             sign_ins: Arc::new(SignIns::new(origin)),
             answer_max_bytes: config.replay.answer_max_bytes,
-            names: trust.clone().unwrap_or_else(|| TrustKey::new(&host::entropy::<32>())),
+            names,
             trust,
             signs_offers: config.offer_signer.is_some(),
             receipts,

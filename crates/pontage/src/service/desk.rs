@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facilitator::point::{self, Act};
 use facilitator::service::{Listing, Outcome, Service, Verdict};
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -198,6 +199,7 @@ impl Desk {
             let (service, payment) = (Rc::clone(&self.service), asked.clone());
             self.tasks.spawn(async move { catalogue.settled(&payment, &service.journal).await });
         }
+        point::before(Act::Tell);
         let version: Version = asked.credential.accepted.version;
         let told = Told::of(word, answer::outcome(outcome, version, asked.requirements.network));
         Told { caller: Some(caller), asked: Some(asked), reason, ..told }

@@ -1,13 +1,14 @@
 //! The real binary.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{PAYEE, REFUNDER, SETTLER, TOKEN, on_tab};
+use super::{PAYEE, REFUNDER, SETTLER, TOKEN, on_tab, until};
 
 /// What gate and origin share, where `proxy.trust_secret` says so.
 pub(crate) const TRUST_SECRET: &str = "between the gate and its origin";
@@ -169,6 +170,18 @@ impl Gate {
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
     }
 
+    /// Starts a process that has ended so that it kills itself at a fault point, which may be before it listens.
+    pub(crate) fn restart_to_die(&mut self, point: &str) {
+        let (child, url) = spawn_to_die(self.command(), &self.log, point);
+        self.child = child;
+        self.url = url.unwrap_or_else(|| self.url.clone());
+    }
+
+    /// Waits until it has killed itself.
+    pub(crate) fn died(&mut self, point: &str) {
+        died(&mut self.child, point);
+    }
+
     /// Starts a process that was killed, and kills it again after a moment, whatever it has come to.
     pub(crate) fn start_and_kill(&mut self, after: Duration) {
         self.child = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a start");
@@ -215,10 +228,41 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Starts the binary and waits until it listens. `None` when it ends before; the log says why.
 pub(super) fn spawn(
-    mut command: Command,
+    command: Command,
     log: &Arc<Mutex<String>>,
     meanwhile: impl FnOnce(u32),
 ) -> Option<(Child, String)> {
+    let (mut child, reader, url) = launch(command, log, meanwhile);
+    if url.is_none() {
+        child.wait().expect("the gate has ended");
+        reader.join().expect("the log is read");
+    }
+    url.map(|url| (child, url))
+}
+
+/// Starts the binary so that it kills itself at a fault point, and waits until it listens or has ended.
+pub(super) fn spawn_to_die(mut command: Command, log: &Arc<Mutex<String>>, point: &str) -> (Child, Option<String>) {
+    command.env("PONTAGE_KILL_AT", point);
+    let (child, _, url) = launch(command, log, |_| {});
+    (child, url)
+}
+
+/// Waits until a process has killed itself.
+pub(super) fn died(child: &mut Child, point: &str) {
+    let mut status = None;
+    until(&format!("it dies at {point}"), || {
+        status = child.try_wait().expect("a status");
+        status.is_some()
+    });
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(9), "{point}: it ended otherwise: {status:?}");
+}
+
+fn launch(
+    mut command: Command,
+    log: &Arc<Mutex<String>>,
+    meanwhile: impl FnOnce(u32),
+) -> (Child, thread::JoinHandle<()>, Option<String>) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     meanwhile(child.id());
     let mut errors = child.stderr.take().expect("a pipe");
@@ -231,13 +275,8 @@ pub(super) fn spawn(
     });
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("the gate speaks");
-    let Some(at) = line.find("http://") else {
-        child.wait().expect("the gate has ended");
-        reader.join().expect("the log is read");
-        return None;
-    };
-    let url = line[at..].split_whitespace().next().unwrap_or_default().to_owned();
-    Some((child, url))
+    let url = line.find("http://").map(|at| line[at..].split_whitespace().next().unwrap_or_default().to_owned());
+    (child, reader, url)
 }
 
 impl Drop for Gate {

@@ -30,7 +30,7 @@ pub(crate) use origin::Origin;
 pub(crate) use payer::{Answer, Payer, get, request, try_request};
 pub(crate) use rail::on_tab;
 pub(crate) use raw::Raw;
-pub(crate) use service::{Service, asked, fresh, post, wanted};
+pub(crate) use service::{Service, asked, fresh, post, try_post, wanted};
 
 /// Who settles.
 pub(crate) const SETTLER: &TestKey = &KEYS[1];

@@ -9,8 +9,8 @@ use protocol::x402::{Credential, Version};
 use protocol::{AssetInfo, Network, Offer, OfferExtra};
 use serde_json::{Value, json};
 
-use super::gate::spawn;
-use super::{Answer, Books, PAYEE, PRICE, Payer, SETTLER, TOKEN, request};
+use super::gate::{died, spawn, spawn_to_die};
+use super::{Answer, Books, PAYEE, PRICE, Payer, SETTLER, TOKEN, request, try_request};
 
 /// A running `pontage facilitator`. Killed when dropped.
 pub(crate) struct Service {
@@ -56,6 +56,21 @@ impl Service {
     /// Kills the process as a power cut would, and starts it again on the same journal.
     pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
+        let started = spawn(command(&self.folder), &self.log, |_| {});
+        (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
+    }
+
+    /// Kills it, and starts it so that it kills itself at a fault point.
+    pub(crate) fn restart_to_die(&mut self, point: &str) {
+        self.kill();
+        let (child, url) = spawn_to_die(command(&self.folder), &self.log, point);
+        self.child = child;
+        self.url = url.unwrap_or_else(|| self.url.clone());
+    }
+
+    /// Waits until it has killed itself, and starts it again.
+    pub(crate) fn died_and_restart(&mut self, point: &str) {
+        died(&mut self.child, point);
         let started = spawn(command(&self.folder), &self.log, |_| {});
         (self.child, self.url) = started.unwrap_or_else(|| panic!("{}", self.log()));
     }
@@ -112,6 +127,13 @@ fn command(folder: &tempfile::TempDir) -> Command {
     command.args(["facilitator", "--config"]).arg(folder.path().join("facilitator.yaml")).stdin(Stdio::null());
     command.envs([("PONTAGE_SIGNER_KEY", SETTLER.secret), ("PONTAGE_TEST_TOKEN", TOKEN)]);
     command
+}
+
+/// The same, where it may end before it answers.
+pub(crate) fn try_post(url: &str, path: &str, body: &Value) -> Option<Answer> {
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    try_request("POST", &format!("{url}{path}"), &headers, body.to_string().as_bytes()).ok()
 }
 
 /// Asks a facilitator, with the token.

@@ -3,7 +3,7 @@
 
 use alloy_primitives::{eip191_hash_message, hex};
 use protocol::x402::ext::{BAZAAR, Info, check_route_template};
-use protocol::x402::{Asked, Version};
+use protocol::x402::{Asked, Listed, Version};
 use protocol::{Network, Payee, Payer, Signature};
 use serde_json::{Map, Value, json};
 use url::{Host, Url};
@@ -85,14 +85,14 @@ impl Listing {
     /// What a settled payment says of what it paid for. `None` where that is nothing that could be listed, or where its server has not
     /// asked for it (`extensions.bazaar`): an address may hold what is meant for its caller alone.
     #[must_use]
-    pub fn of_payment(asked: &Asked, now_s: u64) -> Option<Self> {
-        let resource = asked.listed.resource.as_ref()?;
+    pub fn of_payment(asked: &Asked, listed: &Listed, now_s: u64) -> Option<Self> {
+        let resource = listed.resource.as_ref()?;
         let version = match asked.credential.accepted.version {
             Version::V1 => 1u8,
             Version::V2 => 2u8,
         };
-        let accepts = Accepts::read(&asked.listed.requirements, version)?;
-        let bazaar = asked.listed.bazaar.as_ref().and_then(clean_bazaar)?;
+        let accepts = Accepts::read(&listed.requirements, version)?;
+        let bazaar = listed.bazaar.as_ref().and_then(clean_bazaar)?;
         let url = public_url(resource.get("url")?.as_str()?)?;
         Some(Self::new(url, resource, (version, vec![accepts.words]), Some(bazaar), asked.requirements.payee, now_s))
     }

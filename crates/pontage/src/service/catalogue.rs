@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use facilitator::service::{Listing, ListingKey, ListingRefusal};
 use gate::Fault;
 use protocol::Payee;
-use protocol::x402::Asked;
+use protocol::x402::{Asked, Listed};
 use serde_json::{Value, json};
 use store::Handle;
 use tracing::error;
@@ -78,8 +78,10 @@ impl Catalogue {
     }
 
     /// Notes what a payment that was settled has paid for.
-    pub(super) async fn settled(&self, asked: &Asked, journal: &Handle) {
-        let Some(said) = Listing::of_payment(asked, now_ms() / 1_000) else { return };
+    pub(super) async fn settled(&self, asked: &Asked, body: &[u8], journal: &Handle) {
+        let listed = Listed::read(body, asked.credential.accepted.version);
+        let said = listed.and_then(|listed| Listing::of_payment(asked, &listed, now_ms() / 1_000));
+        let Some(said) = said else { return };
         let (listing, room) = {
             let mut entries = self.write();
             let known = entries.by_key.get(&said.key).map(|entry| &entry.listing);

@@ -104,7 +104,6 @@ impl Desk {
         let from = self.shared.callers.address(peer.address.ip(), request.headers());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let told = self.answer(request, from).await;
-        let requirements = told.asked.as_ref().map(|asked| asked.requirements.clone());
         let proven = matches!(told.outcome, MoneyOutcome::Verified | MoneyOutcome::Settled | MoneyOutcome::Pending);
         let payer = told.asked.as_ref().filter(|_| proven).map(|asked| protocol::Payer(asked.credential.fields.from));
         self.shared.operation.telemetry.finished(&Finished {
@@ -115,7 +114,7 @@ impl Desk {
             status: told.response.status().as_u16(),
             outcome: told.outcome,
             payer,
-            amount: requirements.filter(|_| proven).map(|requirements| requirements.amount()),
+            amount: told.asked.as_ref().filter(|_| proven).map(|asked| asked.requirements.amount()),
             hold: None,
             reason: told.reason,
             limited: told.limited,
@@ -163,11 +162,14 @@ impl Desk {
     }
 
     async fn verify(&self, request: Request<Incoming>, from: IpAddr) -> Told {
-        let (caller, asked) = match self.asked("/verify", request, from).await {
+        let (caller, asked, _) = match self.asked("/verify", request, from).await {
             Ok(asked) => asked,
             Err(told) => return told,
         };
         let verdict = self.service.verify(&asked).await;
+        // Recovering a signature takes as long as all the rest together. Whoever else has asked meanwhile is looked at first, so that
+        // the answers go out one behind the other: whoever reads them is woken once and not for each.
+        tokio::task::yield_now().await;
         let (outcome, reason) = match verdict {
             Verdict::Valid(_) => (MoneyOutcome::Verified, None),
             Verdict::Refused(refusal, _) => (MoneyOutcome::Refused, Some(refusal.code())),
@@ -179,7 +181,7 @@ impl Desk {
 
     /// Settlement goes on when the caller hangs up.
     async fn settle(&self, request: Request<Incoming>, from: IpAddr) -> Told {
-        let (caller, asked) = match self.asked("/settle", request, from).await {
+        let (caller, asked, body) = match self.asked("/settle", request, from).await {
             Ok(asked) => asked,
             Err(told) => return told,
         };
@@ -197,7 +199,7 @@ impl Desk {
         };
         if let (Outcome::Settled(_), Some(catalogue)) = (outcome, self.shared.catalogue.clone()) {
             let (service, payment) = (Rc::clone(&self.service), asked.clone());
-            self.tasks.spawn(async move { catalogue.settled(&payment, &service.journal).await });
+            self.tasks.spawn(async move { catalogue.settled(&payment, &body, &service.journal).await });
         }
         point::before(Act::Tell);
         let version: Version = asked.credential.accepted.version;
@@ -255,7 +257,7 @@ impl Desk {
         path: &'static str,
         request: Request<Incoming>,
         from: IpAddr,
-    ) -> Result<(Known, Box<Asked>), Told> {
+    ) -> Result<(Known, Box<Asked>, Bytes), Told> {
         let known = self.shared.callers.admit(request.headers(), from, now_ms()).map_err(|turned| {
             let outcome = match turned {
                 Turned::Unknown => MoneyOutcome::Denied,
@@ -274,7 +276,7 @@ impl Desk {
         if !known.may_pay(asked.requirements.payee) {
             return Err(said(MoneyOutcome::Denied, answer::payee_not_allowed()));
         }
-        Ok((known, Box::new(asked)))
+        Ok((known, Box::new(asked), body))
     }
 }
 

@@ -11,14 +11,12 @@ use crate::{Amount, Asset, AssetAddress, AssetInfo, Field, Network, Offer, Offer
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// A payment, and what its resource server wants for it. Shapes are checked, nothing is true yet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The payment.
     pub credential: Credential,
     /// What it must pay. What the payer says that he accepted is not looked at.
     pub requirements: Requirements,
-    /// What is sold, as the payment repeats it.
-    pub listed: Listed,
 }
 
 /// What a resource server wants to be paid.
@@ -57,8 +55,7 @@ impl Asked {
     /// # Errors
     /// [`Refusal::InvalidJson`] for what is no JSON object; then the first field that is missing or malformed, of the payment first.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| Refusal::InvalidJson)?;
-        let document = Document::read(text).ok_or(Refusal::InvalidJson)?;
+        let document = document(body).ok_or(Refusal::InvalidJson)?;
         let body = document.object().ok_or(Refusal::InvalidJson)?;
         let payload = body.object("paymentPayload", "paymentPayload")?;
         let asked = body.get("paymentRequirements").filter(|asked| asked.is_object());
@@ -72,17 +69,31 @@ impl Asked {
             Some(_) => return Err(Refusal::InvalidVersion),
         }
         let requirements = requirements(asked, credential.accepted.version)?;
+        Ok(Self { credential, requirements })
+    }
+}
+
+impl Listed {
+    /// Reads what a body says of the resource, once [`Asked::parse`] has taken it.
+    #[must_use]
+    pub fn read(body: &[u8], version: Version) -> Option<Self> {
+        let document = document(body)?;
+        let body = document.object()?;
+        let (payload, asked) = (body.get("paymentPayload")?, body.get("paymentRequirements")?);
         let bazaar = payload.get("extensions").and_then(|extensions| extensions.get("bazaar")).map(Json::to_value);
-        let resource = match credential.accepted.version {
+        let resource = match version {
             Version::V1 => asked.get("resource").and_then(Json::as_str).map(|url| {
                 let word = |name| asked.get(name).map_or(Value::Null, Json::to_value);
                 serde_json::json!({ "url": url, "description": word("description"), "mimeType": word("mimeType") })
             }),
             Version::V2 => payload.get("resource").filter(|resource| resource.is_object()).map(Json::to_value),
         };
-        let listed = Listed { resource, bazaar, requirements: asked.to_value() };
-        Ok(Self { credential, requirements, listed })
+        Some(Self { resource, bazaar, requirements: asked.to_value() })
     }
+}
+
+fn document(body: &[u8]) -> Option<Document<'_>> {
+    Document::read(std::str::from_utf8(body).ok()?)
 }
 
 impl Requirements {

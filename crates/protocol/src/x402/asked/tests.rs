@@ -40,12 +40,13 @@ fn parse(body: &Value) -> Result<Asked, Refusal> {
 fn both_versions_are_read() {
     for version in [Version::V1, Version::V2] {
         let asked = parse(&body(version)).unwrap();
+        let listed = Listed::read(body(version).to_string().as_bytes(), version).unwrap();
         let (token, fields) = fixture();
         assert_eq!(asked.credential.accepted.version, version);
         assert_eq!(asked.credential.fields, fields);
         assert_eq!(asked.requirements.network, token.asset.network);
         assert_eq!(asked.requirements.amount_atomic, 10_000);
-        assert_eq!(asked.listed.resource.unwrap()["url"], "https://a.example/x");
+        assert_eq!(listed.resource.unwrap()["url"], "https://a.example/x");
         let offer = asked.requirements.offer(&token).unwrap();
         assert_eq!((offer.payee.0, offer.max_timeout_s), (fields.to, 60));
         assert_ne!(Payee(fields.from), offer.payee, "{:?}", Payer(fields.from));

@@ -154,6 +154,7 @@ impl<J: Journal, F: Facilitator, H: Host> Service<J, F, H> {
             source: Source([0; 16]),
             exposure_micros: 0,
         };
+        let id = hold.id;
         match self.journal.reserve(hold, seen.balance_atomic, Exposure::default()).await {
             Ok(Reservation::Won(change)) => self.carry_out(&change.record.hold).await,
             Ok(Reservation::Taken(record)) if same(&record.hold.authorization, proven.authorization()) => {
@@ -161,8 +162,12 @@ impl<J: Journal, F: Facilitator, H: Host> Service<J, F, H> {
             }
             Ok(Reservation::Taken(_)) => Outcome::Refused(Refusal::NonceAlreadyUsed, payer),
             Ok(Reservation::Refused(refusal)) => Outcome::Refused(refusal, payer),
-            // Whether the claim was written is not known; one that was is carried out by the reconciler, and found by the repeat.
-            Err(fault) => Outcome::Fault(Fault { money: MoneyState::Unknown, ..fault }),
+            // Whether the claim was written is not known. One that was is kept then, so that the reconciler carries it out and the repeat
+            // finds it; of one that was not there is nothing to keep.
+            Err(fault) => {
+                self.host.later(id, Step::KeepAnswer);
+                Outcome::Fault(Fault { money: MoneyState::Unknown, ..fault })
+            }
         }
     }
 

@@ -76,6 +76,28 @@ acts! {
     StopRefund,
     /// A refund was paid by hand.
     PayRefund,
+    /// An account is opened.
+    OpenAccount,
+    /// A balance is raised.
+    Grant,
+    /// A balance is lowered by the operator.
+    Withdraw,
+    /// A part of a balance goes to another account.
+    Transfer,
+    /// Grants whose time is over end.
+    Lapse,
+    /// The price of a call is held.
+    Charge,
+    /// It is taken.
+    Capture,
+    /// It is given back: nothing was sent, or the upstream said that it failed.
+    ReleaseCharge,
+    /// It is given back though the upstream may have run.
+    BurnCharge,
+    /// A part of what was taken is given back.
+    GiveBack,
+    /// The answer to such a call is stored.
+    KeepChargedAnswer,
     /// Chain_txs are sent to a node.
     Send,
     /// A facilitator of others is asked to settle.

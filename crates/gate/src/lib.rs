@@ -12,6 +12,7 @@
 )]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
 
+mod account;
 mod answer;
 mod call;
 mod fault;
@@ -25,6 +26,7 @@ mod replay;
 mod reply;
 mod snapshot;
 
+pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};
 pub use call::{Call, Presented};
 pub use fault::{Fault, FaultKind};

@@ -1,7 +1,7 @@
 //! What the flow needs from its host.
 
 use alloy_primitives::B256;
-use ledger::{AnswerState, BlockRef, Exposure, Hold, HoldId, Rail, Record, Reservation, State, Step};
+use ledger::{AnswerState, BlockRef, ChargeStep, Exposure, Hold, HoldId, Rail, Record, Reservation, State, Step};
 use protocol::{ClaimKey, Payer, Proven, Refusal, Settled};
 
 use crate::{Answer, Fault, Outcome};
@@ -149,4 +149,7 @@ pub trait Host: Clone {
 
     /// Repeats a step until the journal takes it. Must not block.
     fn later(&self, hold: HoldId, step: Step);
+
+    /// The same for a charge.
+    fn later_charge(&self, charge: HoldId, step: ChargeStep);
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use alloy_primitives::{Address, B256};
 use protocol::{Amount, Payee, Payer};
 
-use crate::HoldId;
+use crate::{GrantId, HoldId, KeyId};
 
 /// Who or what a line belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,16 @@ pub enum Account {
     Key(Address),
     /// What settling has cost, in native coin, by the key that paid it.
     Gas(Address),
+    /// What an account has, with what its open charges hold.
+    Balance(KeyId),
+    /// Where balances come from that nobody paid for here: below zero by what the operator has granted.
+    Issued,
+    /// What calls have cost that were paid from balances.
+    Earned,
+    /// Balances whose time was over.
+    Lapsed,
+    /// Where a payment's token becomes a balance: above zero in the one, below zero in the other.
+    Conversion,
 }
 
 impl fmt::Display for Account {
@@ -36,6 +46,11 @@ impl fmt::Display for Account {
             Self::Loss(payee) => write!(f, "loss:{payee}"),
             Self::Key(signer) => write!(f, "key:{signer}"),
             Self::Gas(signer) => write!(f, "gas:{signer}"),
+            Self::Balance(key) => write!(f, "balance:{key}"),
+            Self::Issued => f.write_str("issued"),
+            Self::Earned => f.write_str("earned"),
+            Self::Lapsed => f.write_str("lapsed"),
+            Self::Conversion => f.write_str("conversion"),
         }
     }
 }
@@ -87,6 +102,20 @@ pub enum EntryKind {
     Gas,
     /// A reorg took that chain_tx out of the chain, or put it into another block at another fee.
     GasVoided,
+    /// A balance was raised.
+    Granted,
+    /// A call was paid from a balance.
+    Captured,
+    /// A part of that, or all, was given back.
+    GivenBack,
+    /// A grant's time was over.
+    Lapsed,
+    /// The operator took a part of a balance back.
+    Withdrawn,
+    /// A payment bought a balance: its revenue became a debt.
+    Converted,
+    /// A reorg took that payment out of the chain.
+    Unconverted,
 }
 
 impl EntryKind {
@@ -106,6 +135,13 @@ impl EntryKind {
             Self::RefundVoided => "refund_voided",
             Self::Gas => "gas",
             Self::GasVoided => "gas_voided",
+            Self::Granted => "granted",
+            Self::Captured => "captured",
+            Self::GivenBack => "given_back",
+            Self::Lapsed => "lapsed",
+            Self::Withdrawn => "withdrawn",
+            Self::Converted => "converted",
+            Self::Unconverted => "unconverted",
         }
     }
 }
@@ -117,6 +153,10 @@ pub enum About {
     Hold(HoldId),
     /// A chain_tx of ours.
     ChainTx(B256),
+    /// A call that is paid from a balance.
+    Charge(HoldId),
+    /// A part of a balance.
+    Grant(GrantId),
 }
 
 /// An entry of the journal: two lines over one amount.

@@ -12,12 +12,17 @@
 )]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
 
+mod account;
 mod decide;
 mod entry;
 mod exposure;
 mod hold;
 mod refund;
 
+pub use account::{
+    Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged, Draw, Grant, GrantChange,
+    GrantId, GrantSource, KeyId, Unit, advance_charge, available, charge, grant, lapse, transfer, withdraw,
+};
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};
 pub use exposure::{Exposure, Funds};

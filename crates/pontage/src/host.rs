@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use facilitator::point::{self, Act};
-use gate::{Closed, FaultKind, Flow, Host, Journal, Outcome};
-use ledger::{Hold, HoldId, Step};
+use gate::{Accounts as _, Closed, FaultKind, Flow, Host, Journal, Outcome};
+use ledger::{ChargeStep, Hold, HoldId, Step};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -28,6 +28,7 @@ pub(crate) struct WorkerHost {
 pub(crate) enum Work {
     Close(Hold, Outcome),
     Later(HoldId, Step),
+    LaterCharge(HoldId, ChargeStep),
 }
 
 impl WorkerHost {
@@ -60,6 +61,10 @@ impl Host for WorkerHost {
 
     fn later(&self, hold: HoldId, step: Step) {
         self.hand_out(hold, Work::Later(hold, step));
+    }
+
+    fn later_charge(&self, charge: HoldId, step: ChargeStep) {
+        self.hand_out(charge, Work::LaterCharge(charge, step));
     }
 }
 
@@ -121,6 +126,9 @@ pub(crate) async fn work(flow: Rc<WorkerFlow>, mut receiver: mpsc::UnboundedRece
                 }
             }),
             Work::Later(hold, step) => spawn(running, async move { repeat(&flow.journal, hold, step).await }),
+            Work::LaterCharge(charge, step) => {
+                spawn(running, async move { repeat_charge(&flow.journal, charge, step).await })
+            }
         };
     }
 }
@@ -144,6 +152,19 @@ async fn repeat(journal: &store::Handle, hold: HoldId, step: Step) {
             return;
         }
         error!(%hold, ?step, %fault, "the journal did not take a step; it will be repeated");
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms * 2).min(30_000);
+    }
+}
+
+/// The same for a charge.
+async fn repeat_charge(journal: &store::Handle, charge: HoldId, step: ChargeStep) {
+    let mut pause_ms = 200;
+    while let Err(fault) = journal.advance_charge(charge, step).await {
+        if fault.kind == FaultKind::Invariant {
+            return;
+        }
+        error!(%charge, ?step, %fault, "the journal did not take a step; it will be repeated");
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms * 2).min(30_000);
     }

@@ -55,6 +55,10 @@ impl Host for GateHost {
     fn later(&self, hold: HoldId, step: Step) {
         self.work.push(Work::Later(hold, step));
     }
+
+    fn later_charge(&self, _: HoldId, _: ledger::ChargeStep) {
+        unreachable!("no call is paid from a balance yet");
+    }
 }
 
 /// A clock that never goes back.

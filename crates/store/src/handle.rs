@@ -218,11 +218,39 @@ fn answer_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Answer> {
 /// Stores an answer; what is too old, and the oldest beyond the limit, makes room. An answer that its caller has not had, and whose
 /// payment may still move, is never put out: where nothing else makes room, the new one is not kept.
 fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<Result<bool, Violation>> {
-    const ENDED: &str = "EXISTS (SELECT 1 FROM holds WHERE id = answers.hold
-                             AND (rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost')))";
-    let headers = print_headers(&answer.headers);
-    let bytes = i64::try_from(headers.len().saturating_add(answer.body.len())).unwrap_or(i64::MAX);
-    let room = rows::signed(batch.limits.answers_max_bytes)?.saturating_sub(bytes);
+    if !make_room(batch, hold, answer)? {
+        return Ok(Ok(false));
+    }
+    match advance(batch, hold, Step::KeepAnswer)? {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Ok(false)),
+        Err(violation) => return Ok(Err(violation)),
+    }
+    insert_answer(batch, hold, answer)?;
+    Ok(Ok(true))
+}
+
+/// Stores the answer of a charge; `false` when there is no room.
+pub(crate) fn put_answer(batch: &Batch<'_>, charge: HoldId, answer: &Answer) -> rusqlite::Result<bool> {
+    let has_room = make_room(batch, charge, answer)?;
+    if has_room {
+        insert_answer(batch, charge, answer)?;
+    }
+    Ok(has_room)
+}
+
+fn size(answer: &Answer) -> i64 {
+    // A colon, a space, and a line's end.
+    let headers = answer.headers.iter().map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(4));
+    i64::try_from(headers.fold(answer.body.len(), usize::saturating_add)).unwrap_or(i64::MAX)
+}
+
+/// Forgets what is too old, and the oldest beyond the limit. `false` when nothing else makes room.
+fn make_room(batch: &Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<bool> {
+    const ENDED: &str = "(EXISTS (SELECT 1 FROM holds WHERE id = answers.hold
+                             AND (rail = 'tab' OR state IN ('posted', 'released', 'burnt', 'lost')))
+                          OR EXISTS (SELECT 1 FROM charges WHERE id = answers.hold))";
+    let room = rows::signed(batch.limits.answers_max_bytes)?.saturating_sub(size(answer));
     let oldest_ms = batch.now_ms.saturating_sub(batch.limits.answers_keep_s.saturating_mul(1_000));
     let old = format!("DELETE FROM answers WHERE at_ms < ?1 AND {ENDED}");
     batch.db.prepare_cached(&old)?.execute([rows::signed(oldest_ms)?])?;
@@ -237,14 +265,13 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
             "DELETE FROM answers WHERE hold = (SELECT hold FROM answers WHERE {ENDED} ORDER BY at_ms, rowid LIMIT 1)"
         );
         if batch.db.prepare_cached(&oldest)?.execute([])? == 0 {
-            return Ok(Ok(false));
+            return Ok(false);
         }
     }
-    match advance(batch, hold, Step::KeepAnswer)? {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(Ok(false)),
-        Err(violation) => return Ok(Err(violation)),
-    }
+    Ok(true)
+}
+
+fn insert_answer(batch: &Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Result<()> {
     batch.db.prepare_cached("DELETE FROM answers WHERE hold = ?1")?.execute([hold.0])?;
     batch
         .db
@@ -255,13 +282,13 @@ fn keep(batch: &mut Batch<'_>, hold: HoldId, answer: &Answer) -> rusqlite::Resul
         .execute(params![
             hold.0,
             answer.status,
-            headers,
+            print_headers(&answer.headers),
             answer.body,
             answer.request_digest.map(|digest| digest.0),
-            bytes,
+            size(answer),
             rows::signed(batch.now_ms)?
         ])?;
-    Ok(Ok(true))
+    Ok(())
 }
 
 /// One line for each header. A header holds no CR and no LF, so the form cannot be confused.

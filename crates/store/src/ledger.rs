@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alloy_primitives::{Address, B256};
-use ledger::{About, HoldId, Record, Side};
+use ledger::{About, GrantId, HoldId, Record, Side};
 use protocol::{Asset, AssetAddress, ClaimKey, Network, Payee, Payer};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
@@ -297,8 +297,10 @@ impl Ledger {
         let (column, key) = match &about {
             About::Hold(id) => ("hold", id.0.as_slice()),
             About::ChainTx(hash) => ("chain_tx", hash.as_slice()),
+            About::Charge(id) => ("charge", id.0.as_slice()),
+            About::Grant(id) => ("grant_id", id.0.as_slice()),
         };
-        let sql = format!("SELECT id, hold, chain_tx, kind, at_ms FROM entries WHERE {column} = ?1 ORDER BY id");
+        let sql = format!("SELECT {ENTRY} FROM entries WHERE {column} = ?1 ORDER BY id");
         let mut statement = self.db.prepare_cached(&sql)?;
         let mut entries = statement.query_map([key], entry)?.collect::<rusqlite::Result<Vec<_>>>()?;
         for entry in &mut entries {
@@ -492,8 +494,8 @@ impl Ledger {
 
 /// The entries behind one, at most `most`, with their lines.
 pub(crate) fn entries_behind(db: &Connection, after_id: u64, most: u64) -> rusqlite::Result<Vec<EntryRow>> {
-    let sql = "SELECT id, hold, chain_tx, kind, at_ms FROM entries WHERE id > ?1 ORDER BY id LIMIT ?2";
-    let mut statement = db.prepare_cached(sql)?;
+    let sql = format!("SELECT {ENTRY} FROM entries WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let mut statement = db.prepare_cached(&sql)?;
     let values = params![rows::signed(after_id)?, rows::signed(most)?];
     let mut entries = statement.query_map(values, entry)?.collect::<rusqlite::Result<Vec<_>>>()?;
     for entry in &mut entries {
@@ -517,10 +519,16 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     })
 }
 
+const ENTRY: &str = "id, hold, chain_tx, kind, at_ms, charge, grant_id";
+
 fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
-    let about = match rows::optional(row, 2)? {
-        Some(hash) => About::ChainTx(hash),
-        None => About::Hold(HoldId(rows::fixed(row, 1)?)),
+    let charge: Option<[u8; 16]> = row.get(5)?;
+    let grant: Option<[u8; 16]> = row.get(6)?;
+    let about = match (rows::optional(row, 2)?, charge, grant) {
+        (Some(hash), _, _) => About::ChainTx(hash),
+        (None, Some(id), _) => About::Charge(HoldId(id)),
+        (None, None, Some(id)) => About::Grant(GrantId(id)),
+        (None, None, None) => About::Hold(HoldId(rows::fixed(row, 1)?)),
     };
     Ok(EntryRow {
         id: rows::unsigned(row, 0)?,

@@ -2,7 +2,9 @@
 //!
 //! A file belongs to one process: a second one is refused. What `ledger` decides is written here in one durable step.
 
+mod accounts;
 mod books;
+mod charges;
 mod finality;
 mod handle;
 mod known;
@@ -27,6 +29,7 @@ use protocol::Network;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
+pub use accounts::{AccountRow, GrantRefusal, Granted};
 pub use handle::Handle;
 use known::Known;
 pub use ledger::{
@@ -78,7 +81,7 @@ pub enum OpenFault {
 /// The write-ahead log is folded into the file at 32 MiB.
 const WAL_MAX_PAGES: i64 = 8_192;
 const WRITER_CACHE_KIB: i64 = 16_384;
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 /// `pont` in ASCII: what SQLite files of this program carry.
 const APPLICATION: i64 = 0x706f_6e74;
 

@@ -229,12 +229,17 @@ const fn answer_word(answer: AnswerState) -> &'static str {
 
 /// Appends an entry with its lines.
 pub(crate) fn append(db: &Connection, entry: &Entry, at_ms: u64) -> rusqlite::Result<()> {
-    let (hold, chain_tx) = match entry.about {
-        About::Hold(hold) => (Some(hold.0), None),
-        About::ChainTx(hash) => (None, Some(hash.0)),
-    };
-    db.prepare_cached("INSERT INTO entries (hold, chain_tx, kind, at_ms) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![hold, chain_tx, entry.kind.code(), signed(at_ms)?])?;
+    let (mut hold, mut chain_tx, mut charge, mut grant) = (None, None, None, None);
+    match entry.about {
+        About::Hold(id) => hold = Some(id.0),
+        About::ChainTx(hash) => chain_tx = Some(hash.0),
+        About::Charge(id) => charge = Some(id.0),
+        About::Grant(id) => grant = Some(id.0),
+    }
+    db.prepare_cached(
+        "INSERT INTO entries (hold, chain_tx, charge, grant_id, kind, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![hold, chain_tx, charge, grant, entry.kind.code(), signed(at_ms)?])?;
     let id = db.last_insert_rowid();
     for line in entry.lines {
         let side = match line.side {
@@ -278,6 +283,23 @@ const LOSSES: [(&str, LossReason); 5] = [
 
 fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], reason: T) -> &'static str {
     words.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+}
+
+/// Why a charge was let go or burnt, in the words that holds have for it.
+pub(crate) fn release_word(reason: ReleaseReason) -> &'static str {
+    RELEASES.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+}
+
+pub(crate) fn burn_word(reason: BurnReason) -> &'static str {
+    BURNS.iter().find(|(_, known)| *known == reason).map_or("", |(word, _)| word)
+}
+
+pub(crate) fn release_of(word: Option<&str>) -> rusqlite::Result<ReleaseReason> {
+    known(&RELEASES, word)
+}
+
+pub(crate) fn burn_of(word: Option<&str>) -> rusqlite::Result<BurnReason> {
+    known(&BURNS, word)
 }
 
 fn known<T: Copy>(words: &[(&'static str, T)], word: Option<&str>) -> rusqlite::Result<T> {

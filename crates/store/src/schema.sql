@@ -110,17 +110,23 @@ CREATE TABLE IF NOT EXISTS entries (
     id       INTEGER PRIMARY KEY,
     hold     BLOB REFERENCES holds (id),         -- about a payment
     chain_tx BLOB REFERENCES chain_txs (hash),   -- or about a chain_tx of ours
-    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered, refunded, unrefunded, unsettled, resettled, refund_voided; gas, gas_voided
+    kind     TEXT NOT NULL,      -- posted, refund_due, late, uncollected, recovered, refunded, unrefunded, unsettled, resettled, refund_voided,
+                                 -- converted, unconverted; gas, gas_voided; captured, given_back; granted, lapsed, withdrawn
     at_ms    INTEGER NOT NULL,
-    CHECK ((hold IS NULL) <> (chain_tx IS NULL))
+    charge   BLOB REFERENCES charges (id),       -- or about a call that was paid from a balance
+    grant_id BLOB REFERENCES grants (id),        -- or about a part of a balance
+    CHECK ((hold IS NOT NULL) + (chain_tx IS NOT NULL) + (charge IS NOT NULL) + (grant_id IS NOT NULL) = 1)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS entries_by_hold ON entries (hold);
+CREATE INDEX IF NOT EXISTS entries_by_hold ON entries (hold) WHERE hold IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_by_charge ON entries (charge) WHERE charge IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_by_grant ON entries (grant_id) WHERE grant_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS lines (
     entry   INTEGER NOT NULL REFERENCES entries (id),
-    account TEXT NOT NULL,       -- external:, revenue:, refund_due:, suspense:, loss:, key:, gas: and an address
+    account TEXT NOT NULL,       -- external:, revenue:, refund_due:, suspense:, loss:, key:, gas: and an address; balance: and an account;
+                                 -- issued, earned, lapsed, conversion
     side    TEXT NOT NULL CHECK (side IN ('debit', 'credit')),
-    network INTEGER NOT NULL,    -- chain id of the asset
-    asset   BLOB NOT NULL,       -- token contract; zero for the native coin
+    network INTEGER NOT NULL,    -- chain id of the asset; 0 where it is a balance's
+    asset   BLOB NOT NULL,       -- token contract; zero for the native coin; of a balance 1 for dollars, 2 for credits, 3 for calls
     amount  BLOB NOT NULL        -- atomic units
 ) STRICT;
 CREATE INDEX IF NOT EXISTS lines_by_entry ON lines (entry);
@@ -144,7 +150,7 @@ CREATE TRIGGER IF NOT EXISTS seals_last BEFORE DELETE ON seals BEGIN SELECT RAIS
 
 -- Answers that a caller may still fetch. Bounded in size and time.
 CREATE TABLE IF NOT EXISTS answers (
-    hold           BLOB PRIMARY KEY REFERENCES holds (id),
+    hold           BLOB PRIMARY KEY, -- of a payment or a charge
     status         INTEGER NOT NULL,
     headers        BLOB NOT NULL,    -- name: value lines, each ended by CR LF
     body           BLOB NOT NULL,
@@ -220,3 +226,53 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE INDEX IF NOT EXISTS receipts_by_age ON receipts (at_ms);
 -- A receipt's name is the end of its payment's. Two may share one.
 CREATE INDEX IF NOT EXISTS receipts_named ON receipts (substr(hold, 11));
+
+-- Accounts: whose balance. An API key has one, a pass that counts has one. Access is the keys' matter; here is what may be spent.
+CREATE TABLE IF NOT EXISTS accounts (
+    id           BLOB PRIMARY KEY,
+    unit         TEXT NOT NULL CHECK (unit = 'usd' OR unit = 'credit' OR unit = 'call'),
+    closed       INTEGER NOT NULL DEFAULT 0,  -- 1: it may not pay
+    closes_at_ms INTEGER,                     -- from then on it may not pay
+    calls        INTEGER NOT NULL DEFAULT 0,  -- charges that were captured
+    spent        INTEGER NOT NULL DEFAULT 0,  -- what they took, less what was given back
+    used_at_ms   INTEGER                      -- when the last one was
+) STRICT, WITHOUT ROWID;
+
+-- What balances are made of.
+CREATE TABLE IF NOT EXISTS grants (
+    id            BLOB PRIMARY KEY,           -- of a payment that bought it, the payment's
+    account       BLOB NOT NULL REFERENCES accounts (id),
+    source        TEXT NOT NULL CHECK (source = 'operator' OR source = 'automatic' OR source = 'payment' OR source = 'transfer'),
+    source_id     BLOB,                       -- the payment, or the account that gave it
+    label         TEXT NOT NULL,
+    priority      INTEGER NOT NULL,           -- lower ones are used first
+    granted       INTEGER NOT NULL,
+    left_over     INTEGER NOT NULL CHECK (left_over >= 0), -- neither used nor held
+    granted_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS grants_usable ON grants (account) WHERE left_over > 0;
+CREATE INDEX IF NOT EXISTS grants_by_account ON grants (account, granted_at_ms);
+CREATE INDEX IF NOT EXISTS grants_ending ON grants (expires_at_ms) WHERE left_over > 0 AND expires_at_ms IS NOT NULL;
+
+-- Calls that are paid from balances.
+CREATE TABLE IF NOT EXISTS charges (
+    turn         INTEGER PRIMARY KEY,         -- order of the charges
+    id           BLOB NOT NULL UNIQUE,
+    account      BLOB NOT NULL REFERENCES accounts (id),
+    amount       INTEGER NOT NULL,            -- what is held: the price, or the most that it may be
+    route        TEXT NOT NULL,
+    fingerprint  BLOB NOT NULL,               -- digest of method and URL
+    idempotency  BLOB,                        -- digest of the Idempotency-Key
+    opened_at_ms INTEGER NOT NULL,
+    tags         TEXT,                        -- what the caller books it under
+    draws        BLOB NOT NULL,               -- 24 bytes for each grant that it drew from: the grant, and how much, big-endian
+    state        TEXT NOT NULL CHECK (state = 'open' OR state = 'captured' OR state = 'released' OR state = 'burnt'),
+    reason       TEXT,                        -- why it was released or burnt
+    captured     INTEGER,                     -- what was taken
+    refunded     INTEGER NOT NULL DEFAULT 0,  -- what of that was given back
+    answer       TEXT NOT NULL CHECK (answer = 'live' OR answer = 'kept' OR answer = 'lost')
+) STRICT;
+CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
+CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;

@@ -83,6 +83,8 @@ fn text(entry: &EntryRow) -> String {
     let about = match entry.about {
         About::Hold(id) => format!("payment {id}"),
         About::ChainTx(hash) => format!("chain_tx {hash}"),
+        About::Charge(id) => format!("charge {id}"),
+        About::Grant(id) => format!("grant {id}"),
     };
     let mut text = format!("entry {} {} {about} at {}\n", entry.id, entry.kind.escape_debug(), entry.at_ms);
     for line in &entry.lines {

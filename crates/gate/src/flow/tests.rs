@@ -20,8 +20,8 @@ use std::task::{Context, Poll, Waker};
 
 use alloy_primitives::{B256, U256, address};
 use ledger::{
-    AnswerState, BlockRef, BurnReason, Change, Entry, Exposure, Funds, Hold, HoldId, LossReason, Rail, Record,
-    ReleaseReason, Reservation, Source, State, Step,
+    AnswerState, BlockRef, BurnReason, Change, ChargeStep, Entry, Exposure, Funds, Hold, HoldId, LossReason, Rail,
+    Record, ReleaseReason, Reservation, Source, State, Step,
 };
 use protocol::exact::Fields;
 use protocol::x402::{Credential, Receipt, Version};
@@ -307,6 +307,10 @@ impl Host for Rc<World> {
     fn later(&self, hold: HoldId, step: Step) {
         self.note(format!("later {}", step_word(step)));
         self.laters.borrow_mut().push((hold, step));
+    }
+
+    fn later_charge(&self, _: HoldId, step: ChargeStep) {
+        self.note(format!("later {step:?}"));
     }
 }
 

@@ -175,8 +175,9 @@ fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
 
 fn entry_cells(entry: &EntryRow, line: &LineRow, assets: &Assets) -> Vec<Value> {
     let (payment, chain_tx) = match entry.about {
-        About::Hold(id) => (Some(id.to_string()), None),
+        About::Hold(id) | About::Charge(id) => (Some(id.to_string()), None),
         About::ChainTx(hash) => (None, Some(hash.to_string())),
+        About::Grant(id) => (Some(id.to_string()), None),
     };
     let amount = Amount::new(line.amount_atomic, line.asset);
     vec![

@@ -120,6 +120,7 @@ impl PlainEntry {
         let (hold, chain_tx) = match entry.about {
             About::Hold(hold) => (Some(hold.0), None),
             About::ChainTx(hash) => (None, Some(hash)),
+            About::Charge(_) | About::Grant(_) => (None, None),
         };
         let line = |line: &ledger::Line| PlainLine {
             account: line.account.to_string(),

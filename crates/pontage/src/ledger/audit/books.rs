@@ -39,6 +39,8 @@ fn about(about: About) -> String {
     match about {
         About::Hold(id) => format!("payment {id}"),
         About::ChainTx(hash) => format!("transaction {hash}"),
+        About::Charge(id) => format!("charge {id}"),
+        About::Grant(id) => format!("grant {id}"),
     }
 }
 

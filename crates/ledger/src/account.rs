@@ -1,0 +1,11 @@
+//! Prepaid balances: grants, and the charges that are drawn from them.
+
+mod charge;
+mod grant;
+mod unit;
+
+pub use charge::{
+    Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged, Draw, advance_charge, charge,
+};
+pub use grant::{Grant, GrantChange, GrantId, GrantSource, available, grant, lapse, transfer, withdraw};
+pub use unit::{KeyId, Unit};

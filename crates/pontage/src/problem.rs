@@ -250,6 +250,18 @@ impl Problem {
         Self { retry_after_s: Some(seconds), ..self }
     }
 
+    /// Says something more, for programs.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says what would pay. A challenge without offers says nothing.
+    pub(crate) fn with_challenge(self, challenge: Challenge) -> Self {
+        let challenge = Some(challenge).filter(|challenge| !challenge.offers.is_empty());
+        Self { challenge, ..self }
+    }
+
     /// The answer with its headers. Nothing of it may be cached.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut body = json!({ "status": self.status.as_u16(), "error": self.error, "message": self.message, "money": self.money.code() });

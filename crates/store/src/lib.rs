@@ -11,6 +11,7 @@ mod known;
 mod lanes;
 mod ledger;
 mod listings;
+mod purchases;
 mod receipts;
 mod refunds;
 mod rows;

@@ -25,6 +25,7 @@ mod port;
 mod rate;
 mod replay;
 mod reply;
+mod sale;
 mod snapshot;
 
 pub use access::{
@@ -44,4 +45,5 @@ pub use port::{Check, Depth, Facilitator, Host, Journal, Seen, Settlement, Stand
 pub use rate::{Bucket, Rate, Taken};
 pub use replay::money_of;
 pub use reply::{Closed, Opened, Replay};
+pub use sale::Sale;
 pub use snapshot::{DefaultAction, Honoured, Price, Quote, Route, Snapshot, Terms};

@@ -12,6 +12,7 @@ mod known;
 mod lanes;
 mod ledger;
 mod listings;
+mod purchases;
 mod receipts;
 mod refunds;
 mod rows;

@@ -44,7 +44,9 @@ CREATE TABLE IF NOT EXISTS holds (
     watched       INTEGER NOT NULL DEFAULT 0, -- 1: ended without money, and looked at after validBefore
     settled_hash  BLOB,                       -- posted: the hash of its block; nothing where a facilitator's word is all there is
     reorgs        INTEGER NOT NULL DEFAULT 0, -- how often a reorg took its money out of the chain
-    final         INTEGER NOT NULL DEFAULT 0  -- 1: posted, and its block is final
+    final         INTEGER NOT NULL DEFAULT 0, -- 1: posted, and its block is final
+    buys          BLOB                        -- what it buys besides the call: an account, its unit (1 dollars, 2 credits, 3 calls), how much,
+                                              -- 8 bytes, and when that ends, 8 bytes where it does; big-endian
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
 CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE idempotency IS NOT NULL;

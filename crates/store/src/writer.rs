@@ -18,7 +18,7 @@ use tracing::error;
 
 use crate::known::Known;
 use crate::tabs::Tabs;
-use crate::{Limits, rows};
+use crate::{Limits, purchases, rows};
 
 /// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
 const QUEUE_MAX: usize = 4_096;
@@ -153,6 +153,7 @@ impl Batch<'_> {
         for entry in &change.entries {
             rows::append(self.db, entry, self.now_ms)?;
         }
+        purchases::follow(self, before, change)?;
         self.touched.push(change.record.hold.authorization.key);
         Ok(())
     }

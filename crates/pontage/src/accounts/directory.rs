@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use foldhash::quality::RandomState;
 use gate::{Denial, Fault, KeyRecord, KeyStanding, Policy, SECRET_PREFIX, SecretDigest, TOKEN_PREFIX};
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
 use ledger::{KeyId, Unit};
 use store::Handle;
 
@@ -23,9 +23,9 @@ const UNKNOWN_MAX: usize = 16_384;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Knock<'a> {
     pub(crate) headers: &'a HeaderMap,
-    pub(crate) method: &'a Method,
-    /// The normalised path, without its query.
-    pub(crate) path: &'a str,
+    pub(crate) method: &'a str,
+    /// The normalised path, without its query. `None` where a holder asks about himself: no rule of routes keeps that from him.
+    pub(crate) path: Option<&'a str>,
     /// The normalised path and the query.
     pub(crate) target: &'a str,
     /// Where it comes from.
@@ -149,7 +149,7 @@ fn judge(known: &Known, knock: &Knock<'_>) -> Result<(), Denial> {
     if !policy.may_come_from(knock.from) {
         return Err(Denial::IpNotAllowed);
     }
-    if !policy.may_call(knock.method.as_str(), knock.path) {
+    if knock.path.is_some_and(|path| !policy.may_call(knock.method, path)) {
         return Err(Denial::AclDenied);
     }
     Ok(())
@@ -181,6 +181,11 @@ fn our_bearer(value: &HeaderValue) -> Option<&str> {
     let token = token.trim();
     let is_ours = token.starts_with(SECRET_PREFIX) || token.starts_with(TOKEN_PREFIX);
     (scheme.eq_ignore_ascii_case("bearer") && is_ours).then_some(token)
+}
+
+/// Whether a header shows a secret or token of ours.
+pub(crate) fn is_key(name: &HeaderName, value: &HeaderValue) -> bool {
+    (*name == API_KEY && ours(value).is_some()) || (*name == AUTHORIZATION && our_bearer(value).is_some())
 }
 
 /// Takes away what was shown to us: the upstream gets no secret of ours.

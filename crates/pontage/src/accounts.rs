@@ -11,6 +11,9 @@ pub(crate) struct Principal {
 }
 pub(crate) struct Denied;
 impl Denied {
+    pub(crate) fn missing() -> Self {
+        Self
+    }
     pub(crate) fn suspended(_: KeyId) -> Self {
         Self
     }
@@ -42,6 +45,9 @@ impl Directory {
 }
 pub(crate) fn names_account(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"pg_")
+}
+pub(crate) fn is_key(name: &http::HeaderName, value: &HeaderValue) -> bool {
+    matches!(name.as_str(), "x-api-key" | "authorization") && names_account(value)
 }
 pub(crate) fn strip_keys(_: &mut HeaderMap) {}
 

@@ -49,6 +49,7 @@ use crate::problem::{Problem, money_of};
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
+use account::holder::Question;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -132,6 +133,13 @@ impl Front {
         if let Some(told) = self.not_sold(&parts, &path) {
             return arrived.now(None, told);
         }
+        let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
+        if self.0.directory.is_some()
+            && let Some(question) = Question::of(&parts, &path, position.is_some())
+        {
+            let told = self.ask(&arrived, &parts, &path, question);
+            return arrived.now(None, told);
+        }
         let front = self.clone();
         if own::is_own(&path) {
             let request = Request::from_parts(parts, body);
@@ -140,7 +148,6 @@ impl Front {
                 arrived.tell(None, told)
             }));
         }
-        let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
         if position.is_none()
             && let Some(name) = self.asks_for_receipt(&parts.method, path.path()).map(str::to_owned)
         {
@@ -256,7 +263,7 @@ impl Front {
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
                 Ok(holder) => holder,
-                Err(denied) => return self.denied(arriving, &denied),
+                Err(denied) => return self.denied(arriving, &denied).full(),
             },
             _ => None,
         };

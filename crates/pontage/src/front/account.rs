@@ -1,9 +1,12 @@
 //! A call that is paid from a balance: from its key to its end.
 
 mod answer;
+pub(super) mod holder;
+mod unseen;
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{HoldId, KeyId, Unit};
@@ -56,15 +59,11 @@ impl Front {
     }
 
     /// The answer to a call whose key opens nothing. It takes from the bucket of its address: guessing is slow.
-    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Body> {
+    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Bytes> {
         if let Err(limited) = self.takes_from_address(arriving) {
-            return limited.full();
+            return limited;
         }
-        let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
-        let mut response = full(problem.with("reason", denied.code()).into_response());
-        if response.status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let mut response = denial(denied).into_response();
         if let Some(key) = denied.key() {
             self.put_left(key, response.headers_mut());
         }
@@ -104,8 +103,8 @@ impl Front {
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
             OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
-            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await,
-            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)),
+            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
+            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -137,7 +136,7 @@ impl Front {
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.
-    async fn short(&self, arriving: &Arriving<'_>, left: Left, needed: u64) -> Told<Body> {
+    async fn short(&self, arriving: &Arriving<'_>, left: Left, needed: u64) -> Told<Bytes> {
         let challenge = self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), None);
         let challenge = self.dress(arriving, challenge.unwrap_or_default()).await;
         let message = "The balance of this key is too low for the call. Nothing was charged.";
@@ -149,7 +148,7 @@ impl Front {
             .with("unit", left.unit.code())
             .with("topUpUrl", TOP_UP)
             .with_challenge(challenge);
-        let mut response = full(problem.into_response());
+        let mut response = problem.into_response();
         left.put(response.headers_mut());
         Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) }
             .because("insufficient_credits")
@@ -242,6 +241,13 @@ impl Front {
             Ok(_) => full(repeated(&Repeat::Gone).into_response()),
         }
     }
+}
+
+/// Why a key opens nothing.
+fn denial(denied: &Denied) -> Problem {
+    let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
+    let problem = problem.with("reason", denied.code());
+    if denied.status() == StatusCode::UNAUTHORIZED { problem.asks_for_bearer() } else { problem }
 }
 
 /// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.

@@ -42,8 +42,9 @@ pub struct KeyToMake {
 pub enum KeyTask {
     /// It is made.
     Make(KeyToMake),
-    /// It is made, unless one with its id, alias or secret is there.
-    Import(KeyToMake, Conflict),
+    /// It is made, unless one with its id, alias or secret is there. Whether the secret came with it: otherwise one that is there keeps
+    /// its own.
+    Import(KeyToMake, Conflict, bool),
     /// Its record takes a step.
     Step(KeyId, KeyStep),
     /// It gets another secret.
@@ -83,6 +84,8 @@ pub enum Done {
     Made,
     /// It has changed.
     Changed,
+    /// It was there, and is as the import says.
+    Overwritten,
     /// It was there, and stays as it was.
     Skipped,
 }
@@ -261,7 +264,7 @@ fn whole<T>(
 fn carry_out(batch: &mut Batch<'_>, task: &KeyTask) -> rusqlite::Result<KeyOutcome> {
     match task {
         KeyTask::Make(key) => make(batch, key),
-        KeyTask::Import(key, conflict) => import(batch, key, *conflict),
+        KeyTask::Import(key, conflict, brings_secret) => import(batch, key, *conflict, *brings_secret),
         KeyTask::Step(id, step) => step_key(batch, *id, step.clone()),
         KeyTask::Rotate(id, secret) => rotate(batch, *id, secret),
         KeyTask::TopUp(grant) => {
@@ -313,7 +316,12 @@ fn make(batch: &mut Batch<'_>, key: &KeyToMake) -> rusqlite::Result<KeyOutcome> 
     Ok(Ok((Done::Made, key.record.clone())))
 }
 
-fn import(batch: &mut Batch<'_>, asked: &KeyToMake, conflict: Conflict) -> rusqlite::Result<KeyOutcome> {
+fn import(
+    batch: &mut Batch<'_>,
+    asked: &KeyToMake,
+    conflict: Conflict,
+    brings_secret: bool,
+) -> rusqlite::Result<KeyOutcome> {
     let alias = "SELECT id FROM keys WHERE id = ?1 OR alias = ?2";
     let mut statement = batch.db.prepare_cached(alias)?;
     let found = statement.query_map(params![asked.record.id.0, asked.record.alias], |row| fixed(row, 0).map(KeyId))?;
@@ -342,11 +350,11 @@ fn import(batch: &mut Batch<'_>, asked: &KeyToMake, conflict: Conflict) -> rusql
     let numbered = record.numbered.max(asked.record.numbered);
     let (created_at_ms, signing_round) = (record.created_at_ms, record.signing_round);
     let after = KeyRecord { id: there, created_at_ms, numbered, signing_round, ..asked.record.clone() };
-    if owner(batch.db, asked.secret)?.is_none() {
+    if brings_secret && owner(batch.db, asked.secret)?.is_none() {
         batch.db.prepare_cached("DELETE FROM secrets WHERE key = ?1")?.execute([there.0])?;
         add_secret(batch, there, asked.secret, &asked.shown)?;
     }
-    write(batch, after)
+    Ok(write(batch, after)?.map(|(_, record)| (Done::Overwritten, record)))
 }
 
 fn rotate(batch: &mut Batch<'_>, id: KeyId, new: &NewSecret) -> rusqlite::Result<KeyOutcome> {

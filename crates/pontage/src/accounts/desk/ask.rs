@@ -193,7 +193,7 @@ pub(crate) enum BulkItem {
 pub(crate) struct ItemResult {
     /// Its place among those that were asked for, from 0.
     pub(crate) item: usize,
-    /// `made`, `changed`, `skipped`, `refused`; `undone` where another's refusal undid it.
+    /// `made`, `changed`, `overwritten`, `skipped`, `refused`; `undone` where another's refusal undid it.
     pub(crate) result: &'static str,
     /// The key's id, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]

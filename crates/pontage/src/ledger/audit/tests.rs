@@ -66,7 +66,8 @@ fn owed() -> Payment {
 }
 
 fn log(event: &str, places: [B256; 2], data: Bytes) -> Log {
-    Log { address: TOKEN, topics: vec![keccak256(event), places[0], places[1]], data, chain_tx: TX, block: 9 }
+    let topics = vec![keccak256(event), places[0], places[1]];
+    Log { address: TOKEN, topics, data, chain_tx: TX, block: 9, block_hash: B256::ZERO }
 }
 
 fn used(nonce: B256) -> Log {

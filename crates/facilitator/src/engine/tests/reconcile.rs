@@ -293,8 +293,11 @@ fn late_money_of_watched_holds() {
         for state in [released, expired, burnt, refused, lost] {
             let world = World::new();
             world.put(0, state, AnswerState::Lost, &[5]);
-            // What could not be collected on the tab is recovered; anything else is nobody's yet.
-            let entries = if state == lost && !entries.is_empty() { "recovered" } else { entries };
+            // What could not be collected on the tab is recovered, and owed back of a lost answer; anything else is nobody's yet.
+            let (want, entries) = match (state == lost, want) {
+                (true, ", late") => (", late, refund", "recovered refund_due"),
+                (_, want) => (want, entries),
+            };
             event(&world);
             final_at(&world, by);
             let before = state_word(&world.record(0));

@@ -245,3 +245,25 @@ fn confirmations_are_waited_for() {
         assert_eq!(state_word(&world.record(0)), word);
     }
 }
+
+/// A block that a node calls safe is final where the newest block stands on it.
+#[test]
+fn what_is_safe_on_another_branch_is_not_final() {
+    let time_s = VALID_BEFORE_S + 1;
+    for (safe, want) in [
+        (Some((92, HERE)), "released Expired, Kept"),
+        (Some((LATEST, HERE)), "released Expired, Kept"),
+        (Some((92, ELSEWHERE)), "submitted, Kept"),
+        (Some((LATEST, ELSEWHERE)), "submitted, Kept"),
+        (Some((LATEST + 1, HERE)), "submitted, Kept"),
+        (None, "submitted, Kept"),
+    ] {
+        let world = World::new();
+        world.put(0, SUBMITTED, AnswerState::Kept, &[5]);
+        world.mined.set(5);
+        world.safe.set(safe.map(|(number, hash)| Block { number, hash, time_s }));
+        let finality = Finality { last: FinalAt::Safe, ..Finality::default() };
+        now(Engine { finality, ..engine(&world) }.reconcile(&world, Network::BASE_SEPOLIA)).unwrap();
+        assert_eq!(state_word(&world.record(0)), want, "{safe:?}: {}", world.said());
+    }
+}

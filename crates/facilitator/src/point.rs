@@ -76,8 +76,12 @@ acts! {
     StopRefund,
     /// A refund was paid by hand.
     PayRefund,
+    /// Keys, their secrets, plans or templates are written.
+    ChangeKeys,
     /// An account is opened.
     OpenAccount,
+    /// An account that a budget has closed is opened again.
+    ResumeAccount,
     /// A balance is raised.
     Grant,
     /// A balance is lowered by the operator.

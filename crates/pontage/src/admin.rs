@@ -8,6 +8,7 @@ mod backups;
 mod balances;
 mod closing;
 mod endpoint;
+mod keys;
 mod openapi;
 mod refused;
 mod table;
@@ -30,12 +31,12 @@ use store::Store;
 use tokio::task::LocalSet;
 use tracing::{error, info};
 
-use crate::config::OperationConfig;
+use crate::config::{Config, OperationConfig};
 use crate::front::public::refuse_method;
 use crate::host;
 use crate::operation::Operation;
 
-use api::Api;
+use api::{Api, Entrance};
 use refused::Refused;
 use who::{Door, VARIABLE};
 
@@ -55,29 +56,29 @@ pub(crate) fn start_without_api(config: &OperationConfig, operation: &Operation)
 }
 
 /// Starts a gate's, where it is configured.
-pub(crate) fn start(config: &OperationConfig, store: &Store, operation: &Operation) -> anyhow::Result<()> {
-    let Some(listen) = config.admin_listen else { return Ok(()) };
-    let door = Door::new(config.admin_token.as_ref())?;
+pub(crate) fn start(config: &Config, store: &Store, operation: &Operation) -> anyhow::Result<()> {
+    let Some(listen) = config.operation.admin_listen else { return Ok(()) };
+    let door = Door::new(config.operation.admin_token.as_ref())?;
     if !listen.ip().is_loopback() && !door.has_bootstrap() {
         bail!(
             "admin.listen: {listen} can be reached from elsewhere, and there is no admin's token. Listen on 127.0.0.1, or put a \
              token into the environment variable {VARIABLE}, or where admin.token says"
         );
     }
-    let address = listen_on(listen, operation.clone(), Some((store.clone(), door)))?;
+    let address = listen_on(listen, operation.clone(), Some((store.clone(), (door, config.accounts))))?;
     info!(%address, "the admin listener: /metrics, /livez, /readyz, /admin/v1, /docs");
     Ok(())
 }
 
 /// It ends with the process, so that a stop can be watched.
-fn listen_on(listen: SocketAddr, operation: Operation, api: Option<(Store, Door)>) -> anyhow::Result<SocketAddr> {
+fn listen_on(listen: SocketAddr, operation: Operation, api: Option<(Store, Entrance)>) -> anyhow::Result<SocketAddr> {
     let taken = || format!("admin.listen: {listen} cannot be bound");
     proxy::ensure_free(listen).with_context(taken)?;
     let listener = proxy::bind(listen).with_context(taken)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = move || {
-        let api = api.map(|(store, door)| Api::new(store, operation.clone(), door)).transpose();
+        let api = api.map(|(store, entrance)| Api::new(store, operation.clone(), entrance)).transpose();
         let api = match api {
             Ok(api) => api.map(Rc::new),
             Err(error) => {
@@ -202,7 +203,8 @@ mod tests {
         let plan = Plan::compile(&config);
         let operation = Operation::new(&config, &plan.snapshot, &Log::nowhere(), &[], stopping).unwrap();
         let door = Door::new(None).unwrap();
-        let address = listen_on("127.0.0.1:0".parse().unwrap(), operation.clone(), Some((store, door))).unwrap();
+        let address =
+            listen_on("127.0.0.1:0".parse().unwrap(), operation.clone(), Some((store, (door, None)))).unwrap();
         assert_eq!(get(address, "/livez").0, 200);
         assert_eq!(get(address, "/readyz").0, 200);
         let (status, page) = get(address, "/metrics");

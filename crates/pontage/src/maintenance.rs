@@ -34,8 +34,11 @@ pub(crate) struct Closed {
 
 impl Default for Maintenance {
     fn default() -> Self {
-        let window =
-            Window { from_ms: AtomicU64::new(u64::MAX), until_ms: AtomicU64::new(u64::MAX), message: RwLock::default() };
+        let window = Window {
+            from_ms: AtomicU64::new(u64::MAX),
+            until_ms: AtomicU64::new(u64::MAX),
+            message: RwLock::default(),
+        };
         Self(Arc::new(window))
     }
 }
@@ -80,7 +83,10 @@ mod tests {
         assert_eq!(closed(5_000), None);
         let row = |from_ms, until_ms| MaintenanceRow { from_ms, until_ms, message: String::new() };
         maintenance.set(Some(&row(1_000, Some(4_000))));
-        assert_eq!([999, 1_000, 3_999, 4_000].map(closed), [None, Some((3, Some(4_000))), Some((1, Some(4_000))), None]);
+        assert_eq!(
+            [999, 1_000, 3_999, 4_000].map(closed),
+            [None, Some((3, Some(4_000))), Some((1, Some(4_000))), None]
+        );
         maintenance.set(Some(&row(1_000, None)));
         assert_eq!([999, 9_000].map(closed), [None, Some((60, None))]);
         maintenance.set(None);

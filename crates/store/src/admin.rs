@@ -175,7 +175,8 @@ impl Handle {
             if count >= ADMINS_MAX {
                 return Ok(Err(AdminRefusal::TooMany));
             }
-            let sql = "INSERT INTO admins (id, name, digest, role, created_at_ms, created_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            let sql =
+                "INSERT INTO admins (id, name, digest, role, created_at_ms, created_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                        ON CONFLICT (id) DO NOTHING";
             let at_ms = signed(batch.now_ms)?;
             let values = params![row.id, row.name, digest, row.role.code(), at_ms, row.created_by];

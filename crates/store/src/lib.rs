@@ -6,14 +6,17 @@ mod accounts;
 mod admin;
 mod backup;
 mod books;
+mod budgets;
 mod charges;
 mod finality;
 mod handle;
+mod keys;
 mod known;
 mod lanes;
 mod ledger;
 mod listings;
 mod note;
+mod purchases;
 mod receipts;
 mod refunds;
 mod rows;
@@ -36,7 +39,9 @@ use tracing::warn;
 pub use accounts::{AccountRow, GrantRefusal, Granted};
 pub use admin::{AdminRefusal, AdminRole, AdminRow, AuditQuery, AuditRow, KnownRequest, MaintenanceRow};
 pub use backup::{BackupFault, Manifest, backup, restore};
+pub use budgets::BudgetUse;
 pub use handle::Handle;
+pub use keys::{KeyToMake, SecretHolder};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
@@ -44,8 +49,8 @@ pub use ledger::{
 };
 pub use note::{Note, Seen, Subject};
 pub use receipts::ReceiptRow;
-pub use usage::{UsageGroup, UsageQuery, UsageSum};
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
+pub use usage::{UsageGroup, UsageQuery, UsageSum};
 use writer::{Home, Writer};
 
 /// Bounds of what is kept for callers.

@@ -120,7 +120,12 @@ impl Note {
     }
 
     /// Writes it down.
-    pub(crate) fn write(&self, batch: &Batch<'_>, before: Option<&Value>, after: Option<&Value>) -> rusqlite::Result<()> {
+    pub(crate) fn write(
+        &self,
+        batch: &Batch<'_>,
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) -> rusqlite::Result<()> {
         let now_ms = signed(batch.now_ms)?;
         batch
             .db
@@ -141,8 +146,7 @@ impl Note {
         let Some((once, fingerprint)) = self.once else { return Ok(()) };
         let old = signed(batch.now_ms.saturating_sub(KNOWN_MS))?;
         batch.db.prepare_cached("DELETE FROM admin_requests WHERE at_ms < ?1")?.execute([old])?;
-        let sql =
-            "INSERT INTO admin_requests (id, fingerprint, at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
+        let sql = "INSERT INTO admin_requests (id, fingerprint, at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING";
         batch.db.prepare_cached(sql)?.execute(params![once, fingerprint, now_ms])?;
         Ok(())
     }

@@ -44,7 +44,9 @@ CREATE TABLE IF NOT EXISTS holds (
     watched       INTEGER NOT NULL DEFAULT 0, -- 1: ended without money, and looked at after validBefore
     settled_hash  BLOB,                       -- posted: the hash of its block; nothing where a facilitator's word is all there is
     reorgs        INTEGER NOT NULL DEFAULT 0, -- how often a reorg took its money out of the chain
-    final         INTEGER NOT NULL DEFAULT 0  -- 1: posted, and its block is final
+    final         INTEGER NOT NULL DEFAULT 0, -- 1: posted, and its block is final
+    buys          BLOB                        -- what it buys besides the call: an account, its unit (1 dollars, 2 credits, 3 calls), how much,
+                                              -- 8 bytes, and when that ends, 8 bytes where it does; big-endian
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
 CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE idempotency IS NOT NULL;
@@ -233,6 +235,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     unit         TEXT NOT NULL CHECK (unit = 'usd' OR unit = 'credit' OR unit = 'call'),
     closed       INTEGER NOT NULL DEFAULT 0,  -- 1: it may not pay
     closes_at_ms INTEGER,                     -- from then on it may not pay
+    suspended_until_ms INTEGER,               -- a budget has closed it: before then it may not pay
     calls        INTEGER NOT NULL DEFAULT 0,  -- charges that were captured
     spent        INTEGER NOT NULL DEFAULT 0,  -- what they took, less what was given back
     used_at_ms   INTEGER                      -- when the last one was
@@ -261,12 +264,14 @@ CREATE TABLE IF NOT EXISTS charges (
     id           BLOB NOT NULL UNIQUE,
     account      BLOB NOT NULL REFERENCES accounts (id),
     amount       INTEGER NOT NULL,            -- what is held: the price, or the most that it may be
+    micros       INTEGER NOT NULL,            -- the same in millionths of a dollar
     route        TEXT NOT NULL,
     fingerprint  BLOB NOT NULL,               -- digest of method and URL
     idempotency  BLOB,                        -- digest of the Idempotency-Key
     opened_at_ms INTEGER NOT NULL,
     tags         TEXT,                        -- what the caller books it under
     draws        BLOB NOT NULL,               -- 24 bytes for each grant that it drew from: the grant, and how much, big-endian
+    counted      BLOB NOT NULL,               -- 10 bytes for each budget that it was counted on: scope, window, the window's start
     state        TEXT NOT NULL CHECK (state = 'open' OR state = 'captured' OR state = 'released' OR state = 'burnt'),
     reason       TEXT,                        -- why it was released or burnt
     captured     INTEGER,                     -- what was taken
@@ -318,3 +323,46 @@ CREATE TABLE IF NOT EXISTS maintenance (
     until_ms INTEGER,                         -- nothing: until it is ended
     message  TEXT NOT NULL                    -- for callers
 ) STRICT;
+-- API keys: the access side of accounts.
+CREATE TABLE IF NOT EXISTS keys (
+    id            BLOB PRIMARY KEY REFERENCES accounts (id),
+    name          TEXT NOT NULL,
+    alias         TEXT UNIQUE,
+    status        TEXT NOT NULL CHECK (status = 'active' OR status = 'suspended' OR status = 'revoked'),
+    expires_at_ms INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    plan          TEXT REFERENCES plans (name),
+    due_at_ms     INTEGER,                    -- when the next scheduled change is due
+    record        TEXT NOT NULL               -- all of it, JSON; the columns above are copies to search by
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_due ON keys (due_at_ms) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS keys_by_age ON keys (created_at_ms, id);
+CREATE INDEX IF NOT EXISTS keys_by_name ON keys (name, id);
+CREATE INDEX IF NOT EXISTS keys_by_plan ON keys (plan) WHERE plan IS NOT NULL;
+-- The secrets that open them, several while one is rotated.
+CREATE TABLE IF NOT EXISTS secrets (
+    hash           BLOB PRIMARY KEY,          -- SHA-256
+    key            BLOB NOT NULL REFERENCES keys (id),
+    shown          TEXT NOT NULL,             -- how it begins
+    made_at_ms     INTEGER NOT NULL,
+    valid_until_ms INTEGER                    -- it was replaced, and holds until then
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS secrets_by_key ON secrets (key);
+-- Policies for many keys.
+CREATE TABLE IF NOT EXISTS plans (
+    name       TEXT PRIMARY KEY,
+    policy     TEXT NOT NULL                  -- JSON
+) STRICT, WITHOUT ROWID;
+
+-- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
+CREATE TABLE IF NOT EXISTS budgets_used (
+    scope          TEXT NOT NULL,             -- key, key_route, route or gate
+    who            BLOB NOT NULL,             -- the key, the key and the route, the route, or nothing
+    window         TEXT NOT NULL,             -- hour, day, week, month or lifetime
+    start_ms       INTEGER NOT NULL,          -- when the window began that is counted
+    calls          INTEGER NOT NULL,
+    amount         INTEGER NOT NULL,          -- of a key in its account's unit, else in millionths of a dollar
+    trickled_at_ms INTEGER NOT NULL,          -- when a budget that throttles let the last call through; 0 for never
+    shut           INTEGER NOT NULL,          -- 1: a budget that suspends was gone above
+    PRIMARY KEY (scope, who, window)
+) STRICT, WITHOUT ROWID;

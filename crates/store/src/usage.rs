@@ -116,8 +116,10 @@ impl Handle {
                  WHERE {condition} ORDER BY turn DESC LIMIT ?"
             );
             let mut statement = db.prepare(&sql)?;
-            let rows =
-                statement.query_map(params_from_iter(values), |row| Ok((unsigned(row, 15)?, charge_of(row)?)))?;
+            let rows = statement.query_map(params_from_iter(values), |row| {
+                let turn: i64 = row.get("turn")?;
+                Ok((turn.unsigned_abs(), charge_of(row)?))
+            })?;
             rows.collect()
         })
     }

@@ -150,9 +150,7 @@ fn view(row: AdminRow) -> AdminView {
 fn refusal(refusal: AdminRefusal) -> Refused {
     match refusal {
         AdminRefusal::Unknown => Refused::unknown("admin"),
-        AdminRefusal::NameTaken => {
-            Refused::conflict("name_taken", "Another admin has this name.")
-        }
+        AdminRefusal::NameTaken => Refused::conflict("name_taken", "Another admin has this name."),
         AdminRefusal::LastOwner => {
             Refused::conflict("last_owner", "Nobody could manage admins any more: make another owner first.")
         }

@@ -21,6 +21,7 @@ use super::endpoint::{Endpoint, Outcome, Reply, is_id};
 use super::refused::Refused;
 use super::table::ENDPOINTS;
 use super::who::Door;
+use crate::config::AccountsConfig;
 use crate::operation::Operation;
 
 pub(super) const BODY_MAX_BYTES: usize = 1024 * 1024;
@@ -32,12 +33,17 @@ const NEXT: HeaderName = HeaderName::from_static("x-next-cursor");
 /// Members of an answer that are shown once.
 const ONCE: [&str; 2] = ["secret", "token"];
 
+/// Who may come in, and what the configuration says of accounts.
+pub(super) type Entrance = (Door, Option<AccountsConfig>);
+
 /// What handlers work with.
 pub(super) struct Api {
     pub(super) journal: Handle,
     pub(super) store: Store,
     pub(super) operation: Operation,
     pub(super) door: Door,
+    /// `None` where the gate has no keys.
+    pub(super) accounts: Option<AccountsConfig>,
     /// Acts that are under way, by the digest of their `Idempotency-Key`.
     running: RefCell<BTreeSet<[u8; 32]>>,
 }
@@ -49,8 +55,8 @@ struct Found {
 }
 
 impl Api {
-    pub(super) fn new(store: Store, operation: Operation, door: Door) -> anyhow::Result<Self> {
-        Ok(Self { journal: store.handle()?, store, operation, door, running: RefCell::default() })
+    pub(super) fn new(store: Store, operation: Operation, (door, accounts): Entrance) -> anyhow::Result<Self> {
+        Ok(Self { journal: store.handle()?, store, operation, door, accounts, running: RefCell::default() })
     }
 
     /// Answers what is beneath `/admin/v1`.
@@ -166,13 +172,12 @@ impl Api {
 /// The endpoint of a path.
 fn find(method: &Method, path: &str) -> Result<Found, Response<Bytes>> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let beneath: Vec<Found> = ENDPOINTS
-        .iter()
-        .filter_map(|endpoint| Some(Found { endpoint, values: fits(endpoint.path, path)? }))
-        .collect();
+    let beneath: Vec<Found> =
+        ENDPOINTS.iter().filter_map(|endpoint| Some(Found { endpoint, values: fits(endpoint.path, path)? })).collect();
     let mut methods: Vec<&str> = beneath.iter().map(|found| found.endpoint.method).collect();
     // A path that is written out goes before one with a name in it.
-    let found = beneath.into_iter().filter(|found| found.endpoint.method == method).min_by_key(|found| found.values.len());
+    let found =
+        beneath.into_iter().filter(|found| found.endpoint.method == method).min_by_key(|found| found.values.len());
     found.ok_or_else(|| {
         if methods.is_empty() {
             return Refused::unknown("endpoint").into_response();
@@ -337,7 +342,8 @@ mod tests {
 
     #[test]
     fn secrets_are_shown_once() {
-        let mut value = json!({ "id": "a", "secret": "pg_1", "keys": [{ "secret": "pg_2", "name": "b" }], "token": "pga_3" });
+        let mut value =
+            json!({ "id": "a", "secret": "pg_1", "keys": [{ "secret": "pg_2", "name": "b" }], "token": "pga_3" });
         forget_secrets(&mut value);
         assert!(!value.to_string().contains("pg"), "{value}");
         let mut asked = json!({ "keys": [{ "secret": "pg_2" }], "token": "x" });

@@ -75,6 +75,10 @@ impl Ask {
 
     /// Reads the body.
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        // A list would be taken for an object's members, in their order.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refused::field("body", "This is a JSON object."));
+        }
         let mut json = serde_json::Deserializer::from_slice(&self.body);
         let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
@@ -162,7 +166,10 @@ pub(super) fn reply(value: &impl Serialize) -> Outcome {
 /// Text that people write: not too long, and no control characters.
 pub(super) fn words(field: &str, text: &str, most: usize) -> Result<(), Refused> {
     if text.chars().count() > most || text.chars().any(char::is_control) {
-        return Err(Refused::field(field, format!("This is a text of at most {most} characters, without control characters.")));
+        return Err(Refused::field(
+            field,
+            format!("This is a text of at most {most} characters, without control characters."),
+        ));
     }
     Ok(())
 }

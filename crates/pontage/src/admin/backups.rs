@@ -32,13 +32,8 @@ pub(super) async fn make(api: &Api, ask: &Ask) -> Outcome {
     let folder = folder(&journal);
     let file = folder.join(format!("pontage-{made_at_ms}.db"));
     if ask.dry_run {
-        let view = BackupView {
-            file: file.display().to_string(),
-            sha256: String::new(),
-            bytes: 0,
-            made_at_ms,
-            entries: 0,
-        };
+        let view =
+            BackupView { file: file.display().to_string(), sha256: String::new(), bytes: 0, made_at_ms, entries: 0 };
         return reply(&view);
     }
     let copy = {

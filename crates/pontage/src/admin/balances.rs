@@ -2,9 +2,7 @@
 
 use gate::Accounts as _;
 use http::StatusCode;
-use ledger::{
-    ChargeRecord, ChargeState, ChargeStep, Grant, GrantId, GrantSource, HoldId, KeyId,
-};
+use ledger::{ChargeRecord, ChargeState, ChargeStep, Grant, GrantId, GrantSource, HoldId, KeyId};
 use serde::{Deserialize, Serialize};
 use store::{GrantRefusal, Subject};
 use utoipa::ToSchema;

@@ -67,9 +67,7 @@ impl Kind {
                 let fits = value.parse::<u64>().is_ok_and(|number| (least..=most).contains(&number));
                 (!digits || !fits).then(|| format!("This is a whole number from {least} to {most}."))
             }
-            Self::Word(words) => {
-                (!words.contains(&value)).then(|| format!("This is one of: {}.", words.join(", ")))
-            }
+            Self::Word(words) => (!words.contains(&value)).then(|| format!("This is one of: {}.", words.join(", "))),
             Self::Text(most) => {
                 let plain = value.chars().all(|c| !c.is_control());
                 let fits = (1..=most).contains(&value.chars().count());

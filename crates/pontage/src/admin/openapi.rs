@@ -104,7 +104,8 @@ fn operation(endpoint: &Endpoint) -> Value {
     let mut answer = endpoint.answer.1.reference();
     if endpoint.mutates() {
         let about = "Say what would change, and change nothing.";
-        parameters.push(json!({ "name": "dry_run", "in": "query", "description": about, "schema": { "type": "boolean" } }));
+        parameters
+            .push(json!({ "name": "dry_run", "in": "query", "description": about, "schema": { "type": "boolean" } }));
         let about = "Names the request: asked for again with the same key it is done once, and answered as it was.";
         let schema = json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" });
         parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "description": about, "schema": schema }));
@@ -217,7 +218,10 @@ mod tests {
             std::fs::write(&path, &want).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == want, "docs/admin-openapi.json is not what it is made of: run this test with PONTAGE_WRITE_GENERATED=1");
+        assert!(
+            found == want,
+            "docs/admin-openapi.json is not what it is made of: run this test with PONTAGE_WRITE_GENERATED=1"
+        );
     }
 
     #[test]

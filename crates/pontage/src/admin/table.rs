@@ -4,7 +4,7 @@ use store::AdminRole::{Admin, Owner, Viewer};
 
 use super::endpoint::Kind::{Id, Text, Whole, Word};
 use super::endpoint::{Endpoint, Kind, Param, Shape, run};
-use super::{admins, audit, backups, balances, closing, usage};
+use super::{admins, audit, backups, balances, closing, keys, usage};
 
 const TIME_MAX_MS: u64 = 253_402_300_799_999;
 
@@ -19,7 +19,8 @@ const TO: Param = param("to_ms", Whole(0, TIME_MAX_MS), "Before then.");
 const ROUTE: Param = param("route", Text(600), "Of this route, as `METHOD /path` or `* /path`.");
 const STATE: Param = param("state", Word(&["open", "captured", "released", "burnt"]), "In this state.");
 const TAG: Param = param("tag", Text(300), "Booked under this tag: `name=value`.");
-const FORMAT: Param = param("format", Word(&["json", "csv"]), "`csv` has the cursor of the next page in `X-Next-Cursor`.");
+const FORMAT: Param =
+    param("format", Word(&["json", "csv"]), "`csv` has the cursor of the next page in `X-Next-Cursor`.");
 
 /// Something to read.
 const fn read(
@@ -30,7 +31,19 @@ const fn read(
     answer: Shape,
     run: super::endpoint::Run,
 ) -> Endpoint {
-    Endpoint { method: "GET", path, name, about, tag, role: Viewer, query, body: None, answer: (200, answer), csv: false, run }
+    Endpoint {
+        method: "GET",
+        path,
+        name,
+        about,
+        tag,
+        role: Viewer,
+        query,
+        body: None,
+        answer: (200, answer),
+        csv: false,
+        run,
+    }
 }
 
 /// Something to do.
@@ -47,6 +60,7 @@ const fn act(
     Endpoint { method, path, name, about, tag, role, query: &[], body, answer: (200, answer), csv: false, run }
 }
 
+const KEYS: &str = "keys";
 const BALANCES: &str = "balances";
 const USAGE: &str = "usage";
 const ADMINS: &str = "admins";
@@ -55,6 +69,8 @@ const GATE: &str = "gate";
 /// Every endpoint.
 #[rustfmt::skip]
 pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { answer: (201, Shape::of::<keys::MadeKey>()), ..act("POST", "/admin/v1/keys", "create_key", (KEYS, "Make a key. Its secret is shown once."),
+        Admin, Some(Shape::of::<keys::NewKeyBody>()), Shape::of::<keys::MadeKey>(), run!(keys::create)) },
     read("/admin/v1/keys/{id}/balance", "balance", (BALANCES, "A key's balance."), &[],
         Shape::of::<balances::Balance>(), run!(balances::balance)),
     read("/admin/v1/keys/{id}/grants", "grants", (BALANCES, "What a balance is made of."), &[],

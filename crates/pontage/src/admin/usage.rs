@@ -99,7 +99,10 @@ fn is_tag(name: &str) -> bool {
 }
 
 fn bad_tag(field: &str) -> Refused {
-    Refused::field(field, "The name of a tag has 1 to 64 letters, digits, `_` and `-`; behind it come `=` and the value.")
+    Refused::field(
+        field,
+        "The name of a tag has 1 to 64 letters, digits, `_` and `-`; behind it come `=` and the value.",
+    )
 }
 
 /// A row. What a spreadsheet would take for a formula is none: callers write some of it.

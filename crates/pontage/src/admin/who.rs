@@ -48,7 +48,9 @@ impl Door {
         };
         let Some((token, place)) = token else { return Ok(Self { bootstrap: None, limits }) };
         if !(TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&token.expose().len()) {
-            bail!("{place}: the token must have from {TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES} characters; a shorter one can be guessed");
+            bail!(
+                "{place}: the token must have from {TOKEN_MIN_BYTES} to {TOKEN_MAX_BYTES} characters; a shorter one can be guessed"
+            );
         }
         Ok(Self { bootstrap: Some(digest(token.expose().as_bytes())), limits })
     }

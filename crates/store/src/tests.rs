@@ -2,6 +2,7 @@
 
 mod budgets;
 mod finality;
+mod keys;
 mod names;
 mod purchases;
 mod receipts;

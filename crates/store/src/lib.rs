@@ -35,7 +35,10 @@ use tracing::warn;
 pub use accounts::{AccountRow, GrantRefusal, Granted};
 pub use budgets::BudgetUse;
 pub use handle::Handle;
-pub use keys::{KeyToMake, SecretHolder};
+pub use keys::{
+    Conflict, Done, KeyFilter, KeyOrder, KeyOutcome, KeyRow, KeySort, KeyStatus, KeyTask, KeyToMake, NewSecret,
+    RevokedToken, SecretHolder, Together, TokenKey,
+};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,

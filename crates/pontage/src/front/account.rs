@@ -2,6 +2,7 @@
 
 mod answer;
 pub(super) mod holder;
+pub(super) mod rotate;
 mod unseen;
 
 use std::rc::Rc;

@@ -305,6 +305,6 @@ fn strip_from(headers: &mut HeaderMap, name: &HeaderName, is_ours: impl Fn(&Head
     if headers.get_all(name).iter().any(&is_ours) {
         let rest: Vec<HeaderValue> = headers.get_all(name).iter().filter(|value| !is_ours(value)).cloned().collect();
         headers.remove(name);
-        rest.into_iter().for_each(|value| drop(headers.append(name.clone(), value)));
+        headers.extend(rest.into_iter().map(|value| (name.clone(), value)));
     }
 }

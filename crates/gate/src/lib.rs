@@ -21,6 +21,7 @@ mod outcome;
 mod pattern;
 mod permit;
 mod port;
+pub mod price;
 mod rate;
 mod replay;
 mod reply;

@@ -2,6 +2,7 @@
 //!
 //! It reads one file and the environment, and looks at nothing else: no name is resolved, no chain is asked, no secret is read.
 
+mod accounts;
 mod address;
 mod discovery;
 mod ends;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
+pub(crate) use accounts::AccountsConfig;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
@@ -130,6 +132,8 @@ pub(crate) struct Config {
     pub(crate) receipts: Option<ReceiptsConfig>,
     /// Whether a payment may, or must, carry an identifier.
     pub(crate) payment_identifier: IdentifierConfig,
+    /// API keys with balances. `None`: there are none.
+    pub(crate) accounts: Option<AccountsConfig>,
     /// What makes this a facilitator's configuration, and not a gate's.
     pub(crate) service: Option<ServiceConfig>,
 }
@@ -214,6 +218,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let fields = &reader.fields(&root, "")?;
     let version = version(reader, fields);
     let service = service::service(reader, fields, folder);
+    let accounts = accounts::accounts(reader, fields);
     let is_gate = fields.get("service").is_none();
     let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
@@ -275,6 +280,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         offer_signer,
         receipts: receipts?,
         payment_identifier,
+        accounts: accounts?,
         service: service?,
     })
 }

@@ -1,5 +1,6 @@
 //! The HTTP front: a request becomes a `Call`, the flow decides, and its answer becomes a response. It knows no money.
 
+mod account;
 mod answer;
 mod arrived;
 mod arriving;
@@ -26,7 +27,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facilitator::point::{self, Act};
-use gate::{Call, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken, Unpaid};
+use gate::{
+    Call, ChargePermit, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken,
+    Unpaid,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use ledger::HoldId;
@@ -36,6 +40,7 @@ use protocol::x402::{Challenge, Receipt};
 use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
+use crate::accounts::Directory;
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
 use crate::plan::Plan;
@@ -44,6 +49,7 @@ use crate::problem::{Problem, money_of};
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
+use account::holder::Question;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -72,6 +78,8 @@ struct Inner {
     /// The newest; calls under way go on with theirs.
     plan: RefCell<Arc<Plan>>,
     prices: Prices,
+    /// Who has which key, where there are accounts.
+    directory: Option<Directory>,
     shared: Shared,
     tasks: Tasks,
 }
@@ -81,6 +89,7 @@ enum Pass<'a> {
     Free(&'a FreePass),
     Paid(&'a mut Permit<WorkerHost>),
     Prepaid(&'a Prepaid<WorkerHost>),
+    Charged(&'a mut ChargePermit<WorkerHost>),
     /// `pontage mock` charges for nothing.
     Mock,
 }
@@ -90,12 +99,13 @@ impl Front {
         flow: Rc<WorkerFlow>,
         upstream: Option<Upstream>,
         prices: Prices,
+        directory: Option<Directory>,
         shared: Shared,
         tasks: Tasks,
     ) -> Self {
         let mut plans = shared.plan.clone();
         let newest = RefCell::new(Arc::clone(&plans.borrow_and_update()));
-        let front = Self(Rc::new(Inner { flow, upstream, plan: newest, prices, shared, tasks }));
+        let front = Self(Rc::new(Inner { flow, upstream, plan: newest, prices, directory, shared, tasks }));
         let follower = front.clone();
         tokio::task::spawn_local(async move {
             while plans.changed().await.is_ok() {
@@ -123,6 +133,13 @@ impl Front {
         if let Some(told) = self.not_sold(&parts, &path) {
             return arrived.now(None, told);
         }
+        let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
+        if self.0.directory.is_some()
+            && let Some(question) = Question::of(&parts, &path, position.is_some())
+        {
+            let told = self.ask(&arrived, &parts, &path, question);
+            return arrived.now(None, told);
+        }
         let front = self.clone();
         if own::is_own(&path) {
             let request = Request::from_parts(parts, body);
@@ -131,7 +148,6 @@ impl Front {
                 arrived.tell(None, told)
             }));
         }
-        let position = arrived.plan.snapshot.position(parts.method.as_str(), path.path());
         if position.is_none()
             && let Some(name) = self.asks_for_receipt(&parts.method, path.path()).map(str::to_owned)
         {
@@ -193,7 +209,7 @@ impl Front {
         if let Err(limited) = self.paced(arriving) {
             return Some(limited);
         }
-        let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some();
+        let shows = arriving.shown.pays() || arriving.shown.sign_in.is_some() || self.names_account(arriving);
         let prepared = arriving.route_plan.and_then(|route| route.prepared.as_ref());
         let prepared = prepared.filter(|_| !shows && !arriving.wants_page)?;
         // What the bucket said is in the answer already.
@@ -211,7 +227,7 @@ impl Front {
             arriving.allowed(Limit::Route)?;
         }
         let from = source::source(arriving.from);
-        if arriving.shown.pays() || arriving.shown.sign_in.is_some() {
+        if arriving.shown.pays() || arriving.shown.sign_in.is_some() || self.names_account(arriving) {
             // Counted apart, and not shown: what a payer is told of is his own bucket.
             return match limits.take(Key::Verification(from), now_ms) {
                 Some(taken) if !taken.allowed => Err(arriving.limited(taken, Limit::Verification)),
@@ -222,6 +238,11 @@ impl Front {
             arriving.taken.set(Some(taken));
         }
         arriving.allowed(Limit::Address)
+    }
+
+    /// Whether the caller shows a key, and such keys are ours.
+    fn names_account(&self, arriving: &Arriving<'_>) -> bool {
+        self.0.directory.is_some() && arriving.shown.names_account
     }
 
     async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
@@ -237,11 +258,23 @@ impl Front {
 
     /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
     async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
-        let opened = match self.unasked(arriving) {
+        let unasked = self.unasked(arriving);
+        // A payment that comes beside a key pays.
+        let holder = match unasked {
+            None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
+                Ok(holder) => holder,
+                Err(denied) => return self.denied(arriving, &denied).full(),
+            },
+            _ => None,
+        };
+        let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
+        if let Some(holder) = holder {
+            return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+        }
+        let opened = match unasked {
             Some(opened) => opened,
             None => Box::pin(self.open(arriving)).await,
         };
-        let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan);
         match opened {
             Opened::Free(pass) => Box::pin(self.free(arriving, pass, forward(parts), upload)).await,
             Opened::Permit(permit) => Box::pin(self.paid(arriving, upload, forward(parts), permit)).await,
@@ -310,12 +343,9 @@ impl Front {
         let refusal = if let Opened::Challenge { refusal } = opened { *refusal } else { None };
         let sign_in_refused = arriving.sign_in_refused();
         if (refusal.is_some() || sign_in_refused.is_some())
-            && let Some(taken) = self.0.shared.limits.take(Key::Address(source::source(arriving.from)), now_ms())
+            && let Err(limited) = self.takes_from_address(arriving)
         {
-            arriving.taken.set(Some(taken));
-            if !taken.allowed {
-                return Ok(arriving.limited(taken, Limit::Address));
-            }
+            return Ok(limited);
         }
         story.taken = arriving.taken.get();
         let (Some(refusal), Some(route), false, None) =
@@ -326,6 +356,16 @@ impl Front {
         let challenge = || self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), Some(refusal));
         let prepared = route.refused(refusal, challenge).ok_or(story)?;
         Ok(Story { taken: None, ..story }.with(prepared.response(&arriving.url, story.taken)))
+    }
+
+    fn takes_from_address(&self, arriving: &Arriving<'_>) -> Result<(), Told<Bytes>> {
+        match self.0.shared.limits.take(Key::Address(source::source(arriving.from)), now_ms()) {
+            Some(taken) => {
+                arriving.taken.set(Some(taken));
+                arriving.allowed(Limit::Address)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The answer to a call that is not run, printed for it alone.
@@ -400,6 +440,7 @@ impl Front {
         let on_sent = || match pass {
             Pass::Free(FreePass { .. }) | Pass::Prepaid(Prepaid { .. }) | Pass::Mock => {}
             Pass::Paid(permit) => permit.reached(Progress::Sent),
+            Pass::Charged(permit) => permit.reached(Progress::Sent),
         };
         let response = upstream.send(forward.into_request(upload), on_sent).await?;
         Ok(Ran { upstream_us: micros(begun), response })
@@ -432,7 +473,7 @@ impl Front {
 
     /// `pontage mock`: any payment header pays, nothing is verified and nothing moves.
     async fn mocked(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
-        let mut forward = Forward::of(parts, arriving.path, arriving.route_plan);
+        let mut forward = Forward::of(parts, arriving.path, arriving.route_plan, false);
         self.quote(arriving).await;
         let call = Call { presented: Presented::Nothing, ..arriving.call(None) };
         let upload = Upload::new(body);

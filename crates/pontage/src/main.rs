@@ -1,5 +1,6 @@
 //! pontage: one binary that stands in front of an HTTP API and charges the programs that use it.
 
+mod accounts;
 mod admin;
 mod chain;
 mod cli;

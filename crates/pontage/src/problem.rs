@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gate::{Fault, FaultKind, Replay};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use protocol::x402::ext::SignInRefusal;
 use protocol::x402::{Challenge, Extensions, Receipt, encode_header};
@@ -24,6 +24,7 @@ pub(crate) struct Problem {
     retry_after_s: Option<u32>,
     receipt: Option<Receipt>,
     challenge: Option<Challenge>,
+    asks_for_bearer: bool,
 }
 
 impl Problem {
@@ -37,6 +38,7 @@ impl Problem {
             retry_after_s: None,
             receipt: None,
             challenge: None,
+            asks_for_bearer: false,
         }
     }
 
@@ -250,6 +252,29 @@ impl Problem {
         Self { retry_after_s: Some(seconds), ..self }
     }
 
+    /// Says something more, for programs.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A key, or another, would do.
+    pub(crate) fn asks_for_bearer(self) -> Self {
+        Self { asks_for_bearer: true, ..self }
+    }
+
+    /// A word of the query is not what it must be.
+    pub(crate) fn bad_query(field: &str, what: &str) -> Self {
+        let message = format!("{field} of the query {what}.");
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message, MoneyState::Untouched).with("field", field)
+    }
+
+    /// Says what would pay. A challenge without offers says nothing.
+    pub(crate) fn with_challenge(self, challenge: Challenge) -> Self {
+        let challenge = Some(challenge).filter(|challenge| !challenge.offers.is_empty());
+        Self { challenge, ..self }
+    }
+
     /// The answer with its headers. Nothing of it may be cached.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut body = json!({ "status": self.status.as_u16(), "error": self.error, "message": self.message, "money": self.money.code() });
@@ -263,6 +288,9 @@ impl Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.asks_for_bearer {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(challenge) = &self.challenge {
             insert(headers, PAYMENT_REQUIRED, encode_header(&challenge.to_v2()));

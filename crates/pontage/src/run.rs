@@ -1,6 +1,9 @@
 //! `validate`, `start`, `dev` and `mock`: where the concrete types meet.
 
+mod lifeline;
 mod summary;
+
+pub(crate) use lifeline::Lifeline;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,9 +20,9 @@ use proxy::{ListenerLimits, Upstream, UpstreamLimits};
 use serde_json::json;
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::chain::ChainLink;
 use crate::config::{self, Config, Mistakes, NetworkConfig, RemoteConfig};
@@ -35,7 +38,7 @@ use crate::price::{Prices, Quotes};
 use crate::reload::Reload;
 use crate::remote::{self, RemoteLink};
 use crate::signer::SettlementKey;
-use crate::{admin, forget, log, owner, say};
+use crate::{accounts, admin, forget, log, owner, say};
 
 /// How long a stop waits for settlements that no connection owns.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(20);
@@ -194,6 +197,7 @@ pub(crate) fn serve(
     admin::start(config.operation.admin_listen, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);
+    runtime.block_on(accounts::recover(&store))?;
     let forgetter =
         config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
@@ -208,6 +212,7 @@ pub(crate) fn serve(
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
             () = keep_forgetting(forgetter.as_ref()) => Ok(()),
+            () = keep_accounts(&config, &store) => Err(anyhow!("the journal cannot be opened again")),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
     });
@@ -294,6 +299,15 @@ async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
     match forgetter {
         Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Does what falls due with accounts, where there are any. Ends when it cannot.
+async fn keep_accounts(config: &Config, store: &Store) {
+    match (config.accounts, store.handle()) {
+        (Some(_), Ok(journal)) => accounts::keep(&journal).await,
+        (Some(_), Err(_)) => {}
+        (None, _) => std::future::pending().await,
     }
 }
 
@@ -411,46 +425,6 @@ pub(crate) fn spawn_workers<F: FnOnce(Serving) -> anyhow::Result<()> + Send + 's
     Ok(workers)
 }
 
-/// The threads that money depends on. When one of them ends, the process stops: it would go on serving what nobody settles.
-#[derive(Clone, Debug)]
-pub(crate) struct Lifeline(mpsc::UnboundedSender<&'static str>);
-
-impl Lifeline {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Starts a thread whose end, also by a panic, is told.
-    pub(crate) fn spawn(
-        &self,
-        name: &'static str,
-        run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-    ) -> anyhow::Result<thread::JoinHandle<()>> {
-        let end = End { name, lifeline: self.clone() };
-        let run = move || {
-            let _end = end;
-            if let Err(error) = run() {
-                error!(thread = name, error = format!("{error:#}"), "a thread failed");
-            }
-        };
-        Ok(thread::Builder::new().name(name.to_owned()).spawn(run)?)
-    }
-}
-
-/// Tells of a thread's end when it is dropped.
-struct End {
-    name: &'static str,
-    lifeline: Lifeline,
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        // Nobody listens any more once the process is stopping.
-        self.lifeline.0.send(self.name).ok();
-    }
-}
-
 /// What one worker thread takes with it.
 struct Worker {
     listener: std::net::TcpListener,
@@ -480,7 +454,7 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, self.front, tasks.clone()))
+            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, None, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
         serving.begins();

@@ -82,6 +82,8 @@ codes! {
         ServedSettled = "served_settled",
         /// Served, and the money is on the tab.
         ServedTab = "served_tab",
+        /// Served, and charged to a balance.
+        ServedBalance = "served_balance",
         /// The payment was used before.
         Replayed = "replayed",
         /// Paid, run, and not charged: the upstream failed or refused.
@@ -132,7 +134,7 @@ impl MoneyOutcome {
     /// Where the caller's money is.
     pub(crate) const fn money(self) -> Option<MoneyState> {
         match self {
-            Self::ServedSettled | Self::Settled | Self::OwedBack => Some(MoneyState::Moved),
+            Self::ServedSettled | Self::ServedBalance | Self::Settled | Self::OwedBack => Some(MoneyState::Moved),
             Self::ServedTab => Some(MoneyState::Held),
             Self::Pending => Some(MoneyState::Unknown),
             Self::Offered | Self::Refused | Self::NotCharged | Self::Verified | Self::Denied => {

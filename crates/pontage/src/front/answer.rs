@@ -17,6 +17,7 @@ use protocol::x402::{Extensions, Receipt};
 use proxy::{UpstreamBody, UpstreamFault};
 use tracing::warn;
 
+use super::account::Charged;
 use super::receipt::Noted;
 use super::story::Told;
 use super::{Front, bytes, strip_payment_words};
@@ -31,13 +32,14 @@ const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control
 /// The answer was given out to its end.
 const SERVED: Outcome = Outcome::Served { reading: None };
 /// How long an answer that no connection takes is drained.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+pub(super) const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// A response's body: ours, the upstream's as it is, or the upstream's under watch.
 pub(crate) enum Body {
     Full(Full<Bytes>),
     Pass(Relay),
     Paid(Box<Paid>),
+    Charged(Box<Charged>),
 }
 
 /// An upstream's body that is passed on.
@@ -75,7 +77,7 @@ impl Relay {
         }
     }
 
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         self.first.is_none() && self.body.is_end_stream()
     }
 
@@ -90,7 +92,7 @@ impl Relay {
         size
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         match self.first.take() {
             Some(first) => Poll::Ready(Some(first)),
             None => Pin::new(&mut self.body).poll_frame(cx),
@@ -232,6 +234,11 @@ pub(super) fn holding(turn: Turn, mut told: Told<Body>) -> Told<Body> {
                 late.turn = Some(turn);
             }
         }
+        Body::Charged(charged) => {
+            if let Some(late) = &mut charged.body {
+                late.turn = Some(turn);
+            }
+        }
         // The upstream has nothing more to do with it.
         Body::Full(_) => drop(turn),
     }
@@ -290,6 +297,13 @@ pub(super) fn release(
 
 /// Gives out a stored answer with its receipt.
 pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
+    let mut response = restored(answer);
+    decorate(response.headers_mut(), receipt, Extensions::new());
+    full(response)
+}
+
+/// A stored answer as it was.
+pub(super) fn restored(answer: Answer) -> Response<Bytes> {
     let mut response = Response::new(bytes(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     for (name, value) in answer.headers {
@@ -297,8 +311,7 @@ pub(super) fn stored(answer: Answer, receipt: &Receipt) -> Response<Body> {
             response.headers_mut().append(name, value);
         }
     }
-    decorate(response.headers_mut(), receipt, Extensions::new());
-    full(response)
+    response
 }
 
 /// Drains an answer that no connection takes into the store. Above the bound, or when it breaks off, it is lost.
@@ -341,7 +354,7 @@ async fn store(front: &Front, hold: HoldId, answer: Answer) -> bool {
 }
 
 /// Everything but the length, which is counted anew.
-fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+pub(super) fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let kept = headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH);
     kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }
@@ -429,6 +442,7 @@ impl HttpBody for Body {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Pass(late) => late.poll(cx),
             Self::Paid(paid) => paid.poll(cx),
+            Self::Charged(charged) => charged.poll(cx),
         }
     }
 
@@ -437,6 +451,7 @@ impl HttpBody for Body {
             Self::Full(body) => body.is_end_stream(),
             Self::Pass(late) => late.is_end(),
             Self::Paid(paid) => paid.body.as_ref().is_none_or(Relay::is_end),
+            Self::Charged(charged) => charged.body.as_ref().is_none_or(Relay::is_end),
         }
     }
 
@@ -445,6 +460,7 @@ impl HttpBody for Body {
             Self::Full(body) => body.size_hint(),
             Self::Pass(late) => late.size(),
             Self::Paid(paid) => paid.body.as_ref().map_or(SizeHint::with_exact(0), Relay::size),
+            Self::Charged(charged) => charged.body.as_ref().map_or(SizeHint::with_exact(0), Relay::size),
         }
     }
 }

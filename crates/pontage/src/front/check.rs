@@ -36,7 +36,7 @@ const URIS: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), Header
 const METHODS: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 /// The payment's name, with a tag that makes it ours: whoever has it may report the outcome.
-const HOLD: HeaderName = HeaderName::from_static("x-pay-hold");
+pub(super) const HOLD: HeaderName = HeaderName::from_static("x-pay-hold");
 const REPORT_MAX_BYTES: usize = 4 * 1024;
 
 /// What follows the path of a check, as it came: nothing, or the path and query that are asked about.
@@ -90,7 +90,19 @@ impl Front {
         if let Err(refused) = arriving.query_fits() {
             return refused.full();
         }
-        let mut told = match self.open(&arriving).await {
+        let unasked = self.unasked(&arriving);
+        if unasked.is_none() && !arriving.shown.pays() {
+            match self.holder(&arriving, &parts.headers) {
+                Ok(None) => {}
+                Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, forwarded).await.full(),
+                Err(denied) => return self.denied(&arriving, &denied).full(),
+            }
+        }
+        let opened = match unasked {
+            Some(opened) => opened,
+            None => self.open(&arriving).await,
+        };
+        let mut told = match opened {
             Opened::Permit(permit) => self.charge_unseen(&arriving, forwarded, permit).await,
             Opened::Free(pass) => {
                 let word = match pass.why() {
@@ -133,9 +145,7 @@ impl Front {
         let mut response = self.allow(arriving, target, Some(&word));
         let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
         problem::receipts(response.headers_mut(), &receipt, extensions);
-        let name = hold.id.to_string();
-        let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
-        response.headers_mut().insert(HOLD, HeaderValue::try_from(named).expect("hex is plain text"));
+        response.headers_mut().insert(HOLD, self.named(hold.id));
         if let Some(mut prepaid) = prepaid {
             prepaid.served();
         }
@@ -165,8 +175,15 @@ impl Front {
         told.await.unwrap_or(Closed::Fault(lost))
     }
 
+    /// The name by which a proxy may report on a call.
+    pub(super) fn named(&self, hold: HoldId) -> HeaderValue {
+        let name = hold.to_string();
+        let named = format!("{name}.{}", self.0.shared.names.tag(name.as_bytes()));
+        HeaderValue::try_from(named).expect("hex is plain text")
+    }
+
     /// `target` is what the proxy passes on, byte for byte.
-    fn allow(&self, arriving: &Arriving<'_>, target: &str, word: Option<&Word>) -> Response<Bytes> {
+    pub(super) fn allow(&self, arriving: &Arriving<'_>, target: &str, word: Option<&Word>) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         if let Some(word) = word {
             let key = self.0.shared.trust.as_ref();
@@ -197,7 +214,7 @@ impl Front {
         };
         match ended {
             Ok(Some(record)) => full(self.status(&record)),
-            Ok(None) => full(Problem::not_found().into_response()),
+            Ok(None) => full(self.charge_outcome(hold, status).await),
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response()),
         }
     }

@@ -21,6 +21,8 @@ use crate::telemetry::MoneyOutcome;
 
 /// Where an answer that was not delivered can be fetched; the code follows.
 pub(super) const PICKUP: &str = "/__pay/answers/";
+/// Where a balance is raised by a payment.
+pub(super) const TOP_UP: &str = "/__pay/topup";
 /// Whose key signs what this gate certifies.
 const SIGNER: &str = "/__pay/signer";
 

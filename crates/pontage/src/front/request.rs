@@ -13,6 +13,7 @@ use proxy::CleanPath;
 
 use super::strip_callers_words;
 use super::upload::Upload;
+use crate::accounts;
 use crate::plan::{Plan, RoutePlan};
 use crate::source;
 
@@ -27,6 +28,8 @@ pub(super) struct Shown {
     pub(super) sign_in_refused: Cell<Option<SignInRefusal>>,
     /// The digest of a secret by which the answer can be fetched again.
     pub(super) idempotency: Option<B256>,
+    /// Whether something is shown that names an account.
+    pub(super) names_account: bool,
 }
 
 /// The request as the upstream gets it, without its body.
@@ -47,6 +50,7 @@ impl Shown {
     /// Reads what a request's headers show, in one walk over them. An empty header is an absent one: some proxies send it so.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let (mut payment, mut is_foreign, mut sign_in, mut key) = (Payment::Nothing, false, None, None);
+        let mut names_account = false;
         for (name, value) in headers {
             match name.as_str() {
                 "payment-signature" | "x-payment" if !value.is_empty() => payment = payment.and(value),
@@ -54,6 +58,7 @@ impl Shown {
                 "x-402-signature" | "x-402-nonce" => is_foreign = true,
                 "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
                 "idempotency-key" => key = key.or(Some(value)),
+                "x-api-key" | "authorization" => names_account |= accounts::names_account(value),
                 _ => {}
             }
         }
@@ -66,6 +71,7 @@ impl Shown {
             sign_in: sign_in.filter(|value| !value.is_empty()).cloned(),
             sign_in_refused: Cell::new(None),
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
+            names_account,
         }
     }
 
@@ -84,9 +90,12 @@ impl Shown {
 
 impl Forward {
     /// What the upstream gets of a request. Nothing of what was shown for payment is in it.
-    pub(super) fn of(parts: Parts, path: &CleanPath, route: Option<&RoutePlan>) -> Self {
+    pub(super) fn of(parts: Parts, path: &CleanPath, route: Option<&RoutePlan>, has_accounts: bool) -> Self {
         let Parts { method, uri, mut headers, .. } = parts;
         strip_callers_words(&mut headers);
+        if has_accounts {
+            accounts::strip_keys(&mut headers);
+        }
         Self { method, uri: forwarded(uri, path, route), headers }
     }
 

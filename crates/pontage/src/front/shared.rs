@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
-use crate::config::{Config, ReceiptFormat};
+use crate::config::{AccountsConfig, Config, ReceiptFormat};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     signs_offers: bool,
     /// Where calls get receipts.
     pub(super) receipts: Option<Arc<Receipts>>,
+    /// How accounts pay, where there are any.
+    pub(crate) accounts: Option<AccountsConfig>,
 }
 
 impl Shared {
@@ -97,6 +99,7 @@ impl Shared {
             signs_offers: config.offer_signer.is_some(),
             receipts,
             signer,
+            accounts: config.accounts,
         })
     }
 

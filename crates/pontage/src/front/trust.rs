@@ -4,7 +4,7 @@ use alloy_primitives::hex;
 use gate::Unpaid;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ledger::{HoldId, Rail};
+use ledger::{Charge, HoldId, Rail};
 use protocol::Payer;
 use sha2::Sha256;
 
@@ -37,18 +37,40 @@ impl TrustKey {
     }
 }
 
+/// What has paid for a call: how much, by which settlement, and the payment's name where it is on the tab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Paid {
+    amount: u128,
+    settlement: &'static str,
+    tab: Option<HoldId>,
+}
+
 /// What is said about one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     verified: &'static str,
     from: Option<String>,
-    paid: Option<(u128, Rail, HoldId)>,
+    paid: Option<Paid>,
 }
 
 impl Word {
     /// A call that is paid for.
     pub(super) fn paid(payer: Payer, amount_atomic: u128, rail: Rail, payment: HoldId) -> Self {
-        Self { verified: "true", from: Some(payer.to_string()), paid: Some((amount_atomic, rail, payment)) }
+        let (settlement, tab) = match rail {
+            Rail::Direct => ("direct", None),
+            Rail::Tab => ("tab", Some(payment)),
+        };
+        Self {
+            verified: "true",
+            from: Some(payer.to_string()),
+            paid: Some(Paid { amount: amount_atomic, settlement, tab }),
+        }
+    }
+
+    /// A call that is charged to a balance: by whose, in its unit.
+    pub(super) fn charged(charge: &Charge) -> Self {
+        let paid = Paid { amount: u128::from(charge.amount), settlement: "balance", tab: None };
+        Self { verified: "true", from: Some(charge.key.to_string()), paid: Some(paid) }
     }
 
     /// A call that is not charged for. Nothing is said of what is free anyway.
@@ -74,11 +96,9 @@ impl Word {
 
     /// Puts the words into headers, and signs them where there is a key. `target` is the path and query that the origin gets.
     pub(super) fn put(&self, headers: &mut HeaderMap, key: Option<&TrustKey>, now_s: u64, method: &str, target: &str) {
-        let (amount, settlement, tab) = match &self.paid {
-            None => (None, None, None),
-            Some((atomic, Rail::Direct, _)) => (Some(atomic.to_string()), Some("direct"), None),
-            Some((atomic, Rail::Tab, payment)) => (Some(atomic.to_string()), Some("tab"), Some(payment.to_string())),
-        };
+        let amount = self.paid.as_ref().map(|paid| paid.amount.to_string());
+        let settlement = self.paid.as_ref().map(|paid| paid.settlement);
+        let tab = self.paid.as_ref().and_then(|paid| paid.tab).map(|payment| payment.to_string());
         let words = [
             (VERIFIED, Some(self.verified)),
             (FROM, self.from.as_deref()),

@@ -126,6 +126,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("receipts.ttl_s", Whole(60, 31_536_000), "`86400` (a day)", "seconds, 60 to 31,536,000", "How long a receipt can be fetched."),
     key("receipts.format", Word(&["eip712", "jws"]), "`eip712`", "`eip712` or `jws`", "The form of the receipt that `PAYMENT-RESPONSE` has of what has settled."),
     key("receipts.lookups_per_min", Whole(1, 100_000), "`10`", "look-ups in a minute, 1 to 100,000", "How often one address may fetch receipts."),
+    key("accounts.credit_usd", Dollars, "`\"0.01\"`", "dollars above zero, at most six decimal places, to 1,000,000,000", "What a credit is worth. Where a route says no number of credits, its price in dollars is paid in credits, rounded up. The section `accounts` switches API keys with balances on ([balances.md](balances.md))."),
+    key("accounts.default_unit", Word(&["usd", "credit"]), "`credit`", "`usd` or `credit`", "What the balance of a new key is counted in, where whoever makes it does not say."),
     key("refunds.signer", Secret, "none: refunds are printed for somebody to pay by hand", "`{ env: NAME }` or `{ file: PATH }`", "Where the key of the wallet is kept that refunds are paid from. It holds the token and needs no gas: the settlement key sends them ([refunds.md](refunds.md))."),
     key("refunds.signer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the key."),
     key("refunds.signer.file", Path, "one of `env` and `file`", FILE, "The file that holds the key."),

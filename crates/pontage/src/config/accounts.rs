@@ -1,0 +1,48 @@
+//! `accounts`: API keys with balances. Without the section there are none.
+
+use ledger::Unit;
+
+use super::optional;
+use super::reader::{Fields, Node, Reader};
+use super::tab::micros;
+
+/// A cent.
+const CREDIT_DEFAULT_MICROS: u64 = 10_000;
+
+/// How accounts pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AccountsConfig {
+    /// What a credit is worth, in millionths of a dollar. Never zero.
+    pub(crate) credit_micros: u64,
+    /// What a new key's balance is counted in, where whoever makes it does not say.
+    pub(crate) default_unit: Unit,
+}
+
+/// Reads `accounts`. The inner `None` is where there are none.
+pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Option<AccountsConfig>> {
+    let Some(node) = fields.get("accounts") else { return Some(None) };
+    let fields = reader.fields(&node, "accounts")?;
+    let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
+    let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
+    Some(Some(AccountsConfig { credit_micros: credit_micros?, default_unit: default_unit? }))
+}
+
+fn credit<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {
+    match micros(reader, node)? {
+        0 => {
+            let fix = "write what a credit costs, such as \"0.01\".";
+            reader.mistake(&node.at, "a credit that is worth nothing buys everything.", fix)
+        }
+        micros => Some(micros),
+    }
+}
+
+fn unit<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Unit> {
+    let fix = "write usd or credit.";
+    let text = reader.text(node, fix)?;
+    match text.value.as_str() {
+        "usd" => Some(Unit::Usd),
+        "credit" => Some(Unit::Credit),
+        _ => reader.mistake(&node.at, format!("{} is not what a balance is counted in.", text.shown()), fix),
+    }
+}

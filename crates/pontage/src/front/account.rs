@@ -1,0 +1,294 @@
+//! A call that is paid from a balance: from its key to its end.
+
+mod answer;
+pub(super) mod holder;
+mod unseen;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ledger::{HoldId, KeyId, Unit};
+use protocol::MoneyState;
+use proxy::UpstreamFault;
+use tracing::warn;
+
+pub(super) use answer::Charged;
+
+use super::answer::{Body, Relay, full, pass, restored};
+use super::cors::Whose;
+use super::own::TOP_UP;
+use super::request::Forward;
+use super::story::{Story, Told};
+use super::trust::Word;
+use super::upload::Upload;
+use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
+use crate::accounts::{Denied, Principal};
+use crate::host::{WorkerHost, now_ms};
+use crate::problem::Problem;
+use crate::telemetry::MoneyOutcome;
+
+const REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
+const UNIT: HeaderName = HeaderName::from_static("x-credits-unit");
+/// Says that an answer was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What a balance has left, as each answer to its holder says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) unit: Unit,
+    pub(super) available: u64,
+}
+
+impl Left {
+    pub(super) fn put(self, headers: &mut HeaderMap) {
+        headers.insert(REMAINING, self.available.into());
+        headers.insert(UNIT, HeaderValue::from_static(self.unit.code()));
+    }
+}
+
+impl Front {
+    /// Who pays for a call from a balance. `None` where nobody says that he does.
+    pub(super) fn holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap) -> Result<Option<Rc<Principal>>, Denied> {
+        let Some(directory) = self.0.directory.as_ref().filter(|_| arriving.shown.names_account) else {
+            return Ok(None);
+        };
+        let route = arriving.route.map(|route| route.id.as_str());
+        directory.resolve(headers, route, arriving.method, arriving.path.path(), arriving.from, now_ms())
+    }
+
+    /// The answer to a call whose key opens nothing. It takes from the bucket of its address: guessing is slow.
+    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Bytes> {
+        if let Err(limited) = self.takes_from_address(arriving) {
+            return limited;
+        }
+        let mut response = denial(denied).into_response();
+        if let Some(key) = denied.key() {
+            self.put_left(key, response.headers_mut());
+        }
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denied.code()).with(response)
+    }
+
+    /// Says what the balance of a key has left, where the journal can be read.
+    fn put_left(&self, key: KeyId, headers: &mut HeaderMap) {
+        if let Ok(Some((row, available, _))) = self.0.flow.journal.balance(key, now_ms()) {
+            Left { unit: row.unit, available }.put(headers);
+        }
+    }
+
+    /// Charges a call to a balance and runs it.
+    pub(super) async fn on_account(
+        &self,
+        arriving: &Arriving<'_>,
+        principal: &Principal,
+        forward: Forward,
+        upload: Upload,
+    ) -> Told<Body> {
+        self.quote(arriving).await;
+        let call = arriving.call(None);
+        let Some(amount) = self.price(arriving, principal) else {
+            let opened = match arriving.plan.snapshot.quote(&call) {
+                Quote::Unknown => gate::Opened::Fault(gate::Fault::untouched(gate::FaultKind::Price)),
+                Quote::Listed => gate::Opened::SignIn,
+                Quote::Free | Quote::Blocked | Quote::Due(..) => gate::Opened::Blocked,
+            };
+            return self.refused(arriving, opened).await.full();
+        };
+        let (key, unit) = (principal.key, principal.unit);
+        let account = AccountCall { key, unit, amount, tags: None };
+        let step = arriving.trace.step("open");
+        let opened = self.0.flow.open_charge(&call, account).await;
+        drop(step);
+        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
+        match opened {
+            OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
+            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
+            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
+            OpenedCharge::Repeat(Repeat::Stored(charge)) => {
+                let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
+                let mut response = Box::pin(self.charged_before(upload, charge)).await;
+                self.put_left(key, response.headers_mut());
+                story.with(response)
+            }
+            OpenedCharge::Repeat(repeat) => {
+                let mut response = full(repeated(&repeat).into_response());
+                self.put_left(key, response.headers_mut());
+                Story::of(MoneyOutcome::Replayed).with(response)
+            }
+            OpenedCharge::Fault(fault) => {
+                let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
+                story.with(full(Problem::fault(fault).into_response()))
+            }
+        }
+    }
+
+    /// What a call costs its holder, in his unit. `None` where nothing is sold.
+    fn price(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<u64> {
+        let call = arriving.call(None);
+        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
+        let credit_micros = self.0.shared.accounts.as_ref()?.credit_micros;
+        Some(match principal.unit {
+            Unit::Usd => terms.exposure_micros,
+            Unit::Credit => terms.exposure_micros.div_ceil(credit_micros),
+            Unit::Call => 1,
+        })
+    }
+
+    /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.
+    async fn short(&self, arriving: &Arriving<'_>, left: Left, needed: u64) -> Told<Bytes> {
+        let challenge = self.0.flow.challenge(&arriving.plan.snapshot, &arriving.call(None), None);
+        let challenge = self.dress(arriving, challenge.unwrap_or_default()).await;
+        let message = "The balance of this key is too low for the call. Nothing was charged.";
+        let status = StatusCode::PAYMENT_REQUIRED;
+        let problem = Problem::new(status, "insufficient_credits", message, MoneyState::Untouched)
+            .with("reason", "insufficient_credits")
+            .with("creditsRequired", needed)
+            .with("remainingCredits", left.available)
+            .with("unit", left.unit.code())
+            .with("topUpUrl", TOP_UP)
+            .with_challenge(challenge);
+        let mut response = problem.into_response();
+        left.put(response.headers_mut());
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) }
+            .because("insufficient_credits")
+            .with(response)
+    }
+
+    /// Runs the upstream for a charge. Whatever happens to this future, the permit ends its charge.
+    async fn charged(
+        &self,
+        arriving: &Arriving<'_>,
+        story: Story,
+        (mut forward, mut upload): (Forward, Upload),
+        mut permit: ChargePermit<WorkerHost>,
+    ) -> Told<Body> {
+        let Some(charge) = permit.charge().cloned() else { return interrupted(story) };
+        let left = Left { unit: charge.unit, available: permit.available() };
+        let story = Story { hold: Some(charge.id), ..story };
+        arriving.trace.payment(charge.id);
+        self.tell_origin(&Word::charged(&charge), &mut forward);
+        let request = upload.digest(charge.idempotency.is_some());
+        let ran = match self.run(arriving, Pass::Charged(&mut permit), forward, upload).await {
+            Ok(ran) => ran,
+            Err(fault) => return self.not_charged(story, left, permit, &fault).await,
+        };
+        let (story, response) = (ran.of(story), ran.response);
+        if response.status().as_u16() >= 400 {
+            return match self.end_charge(permit, Outcome::Free(FreeReason::Status)).await {
+                Err(fault) => faulted(story, fault),
+                Ok(available) => {
+                    let mut response = pass(response);
+                    Left { available, ..left }.put(response.headers_mut());
+                    story.whose(Whose::Paid).with(response)
+                }
+            };
+        }
+        permit.reached(Progress::Head);
+        match self.end_charge(permit, Outcome::Served { reading: None }).await {
+            Err(fault) => faulted(story, fault),
+            Ok(available) => {
+                let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
+                let amount = Some(charge.unit.amount(charge.amount));
+                let response = response.map(Relay::new);
+                let response = answer::release(self, response, charge, request, Left { available, ..left });
+                Story { amount, ..story }.with(response)
+            }
+        }
+    }
+
+    /// The upstream did not answer.
+    async fn not_charged(
+        &self,
+        story: Story,
+        left: Left,
+        permit: ChargePermit<WorkerHost>,
+        fault: &UpstreamFault,
+    ) -> Told<Body> {
+        warn!(kind = fault.kind.code(), sent = fault.sent, cause = %fault, "the upstream failed");
+        let outcome = if fault.sent { Outcome::Unanswered } else { Outcome::NotSent };
+        match self.end_charge(permit, outcome).await {
+            Err(fault) => faulted(story, fault),
+            Ok(available) => {
+                let mut response = full(upstream_problem(fault, "Nothing was charged.").into_response());
+                Left { available, ..left }.put(response.headers_mut());
+                story.because(fault.kind.code()).with(response)
+            }
+        }
+    }
+
+    /// Ends a charge in a task of its own, and waits for it.
+    async fn end_charge(&self, permit: ChargePermit<WorkerHost>, outcome: Outcome) -> Result<u64, gate::Fault> {
+        let flow = Rc::clone(&self.0.flow);
+        let lost = gate::Fault { kind: gate::FaultKind::Journal, money: MoneyState::Held };
+        self.0.tasks.spawn(async move { flow.close_charge(permit, outcome).await }).await.unwrap_or(Err(lost))
+    }
+
+    /// Gives a stored answer out again, if the body of the request is the same.
+    async fn charged_before(&self, upload: Upload, charge: HoldId) -> Response<Body> {
+        use gate::Journal as _;
+        let digest = tokio::time::timeout(BODY_WAIT, upload.drain()).await.ok().flatten();
+        match self.0.flow.journal.answer(charge).await {
+            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }).into_response()),
+            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
+                let mut response = full(restored(answer));
+                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+                response
+            }
+            Ok(Some(answer)) if digest.is_some() && answer.request_digest.is_some() => {
+                full(repeated(&Repeat::Other).into_response())
+            }
+            Ok(_) => full(repeated(&Repeat::Gone).into_response()),
+        }
+    }
+}
+
+/// Why a key opens nothing.
+fn denial(denied: &Denied) -> Problem {
+    let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
+    let problem = problem.with("reason", denied.code());
+    if denied.status() == StatusCode::UNAUTHORIZED { problem.asks_for_bearer() } else { problem }
+}
+
+/// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.
+fn repeated(repeat: &Repeat) -> Problem {
+    let problem = |status, error, message: &str, money| Problem::new(status, error, message, money);
+    match repeat {
+        Repeat::Other => problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_mismatch",
+            "This Idempotency-Key was used for another request. Nothing was charged for this one.",
+            MoneyState::Untouched,
+        ),
+        Repeat::InFlight => problem(
+            StatusCode::CONFLICT,
+            "in_flight",
+            "The call with this Idempotency-Key is still running.",
+            MoneyState::Held,
+        )
+        .retry_after(2),
+        Repeat::Stored(_) | Repeat::Gone => problem(
+            StatusCode::CONFLICT,
+            "already_served",
+            "The call with this Idempotency-Key was served and charged once; its answer is no longer kept.",
+            MoneyState::Moved,
+        ),
+        Repeat::Burnt => problem(
+            StatusCode::CONFLICT,
+            "not_charged",
+            "The call with this Idempotency-Key may have run and was not charged. Use a new key to run it again.",
+            MoneyState::Untouched,
+        ),
+    }
+}
+
+fn faulted(story: Story, fault: gate::Fault) -> Told<Body> {
+    let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
+    story.with(full(Problem::fault(fault).into_response()))
+}
+
+fn interrupted(story: Story) -> Told<Body> {
+    let message = "The charge for this call has ended already.";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message, MoneyState::Unknown);
+    Story { outcome: MoneyOutcome::Pending, ..story }.with(full(problem.retry_after(2).into_response()))
+}

@@ -1,0 +1,79 @@
+//! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
+
+use bytes::Bytes;
+use gate::{AccountCall, Accounts as _, OpenedCharge, Outcome};
+use ledger::{ChargeState, ChargeStep, HoldId};
+use protocol::MoneyState;
+use tracing::{info, warn};
+
+use super::super::check::HOLD;
+use super::super::story::{Story, Told};
+use super::super::trust::Word;
+use super::super::{Arriving, Front};
+use super::holder::{answer, charge_json};
+use super::{Left, repeated};
+use crate::accounts::{Denied, Principal};
+use crate::problem::Problem;
+use crate::telemetry::MoneyOutcome;
+
+impl Front {
+    /// Charges a checked call to a balance.
+    pub(in crate::front) async fn check_on_account(
+        &self,
+        arriving: &Arriving<'_>,
+        principal: &Principal,
+        target: &str,
+    ) -> Told<Bytes> {
+        self.quote(arriving).await;
+        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) };
+        let Some(amount) = self.price(arriving, principal) else {
+            return story.with(Problem::blocked().into_response());
+        };
+        let (key, unit) = (principal.key, principal.unit);
+        let account = AccountCall { key, unit, amount, tags: None };
+        let fault = |fault: gate::Fault| {
+            let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
+            story.with(Problem::fault(fault).into_response())
+        };
+        let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
+            OpenedCharge::Permit(permit) => permit,
+            OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
+            OpenedCharge::Closed => return self.denied(arriving, &Denied::suspended(key)),
+            OpenedCharge::Repeat(repeat) => {
+                return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
+            }
+            OpenedCharge::Fault(why) => return fault(why),
+        };
+        let Some(charge) = permit.charge().cloned() else { return story.with(Problem::blocked().into_response()) };
+        let available = match self.end_charge(permit, Outcome::Unseen).await {
+            Ok(available) => available,
+            Err(why) => return fault(why),
+        };
+        info!(charge = %charge.id, route = charge.route, key = %key, amount, "checked and charged");
+        let mut response = self.allow(arriving, target, Some(&Word::charged(&charge)));
+        Left { unit, available }.put(response.headers_mut());
+        response.headers_mut().insert(HOLD, self.named(charge.id));
+        let amount = Some(unit.amount(amount));
+        Story { outcome: MoneyOutcome::ServedBalance, hold: Some(charge.id), amount, ..story }.with(response)
+    }
+
+    /// Takes a proxy's report of how a checked call ended that was charged to a balance.
+    pub(in crate::front) async fn charge_outcome(&self, charge: HoldId, status: u64) -> http::Response<Bytes> {
+        let unknown = |fault| Problem::fault(gate::Fault { money: MoneyState::Unknown, ..fault }).into_response();
+        let journal = &self.0.flow.journal;
+        let record = match journal.charged(charge).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Problem::not_found().into_response(),
+            Err(fault) => return unknown(fault),
+        };
+        let (false, ChargeState::Captured(taken)) = ((1..400).contains(&status), record.state) else {
+            return answer(&charge_json(&record));
+        };
+        warn!(%charge, status, "a checked call was not served: its price is given back");
+        match journal.advance_charge(charge, ChargeStep::Refund(taken)).await {
+            Ok(Some((record, _))) => answer(&charge_json(&record)),
+            Ok(None) => Problem::not_found().into_response(),
+            Err(fault) => unknown(fault),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The operator's API, its roles and its commands.

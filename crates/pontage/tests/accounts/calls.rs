@@ -1,0 +1,1 @@
+//! A call that is paid from a balance.

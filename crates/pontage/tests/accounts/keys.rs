@@ -1,0 +1,1 @@
+//! API keys, their lives and what derives from them.

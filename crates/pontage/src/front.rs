@@ -40,7 +40,7 @@ use protocol::x402::{Challenge, Receipt};
 use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
-use crate::accounts::Directory;
+use crate::accounts::{Denied, Directory};
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
 use crate::plan::Plan;
@@ -270,6 +270,9 @@ impl Front {
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
         if let Some(holder) = holder {
             return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+        }
+        if arriving.route_plan.is_some_and(|route| route.accounts_alone) && !matches!(unasked, Some(Opened::Free(_))) {
+            return self.denied(arriving, &Denied::missing()).full();
         }
         let opened = match unasked {
             Some(opened) => opened,

@@ -16,6 +16,8 @@ pub struct Meter {
     reading: Reading,
     /// By the position of the usage.
     searches: Vec<(usize, Search)>,
+    /// The upstream broke it off: what it did not report is nobody's doing.
+    is_broken: bool,
 }
 
 /// From a price to units of one account.
@@ -31,7 +33,7 @@ impl Meter {
     #[must_use]
     pub const fn new(tariff: Arc<Tariff>, asked: Asked, unit: Unit, credit_micros: u64, terms: KeyTerms) -> Self {
         let reading = Reading { size: 0, usage: [None; USAGES_MAX] };
-        Self { tariff, asked, scale: Scale { unit, credit_micros, terms }, reading, searches: Vec::new() }
+        Self { tariff, asked, scale: Scale { unit, credit_micros, terms }, reading, searches: Vec::new(), is_broken: false }
     }
 
     /// What is held for the call, in the account's unit: the ceiling, or what the call costs where that is known before it is run.
@@ -86,6 +88,11 @@ impl Meter {
         }
     }
 
+    /// The upstream broke off: what it has not reported yet is not made up for.
+    pub const fn broke(&mut self) {
+        self.is_broken = true;
+    }
+
     /// The body came to its end.
     pub fn end(&mut self) {
         for (position, search) in &mut self.searches {
@@ -106,7 +113,14 @@ impl Meter {
     /// # Errors
     /// [`NoPrice`] where the formula has none.
     pub fn priced(&self) -> Result<Priced, NoPrice> {
-        self.tariff.price(&self.asked, &self.reading)
+        self.tariff.price(&self.asked, &self.reading, self.is_broken)
+    }
+
+    /// What the call itself costs, before there is anything to count; in the account's unit.
+    #[must_use]
+    pub fn base_units(&self) -> u64 {
+        let nothing = Reading::default();
+        self.tariff.price(&self.asked, &nothing, true).map_or(0, |priced| self.scale.units(priced.cost))
     }
 
     /// Whether something that the price needs was not reported.

@@ -196,11 +196,11 @@ impl Tariff {
         self.ceiling.map(|ceiling| self.cost_of(ceiling))
     }
 
-    /// What a call costs.
+    /// What a call costs. Where `forgives`, what was not reported costs nothing, whatever [`Self::unreported`] says.
     ///
     /// # Errors
     /// [`NoPrice`] where its formula has none for it.
-    pub fn price(&self, asked: &Asked, reading: &Reading) -> Result<Priced, NoPrice> {
+    pub fn price(&self, asked: &Asked, reading: &Reading, forgives: bool) -> Result<Priced, NoPrice> {
         let due = match &self.formula {
             Some(formula) => u128::try_from(formula.value(asked, reading)?).map_err(|_| NoPrice::Negative)?,
             None => self.sum(asked, reading),
@@ -209,7 +209,7 @@ impl Tariff {
             (amount.saturating_mul(u128::from(percent)), each.saturating_mul(100))
         });
         let due = u64::try_from(due.0.div_ceil(due.1.max(1))).unwrap_or(u64::MAX);
-        let unread = self.unreported == Unreported::Ceiling && self.is_unreported(reading);
+        let unread = !forgives && self.unreported == Unreported::Ceiling && self.is_unreported(reading);
         let ceiling = self.ceiling.unwrap_or(u64::MAX);
         let cost = if unread && self.ceiling.is_some() { ceiling } else { due.min(ceiling) };
         let above_micros = self.cost_of(due.saturating_sub(ceiling)).micros;

@@ -2,6 +2,8 @@
 
 use ledger::Unit;
 
+const MILLION: u64 = 1_000_000;
+
 /// What one call costs, whoever pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
@@ -14,15 +16,15 @@ pub struct Cost {
 /// What a key's plan makes of a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyTerms {
-    /// What it is multiplied by, in thousandths: 1,000 leaves it as it is.
-    pub multiplier_permille: u32,
+    /// What it is multiplied by, in millionths: 1,000,000 leaves it as it is.
+    pub multiplier_millionths: u64,
     /// What a call of this route costs instead, in the account's unit. It goes before everything else.
     pub fixed: Option<u64>,
 }
 
 impl Default for KeyTerms {
     fn default() -> Self {
-        Self { multiplier_permille: 1_000, fixed: None }
+        Self { multiplier_millionths: MILLION, fixed: None }
     }
 }
 
@@ -33,9 +35,9 @@ pub fn units(cost: Cost, unit: Unit, credit_micros: u64, terms: KeyTerms) -> u64
     if let Some(fixed) = terms.fixed {
         return fixed;
     }
-    let multiplied = |amount: u64| u128::from(amount).saturating_mul(u128::from(terms.multiplier_permille));
-    let rounded = |thousandths: u128, each: u128| {
-        u64::try_from(thousandths.div_ceil(each.saturating_mul(1_000).max(1))).unwrap_or(u64::MAX)
+    let multiplied = |amount: u64| u128::from(amount).saturating_mul(u128::from(terms.multiplier_millionths));
+    let rounded = |millionths: u128, each: u128| {
+        u64::try_from(millionths.div_ceil(each.saturating_mul(u128::from(MILLION)).max(1))).unwrap_or(u64::MAX)
     };
     match (unit, cost.credits) {
         (Unit::Usd, _) => rounded(multiplied(cost.micros), 1),
@@ -55,7 +57,7 @@ mod tests {
     #[test]
     fn units_table() {
         let plain = KeyTerms::default();
-        let times = |multiplier_permille| KeyTerms { multiplier_permille, fixed: None };
+        let times = |permille: u64| KeyTerms { multiplier_millionths: permille * 1_000, fixed: None };
         let dollars = |micros| Cost { micros, credits: None };
         let credits = |credits| Cost { micros: credits * CENT, credits: Some(credits) };
         for (cost, unit, terms, want) in [
@@ -75,8 +77,8 @@ mod tests {
             (dollars(15_000), Unit::Credit, times(500), 1),
             (dollars(15_000), Unit::Credit, times(2_000), 3),
             (dollars(u64::MAX), Unit::Usd, times(2_000), u64::MAX),
-            (dollars(10), Unit::Usd, KeyTerms { multiplier_permille: 500, fixed: Some(7) }, 7),
-            (dollars(10), Unit::Usd, KeyTerms { multiplier_permille: 500, fixed: Some(0) }, 0),
+            (dollars(10), Unit::Usd, KeyTerms { multiplier_millionths: 1, fixed: Some(7) }, 7),
+            (dollars(10), Unit::Usd, KeyTerms { multiplier_millionths: 1, fixed: Some(0) }, 0),
         ] {
             assert_eq!(units(cost, unit, CENT, terms), want, "{cost:?} {unit:?} {terms:?}");
         }
@@ -85,11 +87,11 @@ mod tests {
     proptest! {
         /// Rounded up, and by less than one unit.
         #[test]
-        fn rounded_up_by_less_than_one(micros: u64, credit in 1..=u64::MAX, multiplier_permille in 0..=100_000_u32) {
-            let terms = KeyTerms { multiplier_permille, fixed: None };
+        fn rounded_up_by_less_than_one(micros: u64, credit in 1..=u64::MAX, multiplier_millionths in 0..=1_000_000_000_u64) {
+            let terms = KeyTerms { multiplier_millionths, fixed: None };
             let paid = units(Cost { micros, credits: None }, Unit::Credit, credit, terms);
-            let exact = u128::from(micros) * u128::from(multiplier_permille);
-            let each = u128::from(credit) * 1_000;
+            let exact = u128::from(micros) * u128::from(multiplier_millionths);
+            let each = u128::from(credit) * u128::from(MILLION);
             if paid < u64::MAX {
                 prop_assert!(u128::from(paid) * each >= exact);
                 prop_assert!(u128::from(paid) * each < exact + each);
@@ -100,8 +102,8 @@ mod tests {
 
         /// A dearer call never costs fewer units.
         #[test]
-        fn never_falls(micros in 0..u64::MAX, credit in 1..=1_000_000_u64, multiplier_permille in 0..=10_000_u32) {
-            let terms = KeyTerms { multiplier_permille, fixed: None };
+        fn never_falls(micros in 0..u64::MAX, credit in 1..=1_000_000_u64, multiplier_millionths in 0..=10_000_000_u64) {
+            let terms = KeyTerms { multiplier_millionths, fixed: None };
             let at = |micros| units(Cost { micros, credits: None }, Unit::Credit, credit, terms);
             prop_assert!(at(micros) <= at(micros + 1));
         }

@@ -2,12 +2,14 @@
 
 mod answer;
 pub(super) mod holder;
+mod price;
 mod unseen;
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
+use gate::price::Meter;
+use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{HoldId, KeyId, Unit};
 use protocol::MoneyState;
@@ -15,6 +17,7 @@ use proxy::UpstreamFault;
 use tracing::warn;
 
 pub(super) use answer::Charged;
+use answer::Metered;
 
 use super::answer::{Body, Relay, full, pass, restored};
 use super::cors::Whose;
@@ -26,6 +29,7 @@ use super::upload::Upload;
 use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
 use crate::accounts::{Denied, Principal};
 use crate::host::{WorkerHost, now_ms};
+use crate::plan::RoutePlan;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -87,23 +91,21 @@ impl Front {
     ) -> Told<Body> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let Some(amount) = self.price(arriving, principal) else {
-            let opened = match arriving.plan.snapshot.quote(&call) {
-                Quote::Unknown => gate::Opened::Fault(gate::Fault::untouched(gate::FaultKind::Price)),
-                Quote::Listed => gate::Opened::SignIn,
-                Quote::Free | Quote::Blocked | Quote::Due(..) => gate::Opened::Blocked,
-            };
-            return self.refused(arriving, opened).await.full();
+        let due = match self.due(arriving, principal, &forward.headers, price::size_of(&upload)) {
+            Ok(due) => due,
+            Err(why) => return self.unpriced(arriving, why).await.full(),
         };
         let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount, tags: None };
+        let account = AccountCall { key, unit, amount: due.amount, tags: None };
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
-            OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
-            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
+            OpenedCharge::Permit(permit) => {
+                Box::pin(self.charged(arriving, story, (forward, upload, due.meter), permit)).await
+            }
+            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, due.amount).await.full(),
             OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
@@ -121,18 +123,6 @@ impl Front {
                 story.with(full(Problem::fault(fault).into_response()))
             }
         }
-    }
-
-    /// What a call costs its holder, in his unit. `None` where nothing is sold.
-    fn price(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<u64> {
-        let call = arriving.call(None);
-        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
-        let credit_micros = self.0.shared.accounts.as_ref()?.credit_micros;
-        Some(match principal.unit {
-            Unit::Usd => terms.exposure_micros,
-            Unit::Credit => terms.exposure_micros.div_ceil(credit_micros),
-            Unit::Call => 1,
-        })
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.
@@ -160,7 +150,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        (mut forward, mut upload): (Forward, Upload),
+        (mut forward, mut upload, meter): (Forward, Upload, Option<Meter>),
         mut permit: ChargePermit<WorkerHost>,
     ) -> Told<Body> {
         let Some(charge) = permit.charge().cloned() else { return interrupted(story) };
@@ -169,6 +159,9 @@ impl Front {
         arriving.trace.payment(charge.id);
         self.tell_origin(&Word::charged(&charge), &mut forward);
         let request = upload.digest(charge.idempotency.is_some());
+        if meter.is_some() && arriving.route_plan.is_some_and(RoutePlan::reads_body) {
+            price::read_plainly(&mut forward);
+        }
         let ran = match self.run(arriving, Pass::Charged(&mut permit), forward, upload).await {
             Ok(ran) => ran,
             Err(fault) => return self.not_charged(story, left, permit, &fault).await,
@@ -185,6 +178,15 @@ impl Front {
             };
         }
         permit.reached(Progress::Head);
+        if let Some(meter) = meter {
+            let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
+            let metered = Metered::new(meter, permit, response.headers());
+            let response = response.map(Relay::new);
+            return match answer::release_metered(self, response, charge, request, metered).await {
+                Ok(response) => story.with(response),
+                Err(fault) => faulted(story, fault),
+            };
+        }
         match self.end_charge(permit, Outcome::Served { reading: None }).await {
             Err(fault) => faulted(story, fault),
             Ok(available) => {

@@ -94,7 +94,7 @@ impl Front {
         if unasked.is_none() && !arriving.shown.pays() {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
-                Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, forwarded).await.full(),
+                Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, &parts.headers, forwarded).await.full(),
                 Err(denied) => return self.denied(&arriving, &denied).full(),
             }
         }

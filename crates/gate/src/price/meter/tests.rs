@@ -102,7 +102,7 @@ fn what_is_not_reported_is_free_or_the_ceiling() {
 
 #[test]
 fn a_key_that_pays_a_fixed_price_and_a_pass_are_not_metered() {
-    let terms = KeyTerms { multiplier_permille: 1_000, fixed: Some(7) };
+    let terms = KeyTerms { multiplier_millionths: 1, fixed: Some(7) };
     let fixed = Meter::new(Arc::new(by_size()), Asked::default(), Unit::Credit, CENT, terms);
     assert_eq!((fixed.held(), fixed.is_metered(), fixed.units()), (Ok(7), false, 7));
     let pass = meter(by_size(), Unit::Call);
@@ -112,8 +112,8 @@ fn a_key_that_pays_a_fixed_price_and_a_pass_are_not_metered() {
 proptest! {
     /// The reading is the same however the body comes in pieces, never more than what is held, and never falls.
     #[test]
-    fn the_reading_never_falls_and_is_covered(pieces in prop::collection::vec(0..3_000_usize, 0..20), permille in 0..5_000_u32) {
-        let terms = KeyTerms { multiplier_permille: permille, fixed: None };
+    fn the_reading_never_falls_and_is_covered(pieces in prop::collection::vec(0..3_000_usize, 0..20), multiplier_millionths in 0..5_000_000_u64) {
+        let terms = KeyTerms { multiplier_millionths, fixed: None };
         let mut meter = Meter::new(Arc::new(by_size()), Asked::default(), Unit::Credit, CENT, terms);
         let (held, mut last) = (meter.held().unwrap(), 0);
         for piece in &pieces {

@@ -22,7 +22,7 @@ fn plain() -> Tariff {
 }
 
 fn micros(tariff: &Tariff, asked: &Asked, reading: &Reading) -> u64 {
-    tariff.price(asked, reading).unwrap().cost.micros
+    tariff.price(asked, reading, false).unwrap().cost.micros
 }
 
 /// 2 credits and 5 for each KB: 3 KB are 17.
@@ -30,7 +30,7 @@ fn micros(tariff: &Tariff, asked: &Asked, reading: &Reading) -> u64 {
 fn two_and_five_for_each_kb_are_seventeen_for_three() {
     let tariff = Tariff { coin: Coin::Credits(CENT), call: 2, kb_in: 5, ..plain() };
     for (size, credits) in [(0, 2), (1, 7), (1_024, 7), (1_025, 12), (3_072, 17), (3_073, 22)] {
-        let cost = tariff.price(&Asked { size, ..Asked::default() }, &Reading::default()).unwrap().cost;
+        let cost = tariff.price(&Asked { size, ..Asked::default() }, &Reading::default(), false).unwrap().cost;
         assert_eq!(units(cost, Unit::Credit, CENT, KeyTerms::default()), credits, "{size} bytes");
         assert_eq!(cost.micros, credits * CENT);
     }
@@ -102,10 +102,10 @@ fn a_formula_stands_for_all_parts() {
     let tariff = Tariff { formula: Some(product), usage, ceiling: Some(10), ..plain() };
     assert!(tariff.is_metered() && tariff.reads_body() && !tariff.needs_size());
     let reading = |count| Reading { size: 0, usage: [Some(count), None, None, None] };
-    let price = |count| tariff.price(&Asked::default(), &reading(count));
+    let price = |count| tariff.price(&Asked::default(), &reading(count), false);
     assert_eq!(price(3).unwrap(), Priced { cost: Cost { micros: 9, credits: None }, above_micros: 0 });
     assert_eq!(price(4).unwrap(), Priced { cost: Cost { micros: 10, credits: None }, above_micros: 2 });
     let below = Formula::Negative(Box::new(Formula::Of(Field::Usage(0))));
     let below = Tariff { formula: Some(below), ..tariff };
-    assert_eq!(below.price(&Asked::default(), &reading(1)), Err(NoPrice::Negative));
+    assert_eq!(below.price(&Asked::default(), &reading(1), false), Err(NoPrice::Negative));
 }

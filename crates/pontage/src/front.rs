@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use facilitator::point::{self, Act};
 use gate::{
-    Call, ChargePermit, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken,
-    Unpaid,
+    Call, ChargePermit, Denial, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing,
+    Taken, Unpaid,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
@@ -40,7 +40,7 @@ use protocol::x402::{Challenge, Receipt};
 use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
-use crate::accounts::{Denied, Directory};
+use crate::accounts::{Directory, Unresolved};
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
 use crate::plan::Plan;
@@ -50,6 +50,7 @@ use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
 use account::holder::Question;
+use account::rehearsed::Verdict;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -263,16 +264,17 @@ impl Front {
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
                 Ok(holder) => holder,
-                Err(denied) => return self.denied(arriving, &denied).full(),
+                Err(why) if self.rehearses() => {
+                    let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                    return Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
+                }
+                Err(why) => return self.unresolved(arriving, why).full(),
             },
             _ => None,
         };
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
         if let Some(holder) = holder {
             return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
-        }
-        if arriving.route_plan.is_some_and(|route| route.accounts_alone) && !matches!(unasked, Some(Opened::Free(_))) {
-            return self.denied(arriving, &Denied::missing()).full();
         }
         let opened = match unasked {
             Some(opened) => opened,
@@ -333,6 +335,10 @@ impl Front {
 
     /// The answer to a call that is not run.
     async fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Told<Bytes> {
+        let accounts_alone = arriving.route_plan.is_some_and(|route| route.accounts_alone);
+        if accounts_alone && matches!(opened, Opened::Challenge { .. }) {
+            return self.unresolved(arriving, Unresolved::Denied(Denial::MissingApiKey, None));
+        }
         match self.refused_shortly(arriving, &opened) {
             Ok(told) => told,
             Err(story) => story.with(Box::pin(self.explained(arriving, opened, story.taken)).await),

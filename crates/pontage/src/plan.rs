@@ -271,7 +271,7 @@ impl Quoted {
             Some(offer(accept, atomic, rail, self.due.settle_first, self.direct_s))
         };
         let offers: Option<Vec<_>> = self.due.accepts.iter().map(offer).collect();
-        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first })
+        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first, sells: None })
     }
 
     /// What it costs while the endpoint does not say, if the configuration has a price as well.
@@ -285,9 +285,13 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
     let price = match &route.price {
         PriceConfig::Free => Price::Free,
         // Accounts alone pay: nothing is offered to others.
-        PriceConfig::Due(due) if due.tariff.is_some() && due.accepts.is_empty() => {
-            Price::Due(Terms { offers: Vec::new(), rail: Rail::Direct, exposure_micros: 0, settle_first: false })
-        }
+        PriceConfig::Due(due) if due.tariff.is_some() && due.accepts.is_empty() => Price::Due(Terms {
+            offers: Vec::new(),
+            rail: Rail::Direct,
+            exposure_micros: 0,
+            settle_first: false,
+            sells: None,
+        }),
         PriceConfig::Due(due) => match fixed_terms(due, direct_s) {
             Some(terms) if due.endpoint.is_none() => Price::Due(terms),
             Some(_) | None => Price::Quoted(due.accepts.iter().map(|accept| accept.token.clone()).collect()),
@@ -300,6 +304,7 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
         price,
         allowlist: route.allowlist.clone(),
         reentry_ms: route.reentry_s.saturating_mul(1_000),
+        passes: Vec::new(),
     }
 }
 
@@ -312,7 +317,13 @@ fn fixed_terms(due: &DueConfig, direct_s: u64) -> Option<Terms> {
     };
     let priced: Option<Vec<_>> = due.accepts.iter().map(one).collect();
     let (offers, micros): (Vec<_>, Vec<_>) = priced?.into_iter().unzip();
-    Some(Terms { offers, rail, exposure_micros: micros.into_iter().max()?, settle_first: due.settle_first })
+    Some(Terms {
+        offers,
+        rail,
+        exposure_micros: micros.into_iter().max()?,
+        settle_first: due.settle_first,
+        sells: None,
+    })
 }
 
 fn offer(accept: &AcceptConfig, amount_atomic: u128, rail: Rail, settle_first: bool, direct_s: u64) -> Offer {

@@ -2,6 +2,7 @@
 
 mod finality;
 mod names;
+mod purchases;
 mod receipts;
 mod refunds;
 mod seals;
@@ -46,6 +47,7 @@ fn hold(id: u8, nonce: u8) -> Hold {
         rail: Rail::Direct,
         source: Source([9; 16]),
         exposure_micros: 10,
+        buys: None,
     }
 }
 

@@ -33,7 +33,14 @@ impl Meter {
     #[must_use]
     pub const fn new(tariff: Arc<Tariff>, asked: Asked, unit: Unit, credit_micros: u64, terms: KeyTerms) -> Self {
         let reading = Reading { size: 0, usage: [None; USAGES_MAX] };
-        Self { tariff, asked, scale: Scale { unit, credit_micros, terms }, reading, searches: Vec::new(), is_broken: false }
+        Self {
+            tariff,
+            asked,
+            scale: Scale { unit, credit_micros, terms },
+            reading,
+            searches: Vec::new(),
+            is_broken: false,
+        }
     }
 
     /// What is held for the call, in the account's unit: the ceiling, or what the call costs where that is known before it is run.

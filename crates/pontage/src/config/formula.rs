@@ -160,14 +160,10 @@ impl Typist<'_> {
                 let choice = (self.truth(test)?, self.number(then)?, self.number(other)?);
                 Ok(Typed::Number(Formula::Choice(Box::new(choice))))
             }
-            (operators::NEGATE, None, [inner]) => {
-                Ok(Typed::Number(Formula::Negative(Box::new(self.number(inner)?))))
-            }
+            (operators::NEGATE, None, [inner]) => Ok(Typed::Number(Formula::Negative(Box::new(self.number(inner)?)))),
             (operators::LOGICAL_NOT, None, [inner]) => Ok(Typed::Truth(Test::Not(Box::new(self.truth(inner)?)))),
             (operators::IN, None, [item, list]) => self.is_in(item, list),
-            ("size", Some(text), []) | ("size", None, [text]) => {
-                Ok(Typed::Number(Formula::Length(self.phrase(text)?)))
-            }
+            ("size", Some(text), []) | ("size", None, [text]) => Ok(Typed::Number(Formula::Length(self.phrase(text)?))),
             ("usd", None, [amount]) => self.dollars(amount),
             ("startsWith" | "endsWith" | "contains", Some(whole), [part]) => {
                 let (whole, part) = (self.phrase(whole)?, self.phrase(part)?);
@@ -200,7 +196,9 @@ impl Typist<'_> {
 
     fn compared(&mut self, expr: &IdedExpr, name: &str, left: &IdedExpr, right: &IdedExpr) -> Result<Typed, Mistyped> {
         let (how, swaps, negates) = match name {
-            operators::LOGICAL_AND => return Ok(Typed::Truth(Test::Both(Box::new([self.truth(left)?, self.truth(right)?])))),
+            operators::LOGICAL_AND => {
+                return Ok(Typed::Truth(Test::Both(Box::new([self.truth(left)?, self.truth(right)?]))));
+            }
             operators::LOGICAL_OR => {
                 return Ok(Typed::Truth(Test::Either(Box::new([self.truth(left)?, self.truth(right)?]))));
             }

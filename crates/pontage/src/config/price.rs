@@ -177,7 +177,8 @@ fn due<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, around: &Around<'_>) ->
         Some((dollars, tariff)) => (Some(dollars), Some(tariff)),
         None => (None, None),
     };
-    let credits = optional(reader, fields, "credits", None, |reader, node| credits(reader, node, fields, around).map(Some));
+    let credits =
+        optional(reader, fields, "credits", None, |reader, node| credits(reader, node, fields, around).map(Some));
     let endpoint = optional(reader, fields, "price_endpoint", None, |reader, node| endpoint(reader, node).map(Some));
     let defaults = Defaults { around, payee, dollars, endpoint: fields.was_meant("price_endpoint") };
     let accepts = match fields.get("accepts") {

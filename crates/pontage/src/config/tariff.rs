@@ -42,7 +42,8 @@ pub(super) fn tariff<'d>(
     let volumes = optional(reader, fields, "volume", Vec::new(), volumes);
     let windows = optional(reader, fields, "times", Vec::new(), windows);
     let unreported = optional(reader, fields, "unreported", Unreported::Nothing, unreported);
-    let read = optional(reader, fields, "formula", None, |reader, node| formula_of(reader, node, &usage, coin).map(Some))?;
+    let read =
+        optional(reader, fields, "formula", None, |reader, node| formula_of(reader, node, &usage, coin).map(Some))?;
     let (formula, headers) = read.map_or((None, Vec::new()), |(formula, headers)| (Some(formula), headers));
     let tariff = Tariff {
         coin,
@@ -70,9 +71,17 @@ fn whole<'d>(reader: &mut Reader<'d>, node: &Node<'d>, fields: &Fields<'d>, tari
     };
     let has_parts = tariff.call > 0 || tariff.kb_in > 0 || tariff.kb_out > 0 || !tariff.parts.is_empty();
     if tariff.formula.is_some() && PARTS.iter().any(|name| fields.get(name).is_some()) {
-        mistake(reader, "the price has a formula and parts.", "write all of it in the formula, or leave the formula out.");
+        mistake(
+            reader,
+            "the price has a formula and parts.",
+            "write all of it in the formula, or leave the formula out.",
+        );
     } else if tariff.formula.is_none() && !has_parts && !PARTS.iter().any(|name| fields.was_meant(name)) {
-        mistake(reader, "nothing costs anything here.", "write call, per_kb_in, per_kb_out, per or formula; or free: true.");
+        mistake(
+            reader,
+            "nothing costs anything here.",
+            "write call, per_kb_in, per_kb_out, per or formula; or free: true.",
+        );
     }
     match (tariff.is_metered(), tariff.ceiling) {
         (true, None) if !fields.was_meant("max") => {
@@ -100,14 +109,20 @@ fn coin<'d>(reader: &mut Reader<'d>, node: &Node<'d>, accounts: Option<&Accounts
         ("credits", Some(accounts)) => Some(Coin::Credits(accounts.credit_micros)),
         // The section is missed elsewhere.
         ("credits", None) => Some(Coin::Credits(1)),
-        _ => reader.mistake(&node.at, format!("{} is not what prices are counted in.", text.shown()), "write usd or credits."),
+        _ => reader.mistake(
+            &node.at,
+            format!("{} is not what prices are counted in.", text.shown()),
+            "write usd or credits.",
+        ),
     }
 }
 
 /// An amount of dollars, in millionths, or of credits.
 fn amount<'d>(reader: &mut Reader<'d>, node: &Node<'d>, coin: Coin) -> Option<u64> {
     let fix = match coin {
-        Coin::Micros => "write dollars with at most six decimal places, such as \"0.01\"; for less than that, price so many with `each`.",
+        Coin::Micros => {
+            "write dollars with at most six decimal places, such as \"0.01\"; for less than that, price so many with `each`."
+        }
         Coin::Credits(_) => "write a whole number of credits, such as 5.",
     };
     let text = reader.text(node, fix)?;
@@ -203,7 +218,8 @@ fn tiers<'d>(reader: &mut Reader<'d>, node: &Node<'d>, coin: Coin) -> Option<Vec
     let mut tiers: Vec<(u64, u64)> = Vec::new();
     for item in &items {
         let fields = reader.fields(item, "routes[].price.per.<name>.tiers[]")?;
-        let up_to = reader.required(&fields, "up_to", fix).and_then(|node| reader.whole(&node, 1..=AMOUNT_MAX, "units"));
+        let up_to =
+            reader.required(&fields, "up_to", fix).and_then(|node| reader.whole(&node, 1..=AMOUNT_MAX, "units"));
         let price = reader.required(&fields, "price", fix).and_then(|node| amount(reader, &node, coin));
         let (up_to, price) = (up_to?, price?);
         if tiers.last().is_some_and(|(last, _)| *last >= up_to) {
@@ -257,8 +273,7 @@ fn windows<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Vec<Window>> 
     let items = few(reader, node, WINDOWS_MAX, fix)?;
     let window = |item: &Node<'d>| {
         let fields = reader.fields(item, "routes[].price.times[]")?;
-        let mut time =
-            |name| reader.required(&fields, name, fix).and_then(|node| minute(reader, &node));
+        let mut time = |name| reader.required(&fields, name, fix).and_then(|node| minute(reader, &node));
         let (from_minute, to_minute) = (time("from"), time("to"));
         let days = optional(reader, &fields, "days", [true; 7], days);
         let percent = percent(reader, &fields);
@@ -311,11 +326,14 @@ fn unreported<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Unreported
 type Read = (gate::price::Formula, Vec<String>);
 
 fn formula_of<'d>(reader: &mut Reader<'d>, node: &Node<'d>, usage: &[UsageSource], coin: Coin) -> Option<Read> {
-    let fix = "write whole numbers, such as formula: 'usd(\"0.001\") + 2 * usage.tokens'; docs/prices.md has the words.";
+    let fix =
+        "write whole numbers, such as formula: 'usd(\"0.001\") + 2 * usage.tokens'; docs/prices.md has the words.";
     let text = reader.text(node, fix)?;
     match formula(&text.value, usage, coin) {
         Ok(read) => Some(read),
-        Err(wrong) if wrong.character == 0 => reader.mistake(&node.at, format!("the formula is refused: {}.", wrong.what), fix),
+        Err(wrong) if wrong.character == 0 => {
+            reader.mistake(&node.at, format!("the formula is refused: {}.", wrong.what), fix)
+        }
         Err(wrong) => {
             let what = format!("the formula is refused at character {}: {}.", wrong.character, wrong.what);
             reader.mistake(&node.at, what, fix)

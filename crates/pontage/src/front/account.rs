@@ -3,13 +3,15 @@
 mod answer;
 pub(super) mod holder;
 mod price;
+pub(super) mod rehearsed;
+mod tags;
 mod unseen;
 
 use std::rc::Rc;
 
 use bytes::Bytes;
 use gate::price::Meter;
-use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
+use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{HoldId, KeyId, Unit};
 use protocol::MoneyState;
@@ -27,7 +29,7 @@ use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::Upload;
 use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
-use crate::accounts::{Denied, Principal};
+use crate::accounts::{Knock, Principal, Unresolved};
 use crate::host::{WorkerHost, now_ms};
 use crate::plan::RoutePlan;
 use crate::problem::Problem;
@@ -37,6 +39,18 @@ const REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const UNIT: HeaderName = HeaderName::from_static("x-credits-unit");
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Says that a key of the sandbox calls: to the upstream, and to the caller.
+const SANDBOX: HeaderName = HeaderName::from_static("x-pay-sandbox");
+
+/// What is sent to the upstream for a charge, and how it is counted.
+struct Sent {
+    forward: Forward,
+    upload: Upload,
+    /// Where only the answer tells what is due.
+    meter: Option<Meter>,
+    is_sandbox: bool,
+}
 
 /// What a balance has left, as each answer to its holder says.
 #[derive(Clone, Copy, Debug)]
@@ -54,24 +68,41 @@ impl Left {
 
 impl Front {
     /// Who pays for a call from a balance. `None` where nobody says that he does.
-    pub(super) fn holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap) -> Result<Option<Rc<Principal>>, Denied> {
+    pub(super) fn holder(
+        &self,
+        arriving: &Arriving<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Rc<Principal>>, Unresolved> {
         let Some(directory) = self.0.directory.as_ref().filter(|_| arriving.shown.names_account) else {
             return Ok(None);
         };
-        let route = arriving.route.map(|route| route.id.as_str());
-        directory.resolve(headers, route, arriving.method, arriving.path.path(), arriving.from, now_ms())
+        directory.resolve(&Knock {
+            headers,
+            method: arriving.method,
+            path: Some(arriving.path.path()),
+            target: &arriving.path.path_and_query(),
+            from: arriving.from,
+            now_ms: now_ms(),
+        })
     }
 
     /// The answer to a call whose key opens nothing. It takes from the bucket of its address: guessing is slow.
-    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Bytes> {
+    pub(super) fn unresolved(&self, arriving: &Arriving<'_>, why: Unresolved) -> Told<Bytes> {
+        let (denial, key) = match why {
+            Unresolved::Denied(denial, key) => (denial, key),
+            Unresolved::Fault(fault) => {
+                let story = Story::of(MoneyOutcome::Fault).because(fault.code());
+                return story.with(Problem::fault(fault).into_response());
+            }
+        };
         if let Err(limited) = self.takes_from_address(arriving) {
             return limited;
         }
-        let mut response = denial(denied).into_response();
-        if let Some(key) = denied.key() {
+        let mut response = denied(denial).into_response();
+        if let Some(key) = key {
             self.put_left(key, response.headers_mut());
         }
-        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denied.code()).with(response)
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denial.code()).with(response)
     }
 
     /// Says what the balance of a key has left, where the journal can be read.
@@ -91,22 +122,35 @@ impl Front {
     ) -> Told<Body> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let due = match self.due(arriving, principal, &forward.headers, price::size_of(&upload)) {
+        let tags = match tags::tags(&forward.headers) {
+            Ok(tags) => tags,
+            Err(problem) => return arriving.invalid(problem).full(),
+        };
+        let due = self.due(arriving, principal, &forward.headers, price::size_of(&upload));
+        if self.rehearses() {
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.amount));
+            return self.rehearsed(arriving, verdict, forward, upload).await;
+        }
+        let due = match due {
             Ok(due) => due,
             Err(why) => return self.unpriced(arriving, why).await.full(),
         };
         let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount: due.amount, tags: None };
+        let account = AccountCall { key, unit, amount: due.amount, tags };
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
             OpenedCharge::Permit(permit) => {
-                Box::pin(self.charged(arriving, story, (forward, upload, due.meter), permit)).await
+                let meter = due.meter.filter(|_| !principal.sandbox);
+                let sent = Sent { forward, upload, meter, is_sandbox: principal.sandbox };
+                Box::pin(self.charged(arriving, story, sent, permit)).await
             }
-            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, due.amount).await.full(),
-            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
+            OpenedCharge::Short { available } => {
+                self.short(arriving, Left { unit, available }, due.amount).await.full()
+            }
+            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -150,7 +194,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        (mut forward, mut upload, meter): (Forward, Upload, Option<Meter>),
+        Sent { mut forward, mut upload, meter, is_sandbox }: Sent,
         mut permit: ChargePermit<WorkerHost>,
     ) -> Told<Body> {
         let Some(charge) = permit.charge().cloned() else { return interrupted(story) };
@@ -158,6 +202,9 @@ impl Front {
         let story = Story { hold: Some(charge.id), ..story };
         arriving.trace.payment(charge.id);
         self.tell_origin(&Word::charged(&charge), &mut forward);
+        if is_sandbox {
+            forward.headers.insert(SANDBOX, HeaderValue::from_static("1"));
+        }
         let request = upload.digest(charge.idempotency.is_some());
         if meter.is_some() && arriving.route_plan.is_some_and(RoutePlan::reads_body) {
             price::read_plainly(&mut forward);
@@ -167,11 +214,15 @@ impl Front {
             Err(fault) => return self.not_charged(story, left, permit, &fault).await,
         };
         let (story, response) = (ran.of(story), ran.response);
-        if response.status().as_u16() >= 400 {
+        // A key of the sandbox moves no money: what was held is given back, whatever the answer.
+        if response.status().as_u16() >= 400 || is_sandbox {
             return match self.end_charge(permit, Outcome::Free(FreeReason::Status)).await {
                 Err(fault) => faulted(story, fault),
                 Ok(available) => {
                     let mut response = pass(response);
+                    if is_sandbox {
+                        response.headers_mut().insert(SANDBOX, HeaderValue::from_static("1"));
+                    }
                     Left { available, ..left }.put(response.headers_mut());
                     story.whose(Whose::Paid).with(response)
                 }
@@ -246,10 +297,16 @@ impl Front {
 }
 
 /// Why a key opens nothing.
-fn denial(denied: &Denied) -> Problem {
-    let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
-    let problem = problem.with("reason", denied.code());
-    if denied.status() == StatusCode::UNAUTHORIZED { problem.asks_for_bearer() } else { problem }
+fn denied(denial: Denial) -> Problem {
+    let status = if denial.is_of_identity() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+    let message = format!("Nothing was charged: {denial}.");
+    let problem = Problem::new(status, denial.code(), message, MoneyState::Untouched).with("reason", denial.code());
+    if denial.is_of_identity() { problem.asks_for_bearer() } else { problem }
+}
+
+/// The account was closed between the look at its key and the charge.
+const fn suspended(key: KeyId) -> Unresolved {
+    Unresolved::Denied(Denial::KeySuspended, Some(key))
 }
 
 /// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.

@@ -137,9 +137,16 @@ fn words() -> impl Strategy<Value = String> {
     leaf.prop_recursive(3, 24, 3, |inner| {
         let two = (inner.clone(), inner.clone());
         prop_oneof![
-            (two, prop::sample::select(vec!["+", "-", "*", "/", "%"])).prop_map(|((l, r), op)| format!("({l} {op} {r})")),
+            (two, prop::sample::select(vec!["+", "-", "*", "/", "%"]))
+                .prop_map(|((l, r), op)| format!("({l} {op} {r})")),
             inner.clone().prop_map(|inner| format!("-({inner})")),
-            (inner.clone(), inner.clone(), inner.clone(), inner, prop::sample::select(vec!["<", "<=", ">", ">=", "==", "!="]))
+            (
+                inner.clone(),
+                inner.clone(),
+                inner.clone(),
+                inner,
+                prop::sample::select(vec!["<", "<=", ">", ">=", "==", "!="])
+            )
                 .prop_map(|(a, b, c, d, op)| format!("({a} {op} {b} ? {c} : {d})")),
         ]
     })

@@ -157,6 +157,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("receipts.lookups_per_min", Whole(1, 100_000), "`10`", "look-ups in a minute, 1 to 100,000", "How often one address may fetch receipts."),
     key("accounts.credit_usd", Dollars, "`\"0.01\"`", "dollars above zero, at most six decimal places, to 1,000,000,000", "What a credit is worth. Where a route says no number of credits, its price in dollars is paid in credits, rounded up. The section `accounts` switches API keys with balances on ([balances.md](balances.md))."),
     key("accounts.default_unit", Word(&["usd", "credit"]), "`credit`", "`usd` or `credit`", "What the balance of a new key is counted in, where whoever makes it does not say."),
+    key("accounts.shadow", Truth, "`false`", "`true` or `false`", "Accounts are tried out: a call that shows a key, whatever key, is judged and passed on, and neither charged nor refused. `X-Pay-Shadow` of its answer says what would have become of it."),
     key("refunds.signer", Secret, "none: refunds are printed for somebody to pay by hand", "`{ env: NAME }` or `{ file: PATH }`", "Where the key of the wallet is kept that refunds are paid from. It holds the token and needs no gas: the settlement key sends them ([refunds.md](refunds.md))."),
     key("refunds.signer.env", Name, "one of `env` and `file`", ENV, "The variable that holds the key."),
     key("refunds.signer.file", Path, "one of `env` and `file`", FILE, "The file that holds the key."),

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use gate::{AccountCall, Accounts as _, OpenedCharge, Outcome};
-use ledger::{ChargeState, ChargeStep, HoldId};
 use http::{HeaderMap, StatusCode};
+use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
 use tracing::{info, warn};
 
@@ -13,8 +13,8 @@ use super::super::trust::Word;
 use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
 use super::price::Due;
-use super::{Left, repeated};
-use crate::accounts::{Denied, Principal};
+use super::{Left, repeated, suspended};
+use crate::accounts::Principal;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -30,7 +30,12 @@ impl Front {
         self.quote(arriving).await;
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) };
         // The body is not shown to a sidecar, so its size is not either.
-        let amount = match self.due(arriving, principal, headers, None) {
+        let due = self.due(arriving, principal, headers, None);
+        if self.rehearses() {
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.amount));
+            return self.rehearsed_unseen(arriving, &verdict, target);
+        }
+        let amount = match due {
             Ok(Due { amount, meter: None }) => amount,
             // Nobody would count what is due.
             Ok(Due { meter: Some(_), .. }) => return story.because("metered_route").with(metered().into_response()),
@@ -45,7 +50,7 @@ impl Front {
         let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
             OpenedCharge::Permit(permit) => permit,
             OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
-            OpenedCharge::Closed => return self.denied(arriving, &Denied::suspended(key)),
+            OpenedCharge::Closed => return self.unresolved(arriving, suspended(key)),
             OpenedCharge::Repeat(repeat) => {
                 return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
             }

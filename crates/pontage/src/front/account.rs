@@ -13,13 +13,14 @@ use bytes::Bytes;
 use gate::price::Meter;
 use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ledger::{HoldId, KeyId, Unit};
+use ledger::{HoldId, KeyId, Over, Unit};
 use protocol::MoneyState;
 use proxy::UpstreamFault;
 use tracing::warn;
 
 pub(super) use answer::Charged;
 use answer::Metered;
+use price::Due;
 
 use super::answer::{Body, Relay, full, pass, restored};
 use super::cors::Whose;
@@ -128,29 +129,29 @@ impl Front {
         };
         let due = self.due(arriving, principal, &forward.headers, price::size_of(&upload));
         if self.rehearses() {
-            let verdict = self.verdict(principal, due.as_ref().map(|due| due.amount));
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.account.amount));
             return self.rehearsed(arriving, verdict, forward, upload).await;
         }
         let due = match due {
             Ok(due) => due,
             Err(why) => return self.unpriced(arriving, why).await.full(),
         };
-        let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount: due.amount, tags };
+        let Due { account, meter } = due;
+        let account = AccountCall { tags, ..account };
+        let (key, unit, amount) = (account.key, account.unit, account.amount);
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
             OpenedCharge::Permit(permit) => {
-                let meter = due.meter.filter(|_| !principal.sandbox);
+                let meter = meter.filter(|_| !principal.sandbox);
                 let sent = Sent { forward, upload, meter, is_sandbox: principal.sandbox };
                 Box::pin(self.charged(arriving, story, sent, permit)).await
             }
-            OpenedCharge::Short { available } => {
-                self.short(arriving, Left { unit, available }, due.amount).await.full()
-            }
-            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
+            OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
+            OpenedCharge::Over(over) => self.over(arriving, key, &over).full(),
+            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -167,6 +168,28 @@ impl Front {
                 story.with(full(Problem::fault(fault).into_response()))
             }
         }
+    }
+
+    /// A budget keeps the call from being charged.
+    fn over(&self, arriving: &Arriving<'_>, key: KeyId, over: &Over) -> Told<Bytes> {
+        let message =
+            "A budget of this key, of this route or of the gate has no room for the call. Nothing was charged.";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let problem = Problem::new(status, over.code(), message, MoneyState::Untouched)
+            .with("reason", over.code())
+            .with("used", over.used)
+            .with("resets_at_ms", over.resets_at_ms);
+        let wait_ms = over.resets_at_ms.map(|resets| resets.saturating_sub(now_ms()));
+        let wait_s = wait_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1));
+        let problem = match wait_s {
+            Some(seconds) => problem.retry_after(seconds),
+            None => problem,
+        };
+        let mut response = problem.into_response();
+        self.put_left(key, response.headers_mut());
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::RateLimited) }
+            .because(over.code())
+            .with(response)
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.

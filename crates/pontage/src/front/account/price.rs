@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gate::price::{Asked, Cost, KeyTerms, Meter, Tariff, Volume, units};
-use gate::{Fault, FaultKind, Opened, Quote};
+use gate::{AccountCall, Fault, FaultKind, Opened, Quote};
 use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
+use ledger::{Guards, Unit};
 use protocol::MoneyState;
 use tracing::error;
 
@@ -25,7 +26,8 @@ pub(super) const SURCHARGE: HeaderName = HeaderName::from_static("x-output-surch
 /// What is held for a call, in its holder's unit.
 #[derive(Debug)]
 pub(super) struct Due {
-    pub(super) amount: u64,
+    /// By whom, and how much.
+    pub(super) account: AccountCall,
     /// Counts what of it is due, where only the answer can tell.
     pub(super) meter: Option<Meter>,
 }
@@ -58,7 +60,10 @@ impl Front {
         let Some(tariff) = route.and_then(|route| route.tariff.as_ref()) else {
             let cost = Cost { micros: terms.exposure_micros, credits: route.and_then(|route| route.credits) };
             let amount = units(cost, principal.unit, accounts.credit_micros, key_terms);
-            return Ok(Due { amount, meter: None });
+            return Ok(Due {
+                account: account_call(principal, amount, accounts.credit_micros, cost.micros),
+                meter: None,
+            });
         };
         let asked = self.asked(arriving, principal, tariff, headers, size)?;
         let meter = Meter::new(Arc::clone(tariff), asked, principal.unit, accounts.credit_micros, key_terms);
@@ -66,7 +71,8 @@ impl Front {
             error!(route = arriving.route.map_or("", |route| &route.id), %why, "a call has no price");
             Unpriced::Fault(Fault::untouched(FaultKind::Price))
         })?;
-        Ok(Due { amount, meter: Some(meter).filter(Meter::is_metered) })
+        let account = account_call(principal, amount, accounts.credit_micros, 0);
+        Ok(Due { account, meter: Some(meter).filter(Meter::is_metered) })
     }
 
     /// What a tariff asks about a call before it is run.
@@ -113,6 +119,17 @@ impl Front {
         };
         self.refused(arriving, opened).await
     }
+}
+
+/// What is asked of a balance. In dollars it is what the balance gives; a call of a pass is worth `listed_micros`.
+fn account_call(principal: &Principal, amount: u64, credit_micros: u64, listed_micros: u64) -> AccountCall {
+    let (key, unit) = (principal.key, principal.unit);
+    let micros = match unit {
+        Unit::Usd => amount,
+        Unit::Credit => amount.saturating_mul(credit_micros),
+        Unit::Call => listed_micros,
+    };
+    AccountCall { key, unit, amount, micros, tags: None, guards: Guards::default() }
 }
 
 fn length_required() -> Problem {

@@ -1,7 +1,7 @@
 //! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
 
 use bytes::Bytes;
-use gate::{AccountCall, Accounts as _, OpenedCharge, Outcome};
+use gate::{Accounts as _, OpenedCharge, Outcome};
 use http::{HeaderMap, StatusCode};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
@@ -32,17 +32,16 @@ impl Front {
         // The body is not shown to a sidecar, so its size is not either.
         let due = self.due(arriving, principal, headers, None);
         if self.rehearses() {
-            let verdict = self.verdict(principal, due.as_ref().map(|due| due.amount));
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.account.amount));
             return self.rehearsed_unseen(arriving, &verdict, target);
         }
-        let amount = match due {
-            Ok(Due { amount, meter: None }) => amount,
+        let account = match due {
+            Ok(Due { account, meter: None }) => account,
             // Nobody would count what is due.
             Ok(Due { meter: Some(_), .. }) => return story.because("metered_route").with(metered().into_response()),
             Err(why) => return self.unpriced(arriving, why).await,
         };
-        let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount, tags: None };
+        let (key, unit, amount) = (account.key, account.unit, account.amount);
         let fault = |fault: gate::Fault| {
             let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
             story.with(Problem::fault(fault).into_response())
@@ -50,7 +49,8 @@ impl Front {
         let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
             OpenedCharge::Permit(permit) => permit,
             OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
-            OpenedCharge::Closed => return self.unresolved(arriving, suspended(key)),
+            OpenedCharge::Over(over) => return self.over(arriving, key, &over),
+            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => return self.unresolved(arriving, suspended(key)),
             OpenedCharge::Repeat(repeat) => {
                 return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
             }

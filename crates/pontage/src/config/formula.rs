@@ -1,7 +1,7 @@
 //! `formula`: a price in CEL, made into a tree of whole numbers. What could come to a double is refused here, with its place, so that
 //! nothing that is not a whole number is left when calls are priced.
 
-use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators};
 use cel::parser::Parser;
 use gate::price::{Coin, Comparison, Field, Formula, Phrase, Test, UsageSource};
 use protocol::parse_decimal;
@@ -15,6 +15,8 @@ const UNREAD: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-
 /// Beyond this neither the reading nor what is read from it goes any deeper.
 const DEPTH_MAX: u16 = 40;
 const MICRO_DECIMALS: u8 = 6;
+/// Only what is touched of it is taken.
+const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is wrong with a formula, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,13 +32,7 @@ pub(super) fn formula(text: &str, usage: &[UsageSource], coin: Coin) -> Result<(
         let what = format!("it has {} bytes, more than {FORMULA_MAX_BYTES}", text.len());
         return Err(Wrong { character: 0, what });
     }
-    let parsed = Parser::new().max_recursion_depth(DEPTH_MAX).parse_with_source_info(text);
-    let (expr, source) = parsed.map_err(|errors| {
-        let first = errors.errors.first();
-        let column = first.map_or(0, |error| usize::try_from(error.pos.1).unwrap_or_default());
-        let what = first.map_or("it is no expression", |error| error.msg.lines().next().unwrap_or_default());
-        Wrong { character: column, what: format!("it is no CEL: {what}") }
-    })?;
+    let (expr, source) = parsed(text)?;
     let mut typist = Typist { usage, coin, headers: Vec::new() };
     let at = |(id, what): Mistyped| {
         let bytes = source.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or_default());
@@ -45,6 +41,25 @@ pub(super) fn formula(text: &str, usage: &[UsageSource], coin: Coin) -> Result<(
     };
     let read = typist.number(&expr).map_err(at)?;
     Ok((read, typist.headers))
+}
+
+/// The expression, and where its parts are. The parser needs more stack for each level than a thread may have: it gets one of its own.
+fn parsed(text: &str) -> Result<(IdedExpr, SourceInfo), Wrong> {
+    let parse = || {
+        let parsed = Parser::new().max_recursion_depth(DEPTH_MAX).parse_with_source_info(text);
+        parsed.map_err(|errors| {
+            let first = errors.errors.first();
+            let column = first.map_or(0, |error| usize::try_from(error.pos.1).unwrap_or_default());
+            let what = first.map_or("it is no expression", |error| error.msg.lines().next().unwrap_or_default());
+            Wrong { character: column, what: format!("it is no CEL: {what}") }
+        })
+    };
+    let gone = || Wrong { character: 0, what: "it cannot be read".to_owned() };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, parse);
+        thread.ok().and_then(|thread| thread.join().ok())
+    })
+    .unwrap_or_else(|| Err(gone()))
 }
 
 /// Of which part, and what.

@@ -345,3 +345,6 @@ fn formula_of<'d>(reader: &mut Reader<'d>, node: &Node<'d>, usage: &[UsageSource
 pub(super) fn fields<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Fields<'d>> {
     reader.fields(node, LEVEL)
 }
+
+#[cfg(test)]
+mod tests;

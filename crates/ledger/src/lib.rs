@@ -21,7 +21,8 @@ mod refund;
 
 pub use account::{
     Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged, Draw, Grant, GrantChange,
-    GrantId, GrantSource, KeyId, Unit, advance_charge, available, charge, grant, lapse, transfer, withdraw,
+    GrantId, GrantSource, KeyId, Purchase, Unit, advance_charge, available, bought, charge, give_up, grant, lapse,
+    transfer, withdraw,
 };
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};

@@ -252,7 +252,7 @@ impl Quoted {
             Some(offer(accept, atomic, rail, self.due.settle_first, self.direct_s))
         };
         let offers: Option<Vec<_>> = self.due.accepts.iter().map(offer).collect();
-        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first })
+        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first, sells: None })
     }
 
     /// What it costs while the endpoint does not say, if the configuration has a price as well.
@@ -277,6 +277,7 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
         price,
         allowlist: route.allowlist.clone(),
         reentry_ms: route.reentry_s.saturating_mul(1_000),
+        passes: Vec::new(),
     }
 }
 
@@ -289,7 +290,13 @@ fn fixed_terms(due: &DueConfig, direct_s: u64) -> Option<Terms> {
     };
     let priced: Option<Vec<_>> = due.accepts.iter().map(one).collect();
     let (offers, micros): (Vec<_>, Vec<_>) = priced?.into_iter().unzip();
-    Some(Terms { offers, rail, exposure_micros: micros.into_iter().max()?, settle_first: due.settle_first })
+    Some(Terms {
+        offers,
+        rail,
+        exposure_micros: micros.into_iter().max()?,
+        settle_first: due.settle_first,
+        sells: None,
+    })
 }
 
 fn offer(accept: &AcceptConfig, amount_atomic: u128, rail: Rail, settle_first: bool, direct_s: u64) -> Offer {

@@ -60,7 +60,8 @@ impl Handle {
         })
     }
 
-    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered.
+    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered. An answer that
+    /// was being given out is lost to who asks for it again by its name.
     ///
     /// # Errors
     /// The journal's [`Fault`].
@@ -84,9 +85,16 @@ impl Handle {
             ended = ended.saturating_add(more);
             match last {
                 Some(last) => behind = last,
-                None => return Ok(ended),
+                None => break,
             }
         }
+        let lose = |batch: &mut Batch<'_>| {
+            let sql = "UPDATE charges SET answer = 'lost'
+                       WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live'";
+            batch.db.prepare_cached(sql)?.execute([])
+        };
+        self.writer.run(&[Act::Recover], lose).await?;
+        Ok(ended)
     }
 }
 
@@ -96,7 +104,7 @@ const fn act(step: &ChargeStep) -> Act {
         ChargeStep::Capture(_) => Act::Capture,
         ChargeStep::Release(_) => Act::ReleaseCharge,
         ChargeStep::Burn(_) => Act::BurnCharge,
-        ChargeStep::Refund(_) => Act::GiveBack,
+        ChargeStep::Refund(_) | ChargeStep::TakeBack => Act::GiveBack,
         ChargeStep::KeepAnswer | ChargeStep::LoseAnswer => Act::KeepChargedAnswer,
     }
 }

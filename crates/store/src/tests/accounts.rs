@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::refunds::futures;
 use super::*;
+use crate::accounts::close_account;
+use crate::writer::Batch;
 use ::ledger::{Charge, ChargeState, ChargeStep, Grant, GrantId, GrantSource, KeyId, Unit};
 use gate::{Accounts as _, Charging, FaultKind};
 
@@ -69,7 +71,7 @@ impl Journalled {
         self.handle.advance_charge(HoldId([number; 16]), step).await.unwrap().unwrap().1
     }
 
-    fn has(&self, key: KeyId) -> (u64, u64) {
+    fn balance_of(&self, key: KeyId) -> (u64, u64) {
         let (_, available, held) = self.handle.balance(key, NOW_MS).unwrap().unwrap();
         (available, held)
     }
@@ -98,7 +100,7 @@ impl Journalled {
     fn in_order(&self) {
         for key in [KEY, OTHER] {
             let grants: u64 = self.handle.grants(key).unwrap().iter().map(|grant| grant.left).sum();
-            let held = self.has(key).1;
+            let held = self.balance_of(key).1;
             assert_eq!(self.booked(&format!("balance:{key}")), i128::from(grants + held), "{key}");
         }
         let accounts = [format!("balance:{KEY}"), format!("balance:{OTHER}")];
@@ -130,11 +132,11 @@ async fn of_64_charges_at_once_a_balance_for_10_pays_for_10() {
             won
         })
         .await;
-    assert_eq!((won.len(), j.has(KEY)), (10, (0, 100)));
+    assert_eq!((won.len(), j.balance_of(KEY)), (10, (0, 100)));
     for number in won {
         assert_eq!(j.step(number, ChargeStep::Capture(10)).await, 0);
     }
-    assert_eq!((j.has(KEY), j.lefts(KEY)), ((0, 0), vec![(1, 0), (2, 0)]));
+    assert_eq!((j.balance_of(KEY), j.lefts(KEY)), ((0, 0), vec![(1, 0), (2, 0)]));
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
     assert_eq!((row.calls, row.spent, row.used_at_ms), (10, 100, Some(NOW_MS)));
     assert_eq!(j.sum("SELECT count(*) FROM charges"), 10);
@@ -153,7 +155,7 @@ async fn grants_are_used_by_priority_then_end_then_age() {
         Grant { expires_at_ms: ends(0), ..grant(6, 10) },
     ])
     .await;
-    assert_eq!(j.has(KEY), (50, 0), "what has ended is not there");
+    assert_eq!(j.balance_of(KEY), (50, 0), "what has ended is not there");
     for (number, grants) in (1u8..).zip([5, 3, 2, 4, 1]) {
         assert_eq!(j.charge(charge(number, 10)).await, (true, 50 - 10 * u64::from(number)));
         let record = j.handle.charged(HoldId([number; 16])).await.unwrap().unwrap();
@@ -169,7 +171,7 @@ async fn a_grants_name_is_good_for_one() {
     for asked in futures((0..16).map(|_| j.handle.grant(grant(1, 10)))).await {
         assert_eq!(asked.unwrap(), Ok(10));
     }
-    assert_eq!((j.has(KEY), j.sum("SELECT count(*) FROM entries")), ((10, 0), 1));
+    assert_eq!((j.balance_of(KEY), j.sum("SELECT count(*) FROM entries")), ((10, 0), 1));
     // Nor when it was used up since.
     assert_eq!(j.handle.withdraw(KEY, 10).await.unwrap(), Ok(0));
     assert_eq!(j.handle.grant(grant(1, 10)).await.unwrap(), Ok(0));
@@ -182,7 +184,7 @@ async fn a_grants_name_is_good_for_one() {
         assert_eq!(j.handle.grant(grant).await.unwrap(), Err(refusal));
     }
     assert_eq!(j.handle.grant(grant(2, 0)).await.unwrap(), Ok(0), "nothing is nothing");
-    assert_eq!((j.has(KEY), j.handle.grants(KEY).unwrap().len()), ((0, 0), 1));
+    assert_eq!((j.balance_of(KEY), j.handle.grants(KEY).unwrap().len()), ((0, 0), 1));
     j.in_order();
 }
 
@@ -231,7 +233,7 @@ async fn what_the_operator_takes_back_is_not_what_calls_hold() {
     assert_eq!(j.handle.withdraw(KeyId([9; 16]), 1).await.unwrap(), Err(GrantRefusal::NoAccount));
     let taken = futures((0..16).map(|_| j.handle.withdraw(KEY, 4))).await;
     assert_eq!(taken.iter().filter(|taken| matches!(taken, Ok(Ok(_)))).count(), 2);
-    assert_eq!(j.has(KEY), (2, 20));
+    assert_eq!(j.balance_of(KEY), (2, 20));
     assert_eq!(j.step(1, ChargeStep::Release(ReleaseReason::NotSent)).await, 22);
     assert_eq!(j.booked("issued"), -72);
     j.in_order();
@@ -245,7 +247,7 @@ async fn a_transfer_moves_once_by_its_name() {
     for asked in futures((0..16).map(|_| j.handle.transfer(KEY, OTHER, 40, name))).await {
         assert_eq!(asked.unwrap(), Ok(10));
     }
-    assert_eq!((j.has(KEY), j.has(OTHER)), ((10, 0), (40, 0)));
+    assert_eq!((j.balance_of(KEY), j.balance_of(OTHER)), ((10, 0), (40, 0)));
     let given = j.handle.grants(OTHER).unwrap();
     assert!(given.iter().all(|grant| grant.source == GrantSource::Transfer(KEY)), "{given:?}");
     let mut parts: Vec<_> = given.iter().map(|grant| (grant.left, grant.expires_at_ms)).collect();
@@ -258,7 +260,7 @@ async fn a_transfer_moves_once_by_its_name() {
     // Back, and to himself.
     assert_eq!(j.handle.transfer(OTHER, KEY, 40, [9; 16]).await.unwrap(), Ok(0));
     assert_eq!(j.handle.transfer(KEY, KEY, 50, [10; 16]).await.unwrap(), Ok(50));
-    assert_eq!((j.has(KEY), j.has(OTHER)), ((50, 0), (0, 0)));
+    assert_eq!((j.balance_of(KEY), j.balance_of(OTHER)), ((50, 0), (0, 0)));
     j.in_order();
 }
 
@@ -295,7 +297,7 @@ async fn what_was_given_back_is_never_taken() {
             assert_eq!(fault.kind, FaultKind::Invariant, "{back:?} {step:?}");
         }
     }
-    assert_eq!((j.has(KEY), j.sum("SELECT count(*) FROM entries")), ((10, 0), 1));
+    assert_eq!((j.balance_of(KEY), j.sum("SELECT count(*) FROM entries")), ((10, 0), 1));
     j.in_order();
 }
 
@@ -321,7 +323,7 @@ async fn a_refund_gives_back_at_most_what_was_taken() {
 async fn a_closed_account_does_not_pay() {
     let j = funded(&[grant(1, 100)]).await;
     let close = |is_closed, closes_at_ms| {
-        let job = move |batch: &mut writer::Batch<'_>| accounts::close_account(batch, KEY, is_closed, closes_at_ms);
+        let job = move |batch: &mut Batch<'_>| close_account(batch, KEY, is_closed, closes_at_ms);
         j.handle.writer.run(&[], job)
     };
     let rows = [
@@ -385,11 +387,44 @@ async fn what_a_crash_left_open_is_given_back() {
             j.handle.advance_charge(HoldId(id), ChargeStep::Capture(1)).await.unwrap();
         }
     }
-    assert_eq!(j.has(KEY), (1, 594));
+    assert_eq!(j.balance_of(KEY), (1, 594));
     assert_eq!(j.handle.recover_charges().await.unwrap(), 594);
-    assert_eq!((j.has(KEY), j.handle.recover_charges().await.unwrap()), ((595, 0), 0));
+    assert_eq!((j.balance_of(KEY), j.handle.recover_charges().await.unwrap()), ((595, 0), 0));
     let burnt = "SELECT count(*) FROM charges WHERE state = 'burnt' AND reason = 'interrupted'";
     assert_eq!(j.sum(burnt), 594);
+    j.in_order();
+}
+
+#[tokio::test]
+async fn an_answer_that_a_crash_cut_off_is_not_waited_for() {
+    let j = funded(&[grant(1, 100)]).await;
+    let named = |number| Charge { idempotency: Some(B256::repeat_byte(number)), ..charge(number, 10) };
+    for number in 1..=3 {
+        assert!(j.charge(named(number)).await.0);
+    }
+    j.step(1, ChargeStep::Capture(10)).await;
+    j.step(2, ChargeStep::Capture(10)).await;
+    assert!(j.handle.keep_charged_answer(HoldId([2; 16]), answer(400)).await.unwrap());
+    assert_eq!(j.handle.recover_charges().await.unwrap(), 1);
+    let mut answers = Vec::new();
+    for number in 1..=3 {
+        answers.push(j.handle.charged(HoldId([number; 16])).await.unwrap().unwrap().answer);
+    }
+    assert_eq!(answers, [AnswerState::Lost, AnswerState::Kept, AnswerState::Live]);
+    j.in_order();
+}
+
+#[tokio::test]
+async fn what_was_not_given_out_is_not_paid_for() {
+    let j = funded(&[grant(1, 30)]).await;
+    for number in 1..=3 {
+        assert!(j.charge(charge(number, 10)).await.0);
+    }
+    j.step(1, ChargeStep::Capture(10)).await;
+    j.step(2, ChargeStep::Release(ReleaseReason::NotSent)).await;
+    for (number, left) in [(1, 20), (2, 20), (3, 30), (1, 30)] {
+        assert_eq!(j.step(number, ChargeStep::TakeBack).await, left, "{number}");
+    }
     j.in_order();
 }
 
@@ -423,7 +458,7 @@ async fn answers_of_charges_are_kept_within_their_bounds() {
     // One that has no room is lost, and says so.
     assert!(!j.handle.keep_charged_answer(HoldId([2; 16]), answer(1_000)).await.unwrap());
     assert_eq!(state(2).await.unwrap().unwrap().answer, AnswerState::Lost);
-    assert_eq!(j.has(KEY), (70, 0));
+    assert_eq!(j.balance_of(KEY), (70, 0));
     j.in_order();
 }
 
@@ -435,7 +470,7 @@ async fn a_charge_that_fails_takes_none_of_its_batch_with_it() {
     let (one, two, three) = tokio::join!(one, two, three);
     assert_eq!((one, three), (Ok(Charging::Won { available: 20 }), Ok(Charging::Won { available: 10 })));
     assert_eq!(two.unwrap_err().kind, FaultKind::Journal);
-    assert_eq!((j.has(KEY), j.lefts(KEY)), ((10, 20), vec![(1, 10)]));
+    assert_eq!((j.balance_of(KEY), j.lefts(KEY)), ((10, 20), vec![(1, 10)]));
     j.in_order();
 }
 

@@ -80,6 +80,8 @@ acts! {
     ChangeKeys,
     /// An account is opened.
     OpenAccount,
+    /// An account that a budget has closed is opened again.
+    ResumeAccount,
     /// A balance is raised.
     Grant,
     /// A balance is lowered by the operator.
@@ -100,6 +102,8 @@ acts! {
     GiveBack,
     /// The answer to such a call is stored.
     KeepChargedAnswer,
+    /// What an admin did is written, where it moves nothing.
+    Administer,
     /// Chain_txs are sent to a node.
     Send,
     /// A facilitator of others is asked to settle.

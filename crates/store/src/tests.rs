@@ -1,6 +1,7 @@
 //! The journal's promises on a real file.
 
 mod accounts;
+mod budgets;
 mod finality;
 mod names;
 mod purchases;

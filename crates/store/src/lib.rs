@@ -41,7 +41,10 @@ pub use admin::{AdminRefusal, AdminRole, AdminRow, AuditQuery, AuditRow, KnownRe
 pub use backup::{BackupFault, Manifest, backup, restore};
 pub use budgets::BudgetUse;
 pub use handle::Handle;
-pub use keys::{KeyToMake, SecretHolder};
+pub use keys::{
+    Conflict, Done, KeyFilter, KeyOrder, KeyOutcome, KeyRow, KeySort, KeyStatus, KeyTask, KeyToMake, NewSecret,
+    RevokedToken, SecretHolder, Together, TokenKey,
+};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,

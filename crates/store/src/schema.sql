@@ -329,7 +329,7 @@ CREATE TABLE IF NOT EXISTS keys (
     name          TEXT NOT NULL,
     alias         TEXT UNIQUE,
     status        TEXT NOT NULL CHECK (status = 'active' OR status = 'suspended' OR status = 'revoked'),
-    expires_at_ms INTEGER,
+    ends_at_ms    INTEGER,                    -- from when on it has expired, its grace included
     created_at_ms INTEGER NOT NULL,
     plan          TEXT REFERENCES plans (name),
     due_at_ms     INTEGER,                    -- when the next scheduled change is due
@@ -350,9 +350,29 @@ CREATE TABLE IF NOT EXISTS secrets (
 CREATE INDEX IF NOT EXISTS secrets_by_key ON secrets (key);
 -- Policies for many keys.
 CREATE TABLE IF NOT EXISTS plans (
-    name       TEXT PRIMARY KEY,
-    policy     TEXT NOT NULL                  -- JSON
+    name   TEXT PRIMARY KEY,
+    policy TEXT NOT NULL                      -- JSON
 ) STRICT, WITHOUT ROWID;
+-- What new keys may begin as.
+CREATE TABLE IF NOT EXISTS templates (
+    name TEXT PRIMARY KEY,
+    body TEXT NOT NULL                        -- JSON
+) STRICT, WITHOUT ROWID;
+-- What signs scoped tokens, and by number 0 what the secrets of signed requests are made of.
+CREATE TABLE IF NOT EXISTS token_keys (
+    number         INTEGER PRIMARY KEY,
+    secret         BLOB NOT NULL,
+    made_at_ms     INTEGER NOT NULL,
+    valid_until_ms INTEGER                    -- it was replaced, and its tokens hold until then
+) STRICT;
+-- Scoped tokens that are void before their time.
+CREATE TABLE IF NOT EXISTS revoked_tokens (
+    token         BLOB PRIMARY KEY,
+    key           BLOB NOT NULL,
+    expires_at_ms INTEGER NOT NULL,           -- forgotten then
+    revoked_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS revoked_tokens_ending ON revoked_tokens (expires_at_ms);
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (

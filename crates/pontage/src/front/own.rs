@@ -151,6 +151,7 @@ pub(super) fn block_of(settled: Settled) -> Option<u64> {
 /// What became of a payment: in a word, in which chain_tx, in which block.
 pub(super) fn state(record: &Record) -> (&'static str, Option<B256>, Option<u64>) {
     match record.state {
+        State::Lost(_) if record.late && record.refund_due => ("owed_back", None, None),
         State::Lost(_) if record.late => ("recovered", None, None),
         _ if record.late => ("in_suspense", None, None),
         State::Open => ("running", None, None),

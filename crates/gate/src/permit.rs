@@ -88,11 +88,19 @@ pub enum Unpaid {
     Allowlisted(Payer),
     /// This address has paid for the same resource not long ago, and has proved that it has the key.
     PaidBefore(Payer),
+    /// A pass for a time has paid for it.
+    Pass {
+        /// Who paid for the pass.
+        payer: Payer,
+        /// The payment that bought it.
+        payment: HoldId,
+    },
     /// It shows a payment that nobody can verify now, and the operator lets such calls through.
     Unverified,
 }
 
-/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one.
+/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) and
+/// [`Pass::opens`](crate::Pass::opens) make one.
 #[derive(Debug)]
 pub struct FreePass(Unpaid);
 

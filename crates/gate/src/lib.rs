@@ -12,6 +12,7 @@
 )]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
 
+mod access;
 mod account;
 mod answer;
 mod call;
@@ -28,6 +29,11 @@ mod reply;
 mod sale;
 mod snapshot;
 
+pub use access::{
+    AddressRule, BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Denial, KeyChange, KeyRecord, KeyRefusal,
+    KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RouteRule, SECRET_PREFIX,
+    Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, ToolRule, new_secret, secret_prefix,
+};
 pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};
 pub use call::{Call, Presented};

@@ -263,7 +263,7 @@ impl Front {
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
                 Ok(holder) => holder,
-                Err(denied) => return self.denied(arriving, &denied).full(),
+                Err(why) => return self.unresolved(arriving, why).full(),
             },
             _ => None,
         };

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
+use crate::accounts::Directory;
 use crate::chain::ChainLink;
 use crate::config::{self, Config, Mistakes, NetworkConfig, RemoteConfig};
 use crate::front::{Front, Role, Shared};
@@ -454,7 +455,8 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, None, self.front, tasks.clone()))
+            let directory = self.front.accounts.map(|_| Directory::new(flow.journal.clone()));
+            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, directory, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
         serving.begins();

@@ -7,6 +7,7 @@ mod books;
 mod charges;
 mod finality;
 mod handle;
+mod keys;
 mod known;
 mod lanes;
 mod ledger;
@@ -32,6 +33,7 @@ use tracing::warn;
 
 pub use accounts::{AccountRow, GrantRefusal, Granted};
 pub use handle::Handle;
+pub use keys::{KeyToMake, SecretHolder};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,

@@ -52,6 +52,8 @@ pub(crate) struct Batch<'a> {
     touched: Vec<ClaimKey>,
     /// Whose standing may have changed.
     judged: Vec<Payer>,
+    /// Whether keys, plans or secrets have changed.
+    pub(crate) rekeyed: bool,
 }
 
 /// What is asked of the journal. It may be tried twice: the first time is then undone.
@@ -242,10 +244,14 @@ fn run(
                 running: &mut running,
                 touched: Vec::new(),
                 judged: Vec::new(),
+                rekeyed: false,
             };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
                     known.forget_standings(&batch.judged);
+                    if batch.rekeyed {
+                        known.access_changed();
+                    }
                     replies.into_iter().for_each(|job| job.reply());
                     let touched = batch.touched.iter().filter_map(|key| waiting.remove_entry(key));
                     waits.extend(

@@ -7,7 +7,7 @@ mod unseen;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
+use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{HoldId, KeyId, Unit};
 use protocol::MoneyState;
@@ -24,7 +24,7 @@ use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::Upload;
 use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
-use crate::accounts::{Denied, Principal};
+use crate::accounts::{Knock, Principal, Unresolved};
 use crate::host::{WorkerHost, now_ms};
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -50,24 +50,41 @@ impl Left {
 
 impl Front {
     /// Who pays for a call from a balance. `None` where nobody says that he does.
-    pub(super) fn holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap) -> Result<Option<Rc<Principal>>, Denied> {
+    pub(super) fn holder(
+        &self,
+        arriving: &Arriving<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Rc<Principal>>, Unresolved> {
         let Some(directory) = self.0.directory.as_ref().filter(|_| arriving.shown.names_account) else {
             return Ok(None);
         };
-        let route = arriving.route.map(|route| route.id.as_str());
-        directory.resolve(headers, route, arriving.method, arriving.path.path(), arriving.from, now_ms())
+        directory.resolve(&Knock {
+            headers,
+            method: arriving.method,
+            path: Some(arriving.path.path()),
+            target: &arriving.path.path_and_query(),
+            from: arriving.from,
+            now_ms: now_ms(),
+        })
     }
 
     /// The answer to a call whose key opens nothing. It takes from the bucket of its address: guessing is slow.
-    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Bytes> {
+    pub(super) fn unresolved(&self, arriving: &Arriving<'_>, why: Unresolved) -> Told<Bytes> {
+        let (denial, key) = match why {
+            Unresolved::Denied(denial, key) => (denial, key),
+            Unresolved::Fault(fault) => {
+                let story = Story::of(MoneyOutcome::Fault).because(fault.code());
+                return story.with(Problem::fault(fault).into_response());
+            }
+        };
         if let Err(limited) = self.takes_from_address(arriving) {
             return limited;
         }
-        let mut response = denial(denied).into_response();
-        if let Some(key) = denied.key() {
+        let mut response = denied(denial).into_response();
+        if let Some(key) = key {
             self.put_left(key, response.headers_mut());
         }
-        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denied.code()).with(response)
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denial.code()).with(response)
     }
 
     /// Says what the balance of a key has left, where the journal can be read.
@@ -104,7 +121,7 @@ impl Front {
         match opened {
             OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
             OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
-            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
+            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -128,11 +145,15 @@ impl Front {
         let call = arriving.call(None);
         let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
         let credit_micros = self.0.shared.accounts.as_ref()?.credit_micros;
-        Some(match principal.unit {
+        let amount = match principal.unit {
             Unit::Usd => terms.exposure_micros,
             Unit::Credit => terms.exposure_micros.div_ceil(credit_micros),
             Unit::Call => 1,
-        })
+        };
+        match principal.policy.price_multiplier {
+            Some(factor) => factor.of(amount),
+            None => Some(amount),
+        }
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.
@@ -244,10 +265,16 @@ impl Front {
 }
 
 /// Why a key opens nothing.
-fn denial(denied: &Denied) -> Problem {
-    let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
-    let problem = problem.with("reason", denied.code());
-    if denied.status() == StatusCode::UNAUTHORIZED { problem.asks_for_bearer() } else { problem }
+fn denied(denial: Denial) -> Problem {
+    let status = if denial.is_of_identity() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+    let message = format!("Nothing was charged: {denial}.");
+    let problem = Problem::new(status, denial.code(), message, MoneyState::Untouched).with("reason", denial.code());
+    if denial.is_of_identity() { problem.asks_for_bearer() } else { problem }
+}
+
+/// The account was closed between the look at its key and the charge.
+const fn suspended(key: KeyId) -> Unresolved {
+    Unresolved::Denied(Denial::KeySuspended, Some(key))
 }
 
 /// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.

@@ -11,8 +11,8 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
-use super::{Left, repeated};
-use crate::accounts::{Denied, Principal};
+use super::{Left, repeated, suspended};
+use crate::accounts::Principal;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -38,7 +38,7 @@ impl Front {
         let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
             OpenedCharge::Permit(permit) => permit,
             OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
-            OpenedCharge::Closed => return self.denied(arriving, &Denied::suspended(key)),
+            OpenedCharge::Closed => return self.unresolved(arriving, suspended(key)),
             OpenedCharge::Repeat(repeat) => {
                 return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
             }

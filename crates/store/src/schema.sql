@@ -309,3 +309,10 @@ CREATE TABLE IF NOT EXISTS plans (
     name       TEXT PRIMARY KEY,
     policy     TEXT NOT NULL                  -- JSON
 ) STRICT, WITHOUT ROWID;
+
+-- Passes that were taken back.
+CREATE TABLE IF NOT EXISTS revoked_passes (
+    payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
+    at_ms      INTEGER NOT NULL,
+    ends_at_ms INTEGER                                 -- when it would have ended by itself
+) STRICT, WITHOUT ROWID;

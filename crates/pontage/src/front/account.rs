@@ -2,6 +2,8 @@
 
 mod answer;
 pub(super) mod holder;
+mod pass;
+mod top_up;
 mod unseen;
 
 use std::rc::Rc;
@@ -15,6 +17,7 @@ use proxy::UpstreamFault;
 use tracing::warn;
 
 pub(super) use answer::Charged;
+pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 
 use super::answer::{Body, Relay, full, pass, restored};
 use super::cors::Whose;

@@ -20,9 +20,10 @@ mod hold;
 mod refund;
 
 pub use account::{
-    Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged, Draw, Grant, GrantChange,
-    GrantId, GrantSource, KeyId, Purchase, Unit, advance_charge, available, bought, charge, give_up, grant, lapse,
-    transfer, withdraw,
+    Budget, BudgetScope, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged,
+    Counted, Counter, Draw, Grant, GrantChange, GrantId, GrantSource, Guards, Judged, KeyId, Measure, Over, OverAction,
+    Purchase, Refill, Unit, Use, Used, Window, advance_charge, available, bought, charge, count, counts, give_up,
+    grant, lapse, refill, transfer, withdraw,
 };
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};

@@ -22,6 +22,8 @@ pub struct AccountRow {
     pub is_closed: bool,
     /// From when on it may not pay, in milliseconds since 1970.
     pub closes_at_ms: Option<u64>,
+    /// Before then it may not pay, because a budget closed it; in milliseconds since 1970.
+    pub suspended_until_ms: Option<u64>,
     /// Charges that were captured.
     pub calls: u64,
     /// What they took, less what was given back.
@@ -31,6 +33,12 @@ pub struct AccountRow {
 }
 
 impl AccountRow {
+    /// Until when a budget has closed it, where one has.
+    #[must_use]
+    pub fn is_suspended(&self, now_ms: u64) -> bool {
+        self.suspended_until_ms.is_some_and(|until_ms| now_ms < until_ms)
+    }
+
     pub(crate) fn may_pay(&self, now_ms: u64) -> bool {
         !self.is_closed && self.closes_at_ms.is_none_or(|closes| now_ms < closes)
     }
@@ -219,7 +227,8 @@ fn transfer(batch: &mut Batch<'_>, from: KeyId, to: KeyId, amount: u64, name: [u
 }
 
 pub(crate) fn account(db: &Connection, id: KeyId) -> rusqlite::Result<Option<AccountRow>> {
-    let sql = "SELECT unit, closed, closes_at_ms, calls, spent, used_at_ms FROM accounts WHERE id = ?1";
+    let sql =
+        "SELECT unit, closed, closes_at_ms, calls, spent, used_at_ms, suspended_until_ms FROM accounts WHERE id = ?1";
     let read = |row: &Row<'_>| {
         Ok(AccountRow {
             id,
@@ -229,6 +238,7 @@ pub(crate) fn account(db: &Connection, id: KeyId) -> rusqlite::Result<Option<Acc
             calls: unsigned(row, 3)?,
             spent: unsigned(row, 4)?,
             used_at_ms: maybe(row, 5)?,
+            suspended_until_ms: maybe(row, 6)?,
         })
     };
     db.prepare_cached(sql)?.query_row([id.0], read).optional()

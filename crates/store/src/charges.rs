@@ -3,23 +3,25 @@
 use facilitator::point::Act;
 use gate::{Accounts, Answer, Charging, Fault, FaultKind};
 use ledger::{
-    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, GrantId, HoldId, KeyId,
+    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, GrantId, Guards, HoldId,
+    KeyId,
 };
 use protocol::MoneyState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tracing::error;
 
 use crate::accounts::{account, grant_by_id, unit_of, usable, write_rows};
+use crate::budgets;
 use crate::handle::{Handle, put_answer};
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
 use crate::writer::Batch;
 
 const CHARGE: &str = "charges.id, account, unit, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, reason, captured,
-    refunded, answer";
+    refunded, answer, micros, counted";
 
 impl Accounts for Handle {
-    async fn charge(&self, charge: Charge) -> Result<Charging, Fault> {
-        let work = move |batch: &mut Batch<'_>| open(batch, &charge);
+    async fn charge(&self, charge: Charge, guards: Guards) -> Result<Charging, Fault> {
+        let work = move |batch: &mut Batch<'_>| open(batch, &charge, &guards);
         self.writer.run(&[Act::Charge], work).await
     }
 
@@ -55,7 +57,7 @@ impl Handle {
             let before = before.and_then(|turn| i64::try_from(turn).ok()).unwrap_or(i64::MAX);
             let mut statement = db.prepare_cached(&sql)?;
             let rows = statement
-                .query_map(params![id.0, before, signed(most)?], |row| Ok((unsigned(row, 15)?, charge_of(row)?)))?;
+                .query_map(params![id.0, before, signed(most)?], |row| Ok((unsigned(row, 17)?, charge_of(row)?)))?;
             rows.collect()
         })
     }
@@ -96,15 +98,17 @@ const fn act(step: &ChargeStep) -> Act {
     }
 }
 
-fn open(batch: &mut Batch<'_>, charge: &Charge) -> rusqlite::Result<Charging> {
+fn open(batch: &mut Batch<'_>, charge: &Charge, guards: &Guards) -> rusqlite::Result<Charging> {
     let Some(account) = account(batch.db, charge.key)? else { return Ok(Charging::Closed) };
     if let Some(named) = charge.idempotency {
         let sql = format!(
             "SELECT {CHARGE} FROM charges JOIN accounts ON accounts.id = account
-             WHERE account = ?1 AND idempotency = ?2 AND state <> 'released' ORDER BY turn DESC LIMIT 1"
+             WHERE account = ?1 AND idempotency = ?2 AND route = ?3 AND (state <> 'released'
+                 OR (answer = 'kept' AND EXISTS (SELECT 1 FROM answers WHERE hold = charges.id)))
+             ORDER BY turn DESC LIMIT 1"
         );
         let mut statement = batch.db.prepare_cached(&sql)?;
-        let found = statement.query_row(params![charge.key.0, named.0], charge_of).optional()?;
+        let found = statement.query_row(params![charge.key.0, named.0, charge.route], charge_of).optional()?;
         if let Some(record) = found {
             return Ok(Charging::Taken(record));
         }
@@ -112,12 +116,25 @@ fn open(batch: &mut Batch<'_>, charge: &Charge) -> rusqlite::Result<Charging> {
     if !account.may_pay(charge.opened_at_ms) || account.unit != charge.unit {
         return Ok(Charging::Closed);
     }
+    if account.is_suspended(charge.opened_at_ms) {
+        let until_ms = account.suspended_until_ms.filter(|until_ms| i64::try_from(*until_ms) != Ok(i64::MAX));
+        return Ok(Charging::Suspended { until_ms });
+    }
+    let judged = budgets::judge(batch, charge, &guards.budgets)?;
+    if let Some(over) = judged.over {
+        return Ok(Charging::Over(over));
+    }
+    if let Some(refill) = guards.refill {
+        budgets::refill(batch, charge, refill)?;
+    }
     match ledger::charge(&usable(batch.db, charge.key)?, charge.clone()) {
         Charged::Short { available } => Ok(Charging::Short { available }),
-        Charged::Won(change) => {
+        Charged::Won(mut change) => {
+            change.record.counted = budgets::counted(&judged.counters);
+            budgets::write_counters(batch.db, charge, &judged.counters)?;
             insert(batch.db, &change.record)?;
             write_rows(batch, &change.grants, &change.entries)?;
-            Ok(Charging::Won { available: change.available })
+            Ok(Charging::Won { available: change.available, warned: judged.warned })
         }
     }
 }
@@ -140,6 +157,7 @@ pub(crate) fn advance(batch: &mut Batch<'_>, id: HoldId, step: ChargeStep) -> ru
         Ok(None) => Ok(Ok(Some((record, ledger::available(&grants, batch.now_ms))))),
         Ok(Some(change)) => {
             update(batch, &record, &change)?;
+            budgets::give_back(batch.db, &record, &change.record)?;
             write_rows(batch, &change.grants, &change.entries)?;
             Ok(Ok(Some((change.record, change.available))))
         }
@@ -159,8 +177,9 @@ fn insert(db: &Connection, record: &ChargeRecord) -> rusqlite::Result<()> {
         draws.extend_from_slice(&draw.amount.to_be_bytes());
     }
     db.prepare_cached(
-        "INSERT INTO charges (id, account, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, answer)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'open', 'live')",
+        "INSERT INTO charges (id, account, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, answer,
+             micros, counted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'open', 'live', ?10, ?11)",
     )?
     .execute(params![
         charge.id.0,
@@ -172,6 +191,8 @@ fn insert(db: &Connection, record: &ChargeRecord) -> rusqlite::Result<()> {
         signed(charge.opened_at_ms)?,
         charge.tags,
         draws,
+        signed(charge.micros)?,
+        budgets::print_counted(&record.counted),
     ])?;
     Ok(())
 }
@@ -240,11 +261,19 @@ fn charge_of(row: &Row<'_>) -> rusqlite::Result<ChargeRecord> {
         key: KeyId(fixed(row, 1)?),
         unit: unit_of(row, 2)?,
         amount: unsigned(row, 3)?,
+        micros: unsigned(row, 15)?,
         route: row.get(4)?,
         fingerprint: fixed(row, 5)?.into(),
         idempotency: optional(row, 6)?,
         opened_at_ms: unsigned(row, 7)?,
         tags: row.get(8)?,
     };
-    Ok(ChargeRecord { charge, draws, state, answer, refunded: unsigned(row, 13)? })
+    Ok(ChargeRecord {
+        charge,
+        draws,
+        counted: budgets::counted_of(row, 16)?,
+        state,
+        answer,
+        refunded: unsigned(row, 13)?,
+    })
 }

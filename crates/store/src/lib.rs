@@ -4,6 +4,7 @@
 
 mod accounts;
 mod books;
+mod budgets;
 mod charges;
 mod finality;
 mod handle;
@@ -32,6 +33,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
 pub use accounts::{AccountRow, GrantRefusal, Granted};
+pub use budgets::BudgetUse;
 pub use handle::Handle;
 pub use keys::{KeyToMake, SecretHolder};
 use known::Known;

@@ -235,6 +235,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     unit         TEXT NOT NULL CHECK (unit = 'usd' OR unit = 'credit' OR unit = 'call'),
     closed       INTEGER NOT NULL DEFAULT 0,  -- 1: it may not pay
     closes_at_ms INTEGER,                     -- from then on it may not pay
+    suspended_until_ms INTEGER,               -- a budget has closed it: before then it may not pay
     calls        INTEGER NOT NULL DEFAULT 0,  -- charges that were captured
     spent        INTEGER NOT NULL DEFAULT 0,  -- what they took, less what was given back
     used_at_ms   INTEGER                      -- when the last one was
@@ -263,12 +264,14 @@ CREATE TABLE IF NOT EXISTS charges (
     id           BLOB NOT NULL UNIQUE,
     account      BLOB NOT NULL REFERENCES accounts (id),
     amount       INTEGER NOT NULL,            -- what is held: the price, or the most that it may be
+    micros       INTEGER NOT NULL,            -- the same in millionths of a dollar
     route        TEXT NOT NULL,
     fingerprint  BLOB NOT NULL,               -- digest of method and URL
     idempotency  BLOB,                        -- digest of the Idempotency-Key
     opened_at_ms INTEGER NOT NULL,
     tags         TEXT,                        -- what the caller books it under
     draws        BLOB NOT NULL,               -- 24 bytes for each grant that it drew from: the grant, and how much, big-endian
+    counted      BLOB NOT NULL,               -- 10 bytes for each budget that it was counted on: scope, window, the window's start
     state        TEXT NOT NULL CHECK (state = 'open' OR state = 'captured' OR state = 'released' OR state = 'burnt'),
     reason       TEXT,                        -- why it was released or burnt
     captured     INTEGER,                     -- what was taken
@@ -315,4 +318,17 @@ CREATE TABLE IF NOT EXISTS revoked_passes (
     payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
     at_ms      INTEGER NOT NULL,
     ends_at_ms INTEGER                                 -- when it would have ended by itself
+) STRICT, WITHOUT ROWID;
+
+-- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
+CREATE TABLE IF NOT EXISTS budgets_used (
+    scope          TEXT NOT NULL,             -- key, key_route, route or gate
+    who            BLOB NOT NULL,             -- the key, the key and the route, the route, or nothing
+    window         TEXT NOT NULL,             -- hour, day, week, month or lifetime
+    start_ms       INTEGER NOT NULL,          -- when the window began that is counted
+    calls          INTEGER NOT NULL,
+    amount         INTEGER NOT NULL,          -- of a key in its account's unit, else in millionths of a dollar
+    trickled_at_ms INTEGER NOT NULL,          -- when a budget that throttles let the last call through; 0 for never
+    shut           INTEGER NOT NULL,          -- 1: a budget that suspends was gone above
+    PRIMARY KEY (scope, who, window)
 ) STRICT, WITHOUT ROWID;

@@ -1,5 +1,6 @@
 //! The journal's promises on a real file.
 
+mod budgets;
 mod finality;
 mod names;
 mod purchases;

@@ -2,7 +2,8 @@
 
 use alloy_primitives::B256;
 use ledger::{
-    AnswerState, BurnReason, Charge, ChargeRecord, ChargeState, ChargeStep, HoldId, KeyId, ReleaseReason, Unit,
+    AnswerState, BurnReason, Charge, ChargeRecord, ChargeState, ChargeStep, Guards, HoldId, KeyId, Over, ReleaseReason,
+    Unit,
 };
 use protocol::MoneyState;
 
@@ -18,6 +19,10 @@ pub struct AccountCall {
     pub unit: Unit,
     /// The price, or for a metered call the most that it may cost.
     pub amount: u64,
+    /// The same in millionths of a dollar.
+    pub micros: u64,
+    /// What guards the balance.
+    pub guards: Guards,
     /// What the caller books the cost under.
     pub tags: Option<String>,
 }
@@ -31,6 +36,13 @@ pub enum OpenedCharge<H: Host> {
     Short {
         /// In the account's unit.
         available: u64,
+    },
+    /// A budget does not let it pass. Nothing was taken.
+    Over(Over),
+    /// A budget has closed the account. Nothing was taken.
+    Suspended {
+        /// Until when; `None` when somebody must open it.
+        until_ms: Option<u64>,
     },
     /// The account was closed meanwhile. Nothing was taken.
     Closed,
@@ -59,12 +71,13 @@ impl<J: Accounts, F, H: Host> Flow<J, F, H> {
     /// Holds the price of a call, in one journal step, before any upstream work.
     pub async fn open_charge(&self, call: &Call<'_>, account: AccountCall) -> OpenedCharge<H> {
         let opened_at_ms = self.host.now_ms();
-        let AccountCall { key, unit, amount, tags } = account;
+        let AccountCall { key, unit, amount, micros, guards, tags } = account;
         let charge = Charge {
             id: HoldId::new(opened_at_ms, self.host.entropy()),
             key,
             unit,
             amount,
+            micros,
             route: call.route.map(|route| route.id.clone()).unwrap_or_default(),
             fingerprint: call.fingerprint(),
             idempotency: call.idempotency,
@@ -74,14 +87,22 @@ impl<J: Accounts, F, H: Host> Flow<J, F, H> {
         // The permit exists before the charge: if the caller leaves while the journal works, its drop gives the money back.
         let mut permit = ChargePermit::new(charge.clone(), self.host.clone());
         let fingerprint = charge.fingerprint;
-        match self.journal.charge(charge).await {
-            Ok(Charging::Won { available }) => {
-                permit.won(available);
+        match self.journal.charge(charge, guards).await {
+            Ok(Charging::Won { available, warned }) => {
+                permit.won(available, warned);
                 OpenedCharge::Permit(permit)
             }
             Ok(Charging::Short { available }) => {
                 permit.take();
                 OpenedCharge::Short { available }
+            }
+            Ok(Charging::Over(over)) => {
+                permit.take();
+                OpenedCharge::Over(over)
+            }
+            Ok(Charging::Suspended { until_ms }) => {
+                permit.take();
+                OpenedCharge::Suspended { until_ms }
             }
             Ok(Charging::Closed) => {
                 permit.take();
@@ -133,6 +154,13 @@ fn repeat(record: &ChargeRecord, fingerprint: B256) -> Repeat {
         return Repeat::Other;
     }
     match (record.state, record.answer) {
+        // Kept, or in no step of the store would it be found.
+        (ChargeState::Released(_), AnswerState::Kept) => Repeat::Stored(record.charge.id),
+        (ChargeState::Captured(taken), AnswerState::Live | AnswerState::Lost)
+            if taken > 0 && record.refunded == taken =>
+        {
+            Repeat::Burnt
+        }
         (ChargeState::Open, _) | (ChargeState::Captured(_), AnswerState::Live | AnswerState::Pending) => {
             Repeat::InFlight
         }

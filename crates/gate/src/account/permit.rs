@@ -1,6 +1,6 @@
 //! The right to run the upstream once, for a call that is paid from a balance.
 
-use ledger::{BurnReason, Charge, ChargeStep, ReleaseReason};
+use ledger::{Budget, BurnReason, Charge, ChargeStep, ReleaseReason};
 
 use crate::{Host, Progress};
 
@@ -10,6 +10,7 @@ use crate::{Host, Progress};
 pub struct ChargePermit<H: Host> {
     charge: Option<Charge>,
     available: u64,
+    warned: Vec<Budget>,
     progress: Progress,
     /// What a meter has counted; `None` where the price is fixed.
     reading: Option<u64>,
@@ -18,17 +19,31 @@ pub struct ChargePermit<H: Host> {
 
 impl<H: Host> ChargePermit<H> {
     pub(super) const fn new(charge: Charge, host: H) -> Self {
-        Self { charge: Some(charge), available: 0, progress: Progress::NotSent, reading: None, host }
+        Self {
+            charge: Some(charge),
+            available: 0,
+            warned: Vec::new(),
+            progress: Progress::NotSent,
+            reading: None,
+            host,
+        }
     }
 
-    pub(super) const fn won(&mut self, available: u64) {
+    pub(super) fn won(&mut self, available: u64, warned: Vec<Budget>) {
         self.available = available;
+        self.warned = warned;
     }
 
     /// What the balance has left besides, in the account's unit.
     #[must_use]
     pub const fn available(&self) -> u64 {
         self.available
+    }
+
+    /// The budgets that the call goes above and that let it pass.
+    #[must_use]
+    pub fn warned(&self) -> &[Budget] {
+        &self.warned
     }
 
     /// The charge that was won.

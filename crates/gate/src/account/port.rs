@@ -1,6 +1,6 @@
 //! What the flow needs of balances.
 
-use ledger::{Charge, ChargeRecord, ChargeStep, HoldId};
+use ledger::{Budget, Charge, ChargeRecord, ChargeStep, Guards, HoldId, Over};
 
 use crate::{Answer, Fault};
 
@@ -11,6 +11,8 @@ pub enum Charging {
     Won {
         /// In the account's unit.
         available: u64,
+        /// The budgets that it goes above and that let it pass.
+        warned: Vec<Budget>,
     },
     /// The balance has only so much.
     Short {
@@ -19,14 +21,22 @@ pub enum Charging {
     },
     /// The caller's `Idempotency-Key` names this charge, which was not let go.
     Taken(ChargeRecord),
+    /// A budget does not let it pass. Nothing was held.
+    Over(Over),
+    /// A budget has closed the account.
+    Suspended {
+        /// Until when; `None` when somebody must open it.
+        until_ms: Option<u64>,
+    },
     /// There is no such account, or it may not pay now.
     Closed,
 }
 
 /// The durable store of balances. A method returns `Ok` only when its effect would survive a crash.
 pub trait Accounts {
-    /// Holds the price of a call in one step: of two charges for one balance the second sees what the first one left.
-    fn charge(&self, charge: Charge) -> impl Future<Output = Result<Charging, Fault>>;
+    /// Holds the price of a call in one step, counts it on its budgets and tops the balance up where its guards say so: of two
+    /// charges for one balance the second sees what the first one left.
+    fn charge(&self, charge: Charge, guards: Guards) -> impl Future<Output = Result<Charging, Fault>>;
 
     /// Moves a charge on, and says what the balance has left. A repeat changes nothing; `None` when there is no such charge.
     fn advance_charge(

@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 
 use super::grant::draw;
-use super::{Grant, GrantId, KeyId, Unit, available};
+use super::{Budget, Counted, Grant, GrantId, KeyId, Refill, Unit, available};
 use crate::{About, Account, AnswerState, BurnReason, Entry, EntryKind, HoldId, ReleaseReason};
 
 /// What is held for one call. Never changes after it was won.
@@ -17,6 +17,8 @@ pub struct Charge {
     pub unit: Unit,
     /// The price, or for a metered call the most that it may cost.
     pub amount: u64,
+    /// The same in millionths of a dollar, for budgets that several keys share.
+    pub micros: u64,
     /// The stable id of the route that is paid for.
     pub route: String,
     /// Digest of method and URL.
@@ -27,6 +29,15 @@ pub struct Charge {
     pub opened_at_ms: u64,
     /// What the caller books the cost under, as he said; at most 1 KiB.
     pub tags: Option<String>,
+}
+
+/// What guards a balance when it is charged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Each of them must let the call pass.
+    pub budgets: Vec<Budget>,
+    /// Whether and how it is topped up by itself.
+    pub refill: Option<Refill>,
 }
 
 /// How much of which grant a charge has taken.
@@ -58,6 +69,8 @@ pub struct ChargeRecord {
     pub charge: Charge,
     /// From which grants, in the order of use.
     pub draws: Vec<Draw>,
+    /// On which budgets it was counted.
+    pub counted: Vec<Counted>,
     /// Where it stands.
     pub state: ChargeState,
     /// Where the upstream's answer is, for one with an `Idempotency-Key`.
@@ -126,7 +139,8 @@ pub fn charge(grants: &[Grant], charge: Charge) -> Charged {
     let Some(drawn) = draw(grants, charge.amount, now_ms) else { return Charged::Short { available: has } };
     let draws = drawn.iter().map(|(amount, grant)| Draw { grant: grant.id, amount: *amount }).collect();
     let available = has.saturating_sub(charge.amount);
-    let record = ChargeRecord { charge, draws, state: ChargeState::Open, answer: AnswerState::Live, refunded: 0 };
+    let (state, answer) = (ChargeState::Open, AnswerState::Live);
+    let record = ChargeRecord { charge, draws, counted: Vec::new(), state, answer, refunded: 0 };
     let grants = drawn.into_iter().map(|(_, grant)| grant).collect();
     Charged::Won(ChargeChange { record, grants, entries: Vec::new(), available })
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ledger::{HoldId, KeyId, Unit};
+use ledger::{Guards, HoldId, KeyId, Over, Unit};
 use protocol::MoneyState;
 use proxy::UpstreamFault;
 use tracing::warn;
@@ -107,7 +107,7 @@ impl Front {
     ) -> Told<Body> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let Some(amount) = self.price(arriving, principal) else {
+        let Some(account) = self.priced(arriving, principal) else {
             let opened = match arriving.plan.snapshot.quote(&call) {
                 Quote::Unknown => gate::Opened::Fault(gate::Fault::untouched(gate::FaultKind::Price)),
                 Quote::Listed => gate::Opened::SignIn,
@@ -115,8 +115,7 @@ impl Front {
             };
             return self.refused(arriving, opened).await.full();
         };
-        let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount, tags: None };
+        let (key, unit, amount) = (account.key, account.unit, account.amount);
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
@@ -124,7 +123,8 @@ impl Front {
         match opened {
             OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
             OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
-            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
+            OpenedCharge::Over(over) => self.over(arriving, key, &over).full(),
+            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -143,20 +143,43 @@ impl Front {
         }
     }
 
-    /// What a call costs its holder, in his unit. `None` where nothing is sold.
-    fn price(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<u64> {
+    /// What a call costs its holder. `None` where nothing is sold.
+    fn priced(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<AccountCall> {
         let call = arriving.call(None);
         let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
-        let credit_micros = self.0.shared.accounts.as_ref()?.credit_micros;
-        let amount = match principal.unit {
-            Unit::Usd => terms.exposure_micros,
-            Unit::Credit => terms.exposure_micros.div_ceil(credit_micros),
+        let (micros, unit) = (terms.exposure_micros, principal.unit);
+        let amount = match unit {
+            Unit::Usd => micros,
+            Unit::Credit => micros.div_ceil(self.0.shared.accounts.as_ref()?.credit_micros),
             Unit::Call => 1,
         };
-        match principal.policy.price_multiplier {
-            Some(factor) => factor.of(amount),
-            None => Some(amount),
-        }
+        let amount = match principal.policy.price_multiplier {
+            Some(factor) => factor.of(amount)?,
+            None => amount,
+        };
+        Some(AccountCall { key: principal.key, unit, amount, micros, tags: None, guards: Guards::default() })
+    }
+
+    /// A budget keeps the call from being charged.
+    fn over(&self, arriving: &Arriving<'_>, key: KeyId, over: &Over) -> Told<Bytes> {
+        let message =
+            "A budget of this key, of this route or of the gate has no room for the call. Nothing was charged.";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let problem = Problem::new(status, over.code(), message, MoneyState::Untouched)
+            .with("reason", over.code())
+            .with("used", over.used)
+            .with("resets_at_ms", over.resets_at_ms);
+        let wait_ms = over.resets_at_ms.map(|resets| resets.saturating_sub(now_ms()));
+        let wait_s = wait_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1));
+        let problem = match wait_s {
+            Some(seconds) => problem.retry_after(seconds),
+            None => problem,
+        };
+        let mut response = problem.into_response();
+        self.put_left(key, response.headers_mut());
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::RateLimited) }
+            .because(over.code())
+            .with(response)
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.

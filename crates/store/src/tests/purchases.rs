@@ -37,13 +37,14 @@ impl Journalled {
             key: KEY,
             unit: Unit::Usd,
             amount,
+            micros: 0,
             route: String::new(),
             fingerprint: B256::ZERO,
             idempotency: None,
             opened_at_ms: 1_000_000,
             tags: None,
         };
-        assert!(matches!(self.handle.charge(charge).await.unwrap(), Charging::Won { .. }));
+        assert!(matches!(self.handle.charge(charge, ::ledger::Guards::default()).await.unwrap(), Charging::Won { .. }));
         let captured = ::ledger::ChargeStep::Capture(amount);
         self.handle.advance_charge(HoldId([id; 16]), captured).await.unwrap().unwrap();
     }

@@ -24,6 +24,7 @@ fn asked(amount: u64) -> Charge {
         key: KeyId([1; 16]),
         unit: Unit::Credit,
         amount,
+        micros: amount * 10_000,
         route: "GET /paid".to_owned(),
         fingerprint: B256::ZERO,
         idempotency: None,

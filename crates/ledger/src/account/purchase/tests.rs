@@ -90,6 +90,7 @@ impl Books {
             key: KEY,
             unit: Unit::Credit,
             amount,
+            micros: 0,
             route: String::new(),
             fingerprint: B256::ZERO,
             idempotency: None,

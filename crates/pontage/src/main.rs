@@ -18,6 +18,7 @@ mod metrics;
 mod nodes;
 mod operation;
 mod owner;
+mod pass;
 mod pay;
 mod plan;
 mod price;

@@ -8,7 +8,7 @@ use gate::{
     AccountCall, Admission, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal, Price, Quote, Repeat, Replay,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use ledger::{Hold, HoldId, KeyId, Purchase, Record, State, Unit};
+use ledger::{Guards, Hold, HoldId, KeyId, Purchase, Record, State, Unit};
 use protocol::{MoneyState, Payer};
 use tracing::info;
 
@@ -136,19 +136,19 @@ impl Front {
     ) -> Result<gate::ChargePermit<crate::host::WorkerHost>, Uncharged> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let amount = match (unit, arriving.plan.snapshot.quote(&call)) {
-            (Unit::Call, _) => 1,
-            (Unit::Usd | Unit::Credit, Quote::Due(_, terms)) => terms.exposure_micros,
-            (Unit::Usd | Unit::Credit, _) => {
-                return Err(Uncharged::Fault(gate::Fault::untouched(gate::FaultKind::Price)));
-            }
+        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else {
+            return Err(Uncharged::Fault(gate::Fault::untouched(gate::FaultKind::Price)));
         };
+        let micros = terms.exposure_micros;
+        let amount = if unit == Unit::Call { 1 } else { micros };
         let _step = arriving.trace.step("open");
-        match self.0.flow.open_charge(&call, AccountCall { key, unit, amount, tags: None }).await {
+        let account = AccountCall { key, unit, amount, micros, tags: None, guards: Guards::default() };
+        match self.0.flow.open_charge(&call, account).await {
             OpenedCharge::Permit(permit) => Ok(permit),
-            OpenedCharge::Short { .. } => Err(Uncharged::Refused(PassRefusal::UsedUp)),
+            // Nothing guards it but what it was bought for.
+            OpenedCharge::Short { .. } | OpenedCharge::Over(_) => Err(Uncharged::Refused(PassRefusal::UsedUp)),
             // It has an account from the moment on at which its payment was posted.
-            OpenedCharge::Closed => Err(Uncharged::Refused(PassRefusal::Revoked)),
+            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => Err(Uncharged::Refused(PassRefusal::Revoked)),
             OpenedCharge::Repeat(repeat) => Err(Uncharged::Repeat(repeat)),
             OpenedCharge::Fault(fault) => Err(Uncharged::Fault(fault)),
         }

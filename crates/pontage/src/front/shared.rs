@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
+use crate::accounts::Nonces;
 use crate::config::{AccountsConfig, Config, ReceiptFormat, SecretSource};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(super) pass_keys: Arc<PassKeys>,
     /// How accounts pay, where there are any.
     pub(crate) accounts: Option<AccountsConfig>,
+    /// Which signed requests came before.
+    pub(crate) nonces: Arc<Nonces>,
 }
 
 impl Shared {
@@ -107,6 +110,7 @@ impl Shared {
             signer,
             pass_keys: Arc::new(pass_keys(config, store)?),
             accounts: config.accounts,
+            nonces: Arc::new(Nonces::new(now_ms())),
         })
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use xtask::chain::ChainOptions;
 
-use super::kit::{Answer, FUNDS, GateOptions, PAYER, World, get, request, until};
+use super::kit::{self, Answer, FUNDS, GateOptions, PAYER, World, until};
 
 const ROUTES: &str = "  - { path: /free/*, free: true }
   - { path: /paid/one, price: \"0.01\", settlement: direct,
@@ -27,6 +27,11 @@ const ONE: &str = "/paid/one";
 
 fn world() -> World {
     World::with(ChainOptions::default(), &GateOptions { routes: ROUTES, ..GateOptions::direct() })
+}
+
+/// GET under a name that stays when the gate listens at another port.
+fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
+    kit::get(url, &[&[("host", "localhost")], headers].concat())
 }
 
 /// The offers of a 402, by what their passes are.
@@ -263,7 +268,8 @@ fn a_gate_that_dies_while_it_sells_sells_once() {
         let offer = offers_until(&world, point);
         let Some(offer) = offer else { continue };
         let (header, _) = world.payer.payment(&offer);
-        drop(super::kit::try_request("GET", &world.url(ONE), &[("payment-signature", &header)], b""));
+        let headers = [("host", "localhost"), ("payment-signature", header.as_str())];
+        drop(kit::try_request("GET", &world.url(ONE), &headers, b""));
         world.gate.died(point);
         world.gate.restart();
         let mut answer = get(&world.url(ONE), &[("payment-signature", &header)]);
@@ -287,7 +293,7 @@ fn a_gate_that_dies_while_it_sells_sells_once() {
 
 fn offers_until(world: &World, point: &str) -> Option<Offer> {
     // The point that is before any answer is reached by the question for the price.
-    let answer = super::kit::try_request("GET", &world.url(ONE), &[], b"").ok()?;
+    let answer = kit::try_request("GET", &world.url(ONE), &[], b"").ok()?;
     assert_eq!(answer.status, 402, "{point}");
     offered(&answer).remove("calls null")
 }
@@ -328,7 +334,7 @@ fn a_payment_beside_a_pass_pays() {
     let pass = buy(&world, ONE, "calls null");
     let offer = offers(&world.url(ONE)).remove("call").unwrap();
     let (header, _) = world.payer.payment(&offer);
-    let answer = request("GET", &world.url(ONE), &[("x-payment-pass", &pass), ("payment-signature", &header)], b"");
+    let answer = get(&world.url(ONE), &[("x-payment-pass", &pass), ("payment-signature", &header)]);
     assert_eq!((answer.status, answer.headers.get("x-payment-pass")), (200, None));
     assert_eq!(show(&world, ONE, &pass).headers["x-credits-remaining"], "2");
     agree(&world, 40_000);

@@ -3,6 +3,7 @@
 mod accounts;
 mod budgets;
 mod finality;
+mod keys;
 mod names;
 mod purchases;
 mod receipts;

@@ -16,6 +16,8 @@ pub(crate) struct AccountsConfig {
     pub(crate) credit_micros: u64,
     /// What a new key's balance is counted in, where whoever makes it does not say.
     pub(crate) default_unit: Unit,
+    /// Whether calls with a key are judged, and neither charged nor refused.
+    pub(crate) shadow: bool,
 }
 
 /// Reads `accounts`. The inner `None` is where there are none.
@@ -24,7 +26,8 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
     let fields = reader.fields(&node, "accounts")?;
     let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
     let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
-    Some(Some(AccountsConfig { credit_micros: credit_micros?, default_unit: default_unit? }))
+    let shadow = optional(reader, &fields, "shadow", false, |reader, node| reader.truth(node));
+    Some(Some(AccountsConfig { shadow: shadow?, credit_micros: credit_micros?, default_unit: default_unit? }))
 }
 
 fn credit<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {

@@ -8,6 +8,7 @@ mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod formula;
 mod gas;
 mod info;
 mod keys;
@@ -15,6 +16,7 @@ mod limits;
 mod mistake;
 mod network;
 mod operation;
+mod pass;
 mod price;
 mod reader;
 mod receipts;
@@ -27,6 +29,7 @@ mod service;
 mod signer;
 mod store;
 mod tab;
+mod tariff;
 mod template;
 mod url;
 mod written;
@@ -47,6 +50,7 @@ pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
+pub(crate) use pass::{PassConfig, PassesConfig, RoutePasses};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
 pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
 pub(crate) use refunds::RefundsConfig;
@@ -126,6 +130,8 @@ pub(crate) struct Config {
     pub(crate) discovery: DiscoveryConfig,
     /// The key of the HMAC over `X-Pay-*`.
     pub(crate) trust_secret: Option<SecretSource>,
+    /// Who signs passes.
+    pub(crate) passes: PassesConfig,
     /// The key that signs offers, and what has settled.
     pub(crate) offer_signer: Option<SecretSource>,
     /// How calls get receipts. `None`: they get none.
@@ -229,11 +235,23 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
     let money = match is_gate {
-        true => money(reader, fields, payee, tab.unwrap_or_default(), default_network),
+        true => {
+            let tab = tab.unwrap_or_default();
+            let around = Around {
+                tokens: &[],
+                all_tokens: false,
+                payee,
+                tab,
+                accounts: accounts.flatten(),
+                has_accounts: fields.was_meant("accounts"),
+            };
+            money(reader, fields, around, default_network)
+        }
         false => chains(reader, fields).map(|networks| (networks, Vec::new())),
     };
     let facilitator = facilitator(reader, fields, folder);
     let refunds = refunds::refunds(reader, fields, folder);
+    let passes = pass::passes(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
     let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
     let rates = limits::rates(reader, fields);
@@ -263,6 +281,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         gas,
         remote,
         refunds: refunds?,
+        passes: passes?,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,
@@ -296,8 +315,7 @@ fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Networ
 fn money<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
-    payee: Option<Payee>,
-    tab: TabConfig,
+    around: Around<'_>,
     default_network: Network,
 ) -> Option<(Vec<NetworkConfig>, Vec<RouteConfig>)> {
     let mut tokens = Vec::new();
@@ -312,7 +330,7 @@ fn money<'d>(
     let fix = "write a list of routes, each with a path and a price or `free: true`.";
     let routes = reader.required(fields, "routes", fix).and_then(|node| {
         let all_tokens = networks.is_some() && !misspelt(fields, "networks");
-        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, payee, tab })
+        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, ..around })
     })?;
     let mut networks = networks?;
     if routes.iter().any(|route| route.price != PriceConfig::Free) {

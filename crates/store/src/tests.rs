@@ -1,5 +1,6 @@
 //! The journal's promises on a real file.
 
+mod accounts;
 mod budgets;
 mod finality;
 mod keys;

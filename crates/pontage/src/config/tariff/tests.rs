@@ -83,7 +83,10 @@ fn mistakes_table() {
         ("price: { per: { n: 1 }, usage: { n: { pointer: usage } }, max: 1 }", "JSON pointer"),
         ("price: { per: { n: 1 }, usage: { n: { header: \"a b\" } }, max: 1 }", "name of a header"),
         ("price: { per: { N: 1 }, usage: { N: { header: a } }, max: 1 }", "name of a usage"),
-        ("price: { per: { n: { price: 1, tiers: [{ up_to: 5, price: 1 }, { up_to: 5, price: 1 }] } }, usage: { n: { header: a } }, max: 1 }", "do not rise"),
+        (
+            "price: { per: { n: { price: 1, tiers: [{ up_to: 5, price: 1 }, { up_to: 5, price: 1 }] } }, usage: { n: { header: a } }, max: 1 }",
+            "do not rise",
+        ),
         ("price: { call: 1, unreported: max }", "nothing is reported"),
         ("price: { call: 1, times: [{ from: \"24:00\", to: \"06:00\", percent: 50 }] }", "24:00"),
         ("price: { call: 1, times: [{ from: \"22:00\", to: \"06:00\", percent: 0 }] }", "out of range"),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod backup;
 mod chain;
 mod cli;
 mod config;
@@ -14,9 +15,11 @@ mod ledger;
 mod limits;
 mod link;
 mod log;
+mod maintenance;
 mod metrics;
 mod nodes;
 mod operation;
+mod operator;
 mod owner;
 mod pay;
 mod plan;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gate::{KeyRecord, Policy, SecretDigest, new_secret, secret_prefix};
 use ledger::{Grant, GrantId, GrantSource, KeyId, Unit};
 use serde_json::{Value, json};
-use store::{KeyToMake, Limits, Store};
+use store::{KeyTask, KeyToMake, Limits, Store, Together};
 
 use crate::kit::{Answer, Gate, GateOptions, Payer, get, request, start_chain, until};
 use xtask::chain::{Chain, ChainOptions};
@@ -156,7 +156,8 @@ fn make_keys(gate: &Gate, wanted: &[Wanted]) -> Vec<Holder> {
         });
         let digest = SecretDigest::of_secret(&secret).unwrap();
         let key = KeyToMake { record, secret: digest, shown: secret_prefix(&secret), opening };
-        runtime.block_on(journal.make_key(key)).unwrap().unwrap();
+        let made = runtime.block_on(journal.change_keys(vec![KeyTask::Make(key)], Together::default())).unwrap();
+        assert!(made[0].is_ok(), "{made:?}");
         Holder { id, secret }
     });
     made.collect()

@@ -66,7 +66,7 @@ fn the_life_of_a_key() {
     assert_eq!(admin.get(&format!("{at}/health")).json()["errors"], 100);
     assert_eq!(admin.get(&format!("{at}/stats")).json()["last_day"]["captured"], 5);
     assert_eq!(act("revoke", &json!(null)).json()["status"], "revoked");
-    assert_eq!((call(&third), act("resume", &json!(null)).error().as_str()), (401, "key_revoked"));
+    assert_eq!((call(&third), act("resume", &json!(null)).error().as_str()), (403, "key_revoked"));
 
     let acts = admin.get(&format!("/admin/v1/audit?subject=key:{id}")).json();
     let names: Vec<&str> = acts["acts"].as_array().unwrap().iter().filter_map(|act| act["action"].as_str()).collect();
@@ -128,7 +128,7 @@ fn keys_go_elsewhere() {
     assert!(!exported.text().contains(&secret));
     let mut keys = exported.json()["keys"].clone();
     let import = |keys: &Value, mode: &str| admin.post("/admin/v1/keys/import", &json!({ "keys": keys, "mode": mode }));
-    for (mode, want) in [("error", "refused"), ("skip", "skipped"), ("overwrite", "changed")] {
+    for (mode, want) in [("error", "refused"), ("skip", "skipped"), ("overwrite", "overwritten")] {
         let came = import(&keys, mode);
         assert_eq!(came.json()["results"][0]["result"], want, "{mode}: {}", came.text());
     }

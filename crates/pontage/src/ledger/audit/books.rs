@@ -63,7 +63,7 @@ fn bought(payment: &Payment, refunds: &[Refund]) -> Vec<Expected> {
     for _ in 0..record.reorgs {
         expected.push(("unconverted", conversion.clone(), revenue.clone(), authorization.amount_atomic));
     }
-    let given_up = refunds.iter().filter(|refund| refund.own_due);
+    let given_up = refunds.iter().filter(|refund| refund.own_due && matches!(record.state, State::Posted(_)));
     expected.extend(given_up.map(|refund| ("unconverted", conversion.clone(), revenue.clone(), refund.amount_atomic)));
     expected
 }

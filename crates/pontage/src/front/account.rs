@@ -3,6 +3,7 @@
 mod answer;
 pub(super) mod holder;
 mod price;
+pub(super) mod quote;
 pub(super) mod rehearsed;
 mod tags;
 mod unseen;

@@ -49,6 +49,7 @@ use crate::problem::{Problem, money_of};
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
+use account::Revoked;
 use account::holder::Question;
 use account::rehearsed::Verdict;
 use answer::{Body, full};
@@ -81,6 +82,7 @@ struct Inner {
     prices: Prices,
     /// Who has which key, where there are accounts.
     directory: Option<Directory>,
+    revoked: Revoked,
     shared: Shared,
     tasks: Tasks,
 }
@@ -106,7 +108,16 @@ impl Front {
     ) -> Self {
         let mut plans = shared.plan.clone();
         let newest = RefCell::new(Arc::clone(&plans.borrow_and_update()));
-        let front = Self(Rc::new(Inner { flow, upstream, plan: newest, prices, directory, shared, tasks }));
+        let front = Self(Rc::new(Inner {
+            flow,
+            upstream,
+            plan: newest,
+            prices,
+            directory,
+            revoked: Revoked::default(),
+            shared,
+            tasks,
+        }));
         let follower = front.clone();
         tokio::task::spawn_local(async move {
             while plans.changed().await.is_ok() {
@@ -244,9 +255,9 @@ impl Front {
         arriving.allowed(Limit::Address)
     }
 
-    /// Whether the caller shows a key, and such keys are ours.
+    /// Whether the caller shows a key or a pass, and such are ours.
     fn names_account(&self, arriving: &Arriving<'_>) -> bool {
-        self.0.directory.is_some() && arriving.shown.names_account
+        self.0.directory.is_some() && arriving.shown.names_account || self.shown_pass(arriving).is_some()
     }
 
     async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
@@ -263,6 +274,10 @@ impl Front {
     /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
     async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
         let unasked = self.unasked(arriving);
+        let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
+        if let Some(shown) = self.shown_pass(arriving).filter(|_| unasked.is_none()) {
+            return Box::pin(self.with_pass(arriving, shown, forward(parts), upload)).await;
+        }
         // A payment that comes beside a key pays.
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
@@ -275,7 +290,6 @@ impl Front {
             },
             _ => None,
         };
-        let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
         if let Some(holder) = holder {
             return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
         }
@@ -412,7 +426,13 @@ impl Front {
                 }
             }
             Opened::TooMany => Problem::too_many(taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
-            Opened::Replay(replay) => Problem::replay(replay).into_response(),
+            Opened::Replay(replay) => {
+                let mut headers = HeaderMap::new();
+                self.put_pass_again(arriving, &replay, &mut headers);
+                let mut response = Problem::replay(replay).into_response();
+                response.headers_mut().extend(headers);
+                response
+            }
             Opened::Fault(fault) => {
                 warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
                 Problem::fault(fault).into_response()
@@ -512,6 +532,7 @@ impl Front {
             Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
                 let mut response = answer::stored(answer, &receipt);
                 self.receipt_again(hold, response.headers_mut()).await;
+                self.put_stored_pass(hold, response.headers_mut()).await;
                 response
             }
             // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.

@@ -21,6 +21,7 @@ mod nodes;
 mod operation;
 mod operator;
 mod owner;
+mod pass;
 mod pay;
 mod plan;
 mod price;

@@ -76,7 +76,7 @@ impl Holders {
         }
         let accounts = u8::try_from(chance.between(1, 3)).unwrap_or(1);
         plan.crashes.iter_mut().for_each(|crash| strike(chance, crash));
-        if chance.one_in(2) {
+        if !chance.one_in(4) {
             sell(chance, plan);
         }
         let errands = errands(chance, accounts);

@@ -26,7 +26,7 @@ const WORDS: [(Bug, &str); 20] = [
     (Bug::RemainderKept, "is not what it was given less what it gave"),
     (Bug::TransferCopies, "is not what it was given less what it gave"),
     (Bug::NoChargeRecovery, "a charge never ends"),
-    (Bug::KeepsBought, "was bought, and the payment stands"),
+    (Bug::KeepsBought, "are not those of"),
 ];
 
 #[test]

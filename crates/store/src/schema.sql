@@ -382,6 +382,13 @@ CREATE INDEX IF NOT EXISTS revoked_tokens_ending ON revoked_tokens (expires_at_m
 -- What is booked under tags, for reports.
 CREATE INDEX IF NOT EXISTS charges_tagged ON charges (opened_at_ms) WHERE tags IS NOT NULL;
 
+-- Passes that were taken back.
+CREATE TABLE IF NOT EXISTS revoked_passes (
+    payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
+    at_ms      INTEGER NOT NULL,
+    ends_at_ms INTEGER                                 -- when it would have ended by itself
+) STRICT, WITHOUT ROWID;
+
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (
     scope          TEXT NOT NULL,             -- key, key_route, route or gate

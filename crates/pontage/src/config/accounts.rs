@@ -8,6 +8,8 @@ use super::tab::micros;
 
 /// A cent.
 const CREDIT_DEFAULT_MICROS: u64 = 10_000;
+/// One dollar to a thousand.
+const TOPUP_DEFAULT_MICROS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// How accounts pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(crate) struct AccountsConfig {
     pub(crate) default_unit: Unit,
     /// Whether calls with a key are judged, and neither charged nor refused.
     pub(crate) shadow: bool,
+    /// What a payment may raise a balance by, in millionths of a dollar: at least, and at most.
+    pub(crate) topup_micros: (u64, u64),
 }
 
 /// Reads `accounts`. The inner `None` is where there are none.
@@ -27,7 +31,27 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
     let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
     let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
     let shadow = optional(reader, &fields, "shadow", false, |reader, node| reader.truth(node));
-    Some(Some(AccountsConfig { shadow: shadow?, credit_micros: credit_micros?, default_unit: default_unit? }))
+    let topup_micros = topup(reader, &fields);
+    Some(Some(AccountsConfig {
+        credit_micros: credit_micros?,
+        default_unit: default_unit?,
+        topup_micros: topup_micros?,
+        shadow: shadow?,
+    }))
+}
+
+/// How much a payment may raise a balance by.
+fn topup<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<(u64, u64)> {
+    let Some(node) = fields.get("topup") else { return Some(TOPUP_DEFAULT_MICROS) };
+    let fields = reader.fields(&node, "accounts.topup")?;
+    let (least, most) = TOPUP_DEFAULT_MICROS;
+    let least = optional(reader, &fields, "min", least, micros)?;
+    let most = optional(reader, &fields, "max", most.max(least), micros)?;
+    if least == 0 || least > most {
+        let fix = "write two amounts of dollars above zero, such as { min: \"1.00\", max: \"1000.00\" }.";
+        return reader.mistake(&node.at, "no amount is between these two.", fix);
+    }
+    Some((least, most))
 }
 
 fn credit<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {

@@ -10,6 +10,7 @@ use protocol::x402::ext::check_route_template;
 use super::info::info;
 use super::keys::METHODS;
 use super::limits::rate;
+use super::pass::{self, RoutePasses};
 use super::price::{Around, PriceConfig, price};
 use super::reader::{At, Entry, Fields, Node, Reader};
 use super::{address, optional};
@@ -45,6 +46,8 @@ pub(crate) struct RouteConfig {
     pub(crate) params: Vec<(String, String)>,
     /// Calls of the route, whoever makes them.
     pub(crate) rate_limit: Option<Rate>,
+    /// Passes that are sold here, and those that open it.
+    pub(crate) passes: RoutePasses,
     /// Where the route stands in the file.
     pub(crate) line: usize,
 }
@@ -87,6 +90,7 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
     let path = path(reader, &fields);
     let method = optional(reader, &fields, "method", None, |reader, node| method(reader, node).map(Some));
     let price = price(reader, &fields, around);
+    let passes = pass::of_route(reader, &fields, price.as_ref());
     let allowlist = optional(reader, &fields, "allowlist", Vec::new(), address::payers);
     let reentry_s =
         optional(reader, &fields, "reentry_s", 0, |reader, node| reader.whole(node, 0..=REENTRY_MAX_S, "seconds"));
@@ -110,6 +114,7 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
         rewrite: rewrite?,
         params: params?,
         rate_limit: rate_limit?,
+        passes: passes?,
         line: item.at.line,
     })
 }

@@ -2,10 +2,12 @@
 
 mod answer;
 pub(super) mod holder;
+mod pass;
 mod price;
 pub(super) mod quote;
 pub(super) mod rehearsed;
 mod tags;
+mod top_up;
 mod unseen;
 
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use tracing::warn;
 
 pub(super) use answer::Charged;
 use answer::Metered;
+pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 use price::Due;
 
 use super::answer::{Body, Relay, full, pass, restored};

@@ -28,6 +28,8 @@ pub(super) struct Shown {
     pub(super) sign_in_refused: Cell<Option<SignInRefusal>>,
     /// The digest of a secret by which the answer can be fetched again.
     pub(super) idempotency: Option<B256>,
+    /// A pass.
+    pub(super) pass: Option<HeaderValue>,
     /// Whether something is shown that names an account.
     pub(super) names_account: bool,
 }
@@ -50,12 +52,13 @@ impl Shown {
     /// Reads what a request's headers show, in one walk over them. An empty header is an absent one: some proxies send it so.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let (mut payment, mut is_foreign, mut sign_in, mut key) = (Payment::Nothing, false, None, None);
-        let mut names_account = false;
+        let (mut names_account, mut pass) = (false, None);
         for (name, value) in headers {
             match name.as_str() {
                 "payment-signature" | "x-payment" if !value.is_empty() => payment = payment.and(value),
                 // MicroAI's: they name no authorization and move no money.
                 "x-402-signature" | "x-402-nonce" => is_foreign = true,
+                "x-payment-pass" => pass = pass.or(Some(value)),
                 "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
                 "idempotency-key" => key = key.or(Some(value)),
                 "x-api-key" | "authorization" => names_account |= accounts::is_key(name, value),
@@ -71,6 +74,7 @@ impl Shown {
             sign_in: sign_in.filter(|value| !value.is_empty()).cloned(),
             sign_in_refused: Cell::new(None),
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
+            pass: pass.filter(|value| !value.is_empty()).cloned(),
             names_account,
         }
     }

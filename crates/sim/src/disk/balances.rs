@@ -127,7 +127,7 @@ impl Disk {
                 if self.bug == Some(Bug::DebitBeforeHold) {
                     self.advance_charge(id, ChargeStep::Capture(amount)).ok();
                 }
-                Charging::Won { available }
+                Charging::Won { available, warned: Vec::new() }
             }
         }
     }

@@ -6,7 +6,7 @@ use gate::{
     AccountCall, Accounts, Answer, Call, ChargePermit, FreeReason, Host, Journal, OpenedCharge, Outcome, Presented,
     Progress, Repeat,
 };
-use ledger::{ChargeStep, HoldId, Source};
+use ledger::{ChargeStep, Guards, HoldId, Source};
 
 use super::{Gate, Words};
 use crate::audit::{Asked, Cost, PlainCharge};
@@ -44,7 +44,8 @@ impl Gate {
             signed_in: None,
         };
         let (key, unit) = (holders::key(request.account), holders::unit(request.account));
-        let account = AccountCall { key, unit, amount: request.amount, tags: None };
+        let account =
+            AccountCall { key, unit, amount: request.amount, micros: 0, guards: Guards::default(), tags: None };
         match self.flow.open_charge(&call, account).await {
             OpenedCharge::Permit(permit) => self.charged(&request, permit).await,
             OpenedCharge::Short { available } => {
@@ -52,7 +53,7 @@ impl Gate {
                 world.audit.borrow_mut().told_short(request.amount, available);
                 Words::Other("short")
             }
-            OpenedCharge::Closed => Words::Other("closed"),
+            OpenedCharge::Closed | OpenedCharge::Over(_) | OpenedCharge::Suspended { .. } => Words::Other("closed"),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => self.charged_before(charge, &asked(&request)).await,
             OpenedCharge::Repeat(_) => Words::Other("named before"),
             OpenedCharge::Fault(fault) => Words::Other(fault.code()),
@@ -97,31 +98,36 @@ impl Gate {
         told.receive().await.and_then(Result::ok)
     }
 
-    /// A price that is known: it is taken before the answer is given out.
+    /// A price that is known: it is taken before the answer is given out, in a task that no connection owns.
     async fn fixed(
-        &self,
+        self: &Rc<Self>,
         request: &KeyCall,
         permit: ChargePermit<GateHost>,
         charge: HoldId,
         (run, pieces, breaks): (usize, u64, bool),
     ) -> Words {
         let world = &self.world;
-        if self.end_charge(permit, Outcome::Served { reading: None }).await.is_none() {
-            world.audit.borrow_mut().charge_withheld(charge.0);
-            return Words::Other("fault");
-        }
-        world.audit.borrow_mut().charge_told(charge.0, Cost::Taken(request.amount));
-        let mut keeper = Keeper { gate: self, charge, run, keeps: request.name.is_some() };
+        let (tell, told) = oneshot();
+        let (gate, named, amount) = (Rc::clone(self), request.name.is_some(), request.amount);
+        world.exec.spawn(self.owner, "end", async move {
+            match gate.flow.close_charge(permit, Outcome::Served { reading: None }).await {
+                Ok(_) => {
+                    gate.world.audit.borrow_mut().charge_told(charge.0, Cost::Taken(amount));
+                    tell.send(Some(Keeper { gate, charge, run, breaks, keeps: named }));
+                }
+                Err(_) => {
+                    gate.world.audit.borrow_mut().charge_withheld(charge.0);
+                    tell.send(None);
+                }
+            }
+        });
+        let Some(Some(_keeper)) = told.receive().await else { return Words::Other("fault") };
         for _ in 0..pieces {
             world.delay(400).await;
         }
         if breaks {
-            keeper.keeps = false;
             world.audit.borrow_mut().charge_broke(charge.0);
-            if request.name.is_some() {
-                self.flow.host.later_charge(charge, ChargeStep::LoseAnswer);
-            }
-            self.flow.host.later_charge(charge, ChargeStep::Refund(request.amount));
+            self.flow.host.later_charge(charge, ChargeStep::Refund(amount));
             return Words::Broken;
         }
         world.audit.borrow_mut().charge_whole(charge.0);
@@ -185,19 +191,23 @@ fn asked(request: &KeyCall) -> Asked {
 }
 
 /// Stores the answer of a call that has a name, also when its caller has left.
-struct Keeper<'a> {
-    gate: &'a Gate,
+struct Keeper {
+    gate: Rc<Gate>,
     charge: HoldId,
     run: usize,
+    breaks: bool,
     keeps: bool,
 }
 
-impl Drop for Keeper<'_> {
+impl Drop for Keeper {
     fn drop(&mut self) {
         if !self.keeps {
             return;
         }
         let (flow, charge) = (Rc::clone(&self.gate.flow), self.charge);
+        if self.breaks {
+            return flow.host.later_charge(charge, ChargeStep::LoseAnswer);
+        }
         let body = self.run.to_be_bytes().to_vec();
         let answer = Answer { status: 200, headers: Vec::new(), body, request_digest: None };
         self.gate.world.exec.spawn(self.gate.owner, "keep", async move {

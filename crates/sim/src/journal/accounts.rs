@@ -1,7 +1,7 @@
 //! The journal as calls with a key and the operator see it.
 
 use gate::{Accounts, Answer, Charging, Fault, FaultKind};
-use ledger::{Charge, ChargeRecord, ChargeStep, ChargeViolation, HoldId};
+use ledger::{Charge, ChargeRecord, ChargeStep, ChargeViolation, Guards, HoldId};
 use protocol::MoneyState;
 
 use super::SimJournal;
@@ -44,7 +44,8 @@ impl SimJournal {
 }
 
 impl Accounts for SimJournal {
-    async fn charge(&self, charge: Charge) -> Result<Charging, Fault> {
+    /// Nothing guards the balances of the simulator.
+    async fn charge(&self, charge: Charge, _: Guards) -> Result<Charging, Fault> {
         let world = &self.world;
         world.say(|| format!("journal charge {}: {} of {}", charge.id, charge.amount, charge.key));
         world.reaches(Moment::Charge);

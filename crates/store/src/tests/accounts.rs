@@ -6,7 +6,7 @@ use super::refunds::futures;
 use super::*;
 use crate::accounts::close_account;
 use crate::writer::Batch;
-use ::ledger::{Charge, ChargeState, ChargeStep, Grant, GrantId, GrantSource, KeyId, Unit};
+use ::ledger::{Charge, ChargeState, ChargeStep, Grant, GrantId, GrantSource, Guards, KeyId, Unit};
 use gate::{Accounts as _, Charging, FaultKind};
 
 const KEY: KeyId = KeyId([1; 16]);
@@ -36,12 +36,17 @@ fn charge(number: u8, amount: u64) -> Charge {
         key: KEY,
         unit: Unit::Usd,
         amount,
+        micros: 0,
         route: "GET /paid".to_owned(),
         fingerprint: B256::repeat_byte(4),
         idempotency: None,
         opened_at_ms: NOW_MS,
         tags: None,
     }
+}
+
+const fn won_with(available: u64) -> Charging {
+    Charging::Won { available, warned: Vec::new() }
 }
 
 /// A journal with two accounts, the first of which has these grants.
@@ -58,16 +63,16 @@ async fn funded(grants: &[Grant]) -> Journalled {
 
 impl Journalled {
     /// Whether a charge is won, and what may be drawn besides.
-    async fn charge(&self, charge: Charge) -> (bool, u64) {
-        match self.handle.charge(charge).await.unwrap() {
-            Charging::Won { available } => (true, available),
+    async fn pays(&self, charge: Charge) -> (bool, u64) {
+        match self.handle.charge(charge, Guards::default()).await.unwrap() {
+            Charging::Won { available, .. } => (true, available),
             Charging::Short { available } => (false, available),
             other => panic!("{other:?}"),
         }
     }
 
     /// The balance after a step.
-    async fn step(&self, number: u8, step: ChargeStep) -> u64 {
+    async fn end(&self, number: u8, step: ChargeStep) -> u64 {
         self.handle.advance_charge(HoldId([number; 16]), step).await.unwrap().unwrap().1
     }
 
@@ -117,7 +122,7 @@ async fn of_64_charges_at_once_a_balance_for_10_pays_for_10() {
     let local = tokio::task::LocalSet::new();
     let charges = (0..64u8).map(|number| {
         let handle = j.handle.clone();
-        async move { handle.charge(charge(number + 1, 10)).await.unwrap() }
+        async move { handle.charge(charge(number + 1, 10), Guards::default()).await.unwrap() }
     });
     let won = local
         .run_until(async {
@@ -134,7 +139,7 @@ async fn of_64_charges_at_once_a_balance_for_10_pays_for_10() {
         .await;
     assert_eq!((won.len(), j.balance_of(KEY)), (10, (0, 100)));
     for number in won {
-        assert_eq!(j.step(number, ChargeStep::Capture(10)).await, 0);
+        assert_eq!(j.end(number, ChargeStep::Capture(10)).await, 0);
     }
     assert_eq!((j.balance_of(KEY), j.lefts(KEY)), ((0, 0), vec![(1, 0), (2, 0)]));
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
@@ -157,11 +162,11 @@ async fn grants_are_used_by_priority_then_end_then_age() {
     .await;
     assert_eq!(j.balance_of(KEY), (50, 0), "what has ended is not there");
     for (number, grants) in (1u8..).zip([5, 3, 2, 4, 1]) {
-        assert_eq!(j.charge(charge(number, 10)).await, (true, 50 - 10 * u64::from(number)));
+        assert_eq!(j.pays(charge(number, 10)).await, (true, 50 - 10 * u64::from(number)));
         let record = j.handle.charged(HoldId([number; 16])).await.unwrap().unwrap();
         assert_eq!(record.draws.iter().map(|draw| draw.grant.0[0]).collect::<Vec<_>>(), [grants]);
     }
-    assert_eq!(j.charge(charge(9, 1)).await, (false, 0));
+    assert_eq!(j.pays(charge(9, 1)).await, (false, 0));
     j.in_order();
 }
 
@@ -215,10 +220,10 @@ async fn a_month_of_grants_that_end() {
         let now_ms = begins_ms + DAY_MS - 1;
         CLOCK_MS.store(now_ms, Ordering::SeqCst);
         let opened = Charge { opened_at_ms: now_ms, ..charge(day + 1, 8) };
-        assert_eq!(j.charge(opened).await, (true, left - 8), "day {day}");
+        assert_eq!(j.pays(opened).await, (true, left - 8), "day {day}");
         CLOCK_MS.store(now_ms + 1, Ordering::SeqCst);
         // 5 of it are given back, to a grant that has ended: they lapse with the 2 that were not used.
-        assert_eq!(j.step(day + 1, ChargeStep::Capture(3)).await, left - 10);
+        assert_eq!(j.end(day + 1, ChargeStep::Capture(3)).await, left - 10);
     }
     assert_eq!(j.handle.lapse(30 * DAY_MS).await.unwrap(), 1);
     assert_eq!((j.booked("earned"), j.booked("lapsed"), j.booked("issued")), (30 * 3, 30 * 7, -300));
@@ -228,13 +233,13 @@ async fn a_month_of_grants_that_end() {
 #[tokio::test]
 async fn what_the_operator_takes_back_is_not_what_calls_hold() {
     let j = funded(&[grant(1, 30), Grant { expires_at_ms: Some(NOW_MS), ..grant(2, 50) }]).await;
-    assert_eq!(j.charge(charge(1, 20)).await, (true, 10));
+    assert_eq!(j.pays(charge(1, 20)).await, (true, 10));
     assert_eq!(j.handle.withdraw(KEY, 11).await.unwrap(), Err(GrantRefusal::Short), "what has ended is not there");
     assert_eq!(j.handle.withdraw(KeyId([9; 16]), 1).await.unwrap(), Err(GrantRefusal::NoAccount));
     let taken = futures((0..16).map(|_| j.handle.withdraw(KEY, 4))).await;
     assert_eq!(taken.iter().filter(|taken| matches!(taken, Ok(Ok(_)))).count(), 2);
     assert_eq!(j.balance_of(KEY), (2, 20));
-    assert_eq!(j.step(1, ChargeStep::Release(ReleaseReason::NotSent)).await, 22);
+    assert_eq!(j.end(1, ChargeStep::Release(ReleaseReason::NotSent)).await, 22);
     assert_eq!(j.booked("issued"), -72);
     j.in_order();
 }
@@ -267,16 +272,16 @@ async fn a_transfer_moves_once_by_its_name() {
 #[tokio::test]
 async fn a_charge_takes_at_most_what_it_holds_and_gives_the_rest_back() {
     let j = funded(&[grant(1, 10), grant(2, 10)]).await;
-    assert_eq!(j.charge(charge(1, 15)).await, (true, 5));
-    assert_eq!(j.step(1, ChargeStep::Capture(7)).await, 13);
+    assert_eq!(j.pays(charge(1, 15)).await, (true, 5));
+    assert_eq!(j.end(1, ChargeStep::Capture(7)).await, 13);
     assert_eq!(j.lefts(KEY), [(1, 3), (2, 10)]);
-    assert_eq!(j.step(1, ChargeStep::Capture(15)).await, 13, "once");
+    assert_eq!(j.end(1, ChargeStep::Capture(15)).await, 13, "once");
     // A reading above the ceiling.
-    assert_eq!(j.charge(charge(2, 5)).await, (true, 8));
-    assert_eq!(j.step(2, ChargeStep::Capture(1_000)).await, 8);
+    assert_eq!(j.pays(charge(2, 5)).await, (true, 8));
+    assert_eq!(j.end(2, ChargeStep::Capture(1_000)).await, 8);
     // A reading of nothing.
-    assert_eq!(j.charge(charge(3, 5)).await, (true, 3));
-    assert_eq!(j.step(3, ChargeStep::Capture(0)).await, 8);
+    assert_eq!(j.pays(charge(3, 5)).await, (true, 3));
+    assert_eq!(j.end(3, ChargeStep::Capture(0)).await, 8);
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
     assert_eq!((row.calls, row.spent), (3, 12));
     assert_eq!(j.handle.advance_charge(HoldId([9; 16]), ChargeStep::Capture(1)).await.unwrap(), None);
@@ -289,9 +294,9 @@ async fn what_was_given_back_is_never_taken() {
     for (number, back) in
         [(1, ChargeStep::Release(ReleaseReason::FreeStatus)), (2, ChargeStep::Burn(BurnReason::Unanswered))]
     {
-        assert_eq!(j.charge(charge(number, 10)).await, (true, 0));
-        assert_eq!(j.step(number, back).await, 10);
-        assert_eq!(j.step(number, back).await, 10, "once");
+        assert_eq!(j.pays(charge(number, 10)).await, (true, 0));
+        assert_eq!(j.end(number, back).await, 10);
+        assert_eq!(j.end(number, back).await, 10, "once");
         for step in [ChargeStep::Capture(10), ChargeStep::Refund(1)] {
             let fault = j.handle.advance_charge(HoldId([number; 16]), step).await.unwrap_err();
             assert_eq!(fault.kind, FaultKind::Invariant, "{back:?} {step:?}");
@@ -304,16 +309,16 @@ async fn what_was_given_back_is_never_taken() {
 #[tokio::test]
 async fn a_refund_gives_back_at_most_what_was_taken() {
     let j = funded(&[grant(1, 10)]).await;
-    assert_eq!(j.charge(charge(1, 10)).await, (true, 0));
+    assert_eq!(j.pays(charge(1, 10)).await, (true, 0));
     let refund = |sum| j.handle.advance_charge(HoldId([1; 16]), ChargeStep::Refund(sum));
     assert!(refund(1).await.is_err(), "not before it was taken");
-    assert_eq!(j.step(1, ChargeStep::Capture(8)).await, 2);
+    assert_eq!(j.end(1, ChargeStep::Capture(8)).await, 2);
     assert!(refund(9).await.is_err());
     for answer in futures((0..16).map(|_| refund(3))).await {
         assert_eq!(answer.unwrap().unwrap().1, 5);
     }
-    assert_eq!(j.step(1, ChargeStep::Refund(2)).await, 5, "less than before is nothing");
-    assert_eq!(j.step(1, ChargeStep::Refund(8)).await, 10);
+    assert_eq!(j.end(1, ChargeStep::Refund(2)).await, 5, "less than before is nothing");
+    assert_eq!(j.end(1, ChargeStep::Refund(8)).await, 10);
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
     assert_eq!((row.calls, row.spent, j.booked("earned")), (1, 0, 0));
     j.in_order();
@@ -335,15 +340,15 @@ async fn a_closed_account_does_not_pay() {
     ];
     for (number, (is_closed, closes_at_ms, pays)) in (1u8..).zip(rows) {
         close(is_closed, closes_at_ms).await.unwrap();
-        let charged = j.handle.charge(charge(number, 10)).await.unwrap();
+        let charged = j.handle.charge(charge(number, 10), Guards::default()).await.unwrap();
         assert_eq!(charged != Charging::Closed, pays, "{is_closed} {closes_at_ms:?}");
     }
     // What was held before is taken all the same.
     close(true, None).await.unwrap();
-    assert_eq!(j.step(3, ChargeStep::Capture(10)).await, 80);
+    assert_eq!(j.end(3, ChargeStep::Capture(10)).await, 80);
     let elsewhere = [Charge { key: KeyId([9; 16]), ..charge(7, 1) }, Charge { unit: Unit::Call, ..charge(8, 1) }];
     for charge in elsewhere {
-        assert_eq!(j.handle.charge(charge).await.unwrap(), Charging::Closed);
+        assert_eq!(j.handle.charge(charge, Guards::default()).await.unwrap(), Charging::Closed);
     }
     j.in_order();
 }
@@ -353,7 +358,7 @@ async fn a_callers_name_for_a_call_is_good_for_one() {
     let j = funded(&[grant(1, 100)]).await;
     j.handle.grant(Grant { key: OTHER, ..grant(2, 10) }).await.unwrap().unwrap();
     let named = |number| Charge { idempotency: Some(B256::repeat_byte(5)), ..charge(number, 10) };
-    let all = futures((1..=16).map(|number| j.handle.charge(named(number)))).await;
+    let all = futures((1..=16).map(|number| j.handle.charge(named(number), Guards::default()))).await;
     let won: Vec<u8> =
         (1..).zip(&all).filter(|(_, charged)| matches!(charged, Ok(Charging::Won { .. }))).map(|(n, _)| n).collect();
     let [first] = won.as_slice() else { panic!("{won:?}") };
@@ -366,12 +371,12 @@ async fn a_callers_name_for_a_call_is_good_for_one() {
     }
     // Another holder's call of the same name is another call.
     let other = Charge { key: OTHER, ..named(20) };
-    assert_eq!(j.handle.charge(other).await.unwrap(), Charging::Won { available: 0 });
+    assert_eq!(j.handle.charge(other, Guards::default()).await.unwrap(), won_with(0));
     // One that was let go may come again, one that may have run may not.
-    j.step(*first, ChargeStep::Release(ReleaseReason::NotSent)).await;
-    assert_eq!(j.charge(named(30)).await, (true, 90));
-    j.step(30, ChargeStep::Burn(BurnReason::Unanswered)).await;
-    assert!(matches!(j.handle.charge(named(31)).await.unwrap(), Charging::Taken(_)));
+    j.end(*first, ChargeStep::Release(ReleaseReason::NotSent)).await;
+    assert_eq!(j.pays(named(30)).await, (true, 90));
+    j.end(30, ChargeStep::Burn(BurnReason::Unanswered)).await;
+    assert!(matches!(j.handle.charge(named(31), Guards::default()).await.unwrap(), Charging::Taken(_)));
     j.in_order();
 }
 
@@ -382,7 +387,7 @@ async fn what_a_crash_left_open_is_given_back() {
     for number in 0..600u64 {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(number + 1).to_be_bytes());
-        assert!(j.charge(Charge { id: HoldId(id), ..charge(0, 1) }).await.0);
+        assert!(j.pays(Charge { id: HoldId(id), ..charge(0, 1) }).await.0);
         if number % 100 == 0 {
             j.handle.advance_charge(HoldId(id), ChargeStep::Capture(1)).await.unwrap();
         }
@@ -400,10 +405,10 @@ async fn an_answer_that_a_crash_cut_off_is_not_waited_for() {
     let j = funded(&[grant(1, 100)]).await;
     let named = |number| Charge { idempotency: Some(B256::repeat_byte(number)), ..charge(number, 10) };
     for number in 1..=3 {
-        assert!(j.charge(named(number)).await.0);
+        assert!(j.pays(named(number)).await.0);
     }
-    j.step(1, ChargeStep::Capture(10)).await;
-    j.step(2, ChargeStep::Capture(10)).await;
+    j.end(1, ChargeStep::Capture(10)).await;
+    j.end(2, ChargeStep::Capture(10)).await;
     assert!(j.handle.keep_charged_answer(HoldId([2; 16]), answer(400)).await.unwrap());
     assert_eq!(j.handle.recover_charges().await.unwrap(), 1);
     let mut answers = Vec::new();
@@ -418,12 +423,12 @@ async fn an_answer_that_a_crash_cut_off_is_not_waited_for() {
 async fn what_was_not_given_out_is_not_paid_for() {
     let j = funded(&[grant(1, 30)]).await;
     for number in 1..=3 {
-        assert!(j.charge(charge(number, 10)).await.0);
+        assert!(j.pays(charge(number, 10)).await.0);
     }
-    j.step(1, ChargeStep::Capture(10)).await;
-    j.step(2, ChargeStep::Release(ReleaseReason::NotSent)).await;
+    j.end(1, ChargeStep::Capture(10)).await;
+    j.end(2, ChargeStep::Release(ReleaseReason::NotSent)).await;
     for (number, left) in [(1, 20), (2, 20), (3, 30), (1, 30)] {
-        assert_eq!(j.step(number, ChargeStep::TakeBack).await, left, "{number}");
+        assert_eq!(j.end(number, ChargeStep::TakeBack).await, left, "{number}");
     }
     j.in_order();
 }
@@ -431,7 +436,7 @@ async fn what_was_not_given_out_is_not_paid_for() {
 #[tokio::test]
 async fn a_charge_whose_grant_is_gone_does_not_hold_up_the_start() {
     let j = funded(&[grant(1, 10), grant(2, 10)]).await;
-    assert!(j.charge(charge(1, 10)).await.0 && j.charge(charge(2, 10)).await.0);
+    assert!(j.pays(charge(1, 10)).await.0 && j.pays(charge(2, 10)).await.0);
     // As somebody leaves it who changes the file.
     let changed = Connection::open(&j.store.path).unwrap();
     changed
@@ -447,8 +452,8 @@ async fn a_charge_whose_grant_is_gone_does_not_hold_up_the_start() {
 async fn answers_of_charges_are_kept_within_their_bounds() {
     let j = funded(&[grant(1, 100)]).await;
     for id in 1..=3 {
-        assert!(j.charge(charge(id, 10)).await.0);
-        j.step(id, ChargeStep::Capture(10)).await;
+        assert!(j.pays(charge(id, 10)).await.0);
+        j.end(id, ChargeStep::Capture(10)).await;
         assert!(j.handle.keep_charged_answer(HoldId([id; 16]), answer(400)).await.unwrap());
     }
     assert_eq!(kept(&j).await, [false, true, true]);
@@ -466,9 +471,10 @@ async fn answers_of_charges_are_kept_within_their_bounds() {
 async fn a_charge_that_fails_takes_none_of_its_batch_with_it() {
     let j = funded(&[grant(1, 30)]).await;
     // Two charges of one name: the second cannot be written, and what it drew is not drawn.
-    let [one, two, three] = [charge(1, 10), charge(1, 10), charge(3, 10)].map(|charge| j.handle.charge(charge));
+    let [one, two, three] =
+        [charge(1, 10), charge(1, 10), charge(3, 10)].map(|charge| j.handle.charge(charge, Guards::default()));
     let (one, two, three) = tokio::join!(one, two, three);
-    assert_eq!((one, three), (Ok(Charging::Won { available: 20 }), Ok(Charging::Won { available: 10 })));
+    assert_eq!((one, three), (Ok(won_with(20)), Ok(won_with(10))));
     assert_eq!(two.unwrap_err().kind, FaultKind::Journal);
     assert_eq!((j.balance_of(KEY), j.lefts(KEY)), ((10, 20), vec![(1, 10)]));
     j.in_order();
@@ -482,13 +488,13 @@ async fn a_charge_reads_back_as_it_was_written() {
         tags: Some("{\"team\":\"research\"}".to_owned()),
         ..charge(1, 30)
     };
-    assert!(j.charge(written.clone()).await.0);
+    assert!(j.pays(written.clone()).await.0);
     let ::ledger::Charged::Won(change) = ::ledger::charge(&[grant(1, 100)], written) else { panic!() };
     let mut want = change.record;
     assert_eq!(j.handle.charged(want.charge.id).await.unwrap(), Some(want.clone()));
     let steps = [ChargeStep::Capture(20), ChargeStep::Refund(5), ChargeStep::KeepAnswer, ChargeStep::LoseAnswer];
     for step in steps {
-        j.step(1, step).await;
+        j.end(1, step).await;
         want = ::ledger::advance_charge(&want, &j.handle.grants(KEY).unwrap(), step, NOW_MS).unwrap().unwrap().record;
         assert_eq!(j.handle.charged(want.charge.id).await.unwrap(), Some(want.clone()), "{step:?}");
     }

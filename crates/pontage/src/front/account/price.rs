@@ -102,7 +102,7 @@ impl Front {
             let cost = Cost { micros: terms.exposure_micros, credits: route.and_then(|route| route.credits) };
             return Ok((units(cost, purse.unit, accounts.credit_micros, purse.terms), None, cost.micros));
         };
-        let asked = self.asked(arriving, purse.key, tariff, headers, size)?;
+        let asked = self.facts(arriving, purse.key, tariff, headers, size)?;
         let meter = Meter::new(Arc::clone(tariff), asked, purse.unit, accounts.credit_micros, purse.terms);
         let held = meter.held().and_then(|held| Ok((held, meter.listed()?.micros)));
         let (held, listed_micros) = held.map_err(|why| {
@@ -113,7 +113,7 @@ impl Front {
     }
 
     /// What a tariff asks about a call before it is run.
-    fn asked(
+    fn facts(
         &self,
         arriving: &Arriving<'_>,
         key: Option<KeyId>,

@@ -110,10 +110,9 @@ impl Front {
             }
             quotes.push(self.quote_of(arrived, principal.as_deref(), call).await);
         }
-        let one = quotes.pop().filter(|_| is_one);
-        let mut response = match one {
-            Some(one) => answer(&one),
-            None => answer(&json!({ "quotes": quotes })),
+        let mut response = match quotes.as_slice() {
+            [one] if is_one => answer(one),
+            quotes => answer(&json!({ "quotes": quotes })),
         };
         if let Some(left) = principal.as_deref().and_then(|principal| self.left_of(principal)) {
             left.put(response.headers_mut());

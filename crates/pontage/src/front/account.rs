@@ -4,6 +4,7 @@ mod answer;
 pub(super) mod holder;
 mod pass;
 mod price;
+pub(super) mod quote;
 pub(super) mod rehearsed;
 pub(super) mod rotate;
 mod tags;

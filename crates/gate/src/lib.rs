@@ -23,6 +23,7 @@ mod pass;
 mod pattern;
 mod permit;
 mod port;
+pub mod price;
 mod rate;
 mod replay;
 mod reply;

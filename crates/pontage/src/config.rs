@@ -8,6 +8,7 @@ mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod formula;
 mod gas;
 mod info;
 mod keys;
@@ -28,6 +29,7 @@ mod service;
 mod signer;
 mod store;
 mod tab;
+mod tariff;
 mod template;
 mod url;
 mod written;
@@ -233,7 +235,18 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
     let money = match is_gate {
-        true => money(reader, fields, payee, tab.unwrap_or_default(), default_network),
+        true => {
+            let tab = tab.unwrap_or_default();
+            let around = Around {
+                tokens: &[],
+                all_tokens: false,
+                payee,
+                tab,
+                accounts: accounts.flatten(),
+                has_accounts: fields.was_meant("accounts"),
+            };
+            money(reader, fields, around, default_network)
+        }
         false => chains(reader, fields).map(|networks| (networks, Vec::new())),
     };
     let facilitator = facilitator(reader, fields, folder);
@@ -302,8 +315,7 @@ fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Networ
 fn money<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
-    payee: Option<Payee>,
-    tab: TabConfig,
+    around: Around<'_>,
     default_network: Network,
 ) -> Option<(Vec<NetworkConfig>, Vec<RouteConfig>)> {
     let mut tokens = Vec::new();
@@ -318,7 +330,7 @@ fn money<'d>(
     let fix = "write a list of routes, each with a path and a price or `free: true`.";
     let routes = reader.required(fields, "routes", fix).and_then(|node| {
         let all_tokens = networks.is_some() && !misspelt(fields, "networks");
-        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, payee, tab })
+        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, ..around })
     })?;
     let mut networks = networks?;
     if routes.iter().any(|route| route.price != PriceConfig::Free) {

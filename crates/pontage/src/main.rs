@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod backup;
 mod chain;
 mod cli;
 mod config;
@@ -18,6 +19,7 @@ mod maintenance;
 mod metrics;
 mod nodes;
 mod operation;
+mod operator;
 mod owner;
 mod pass;
 mod pay;

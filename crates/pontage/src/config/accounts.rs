@@ -18,6 +18,8 @@ pub(crate) struct AccountsConfig {
     pub(crate) credit_micros: u64,
     /// What a new key's balance is counted in, where whoever makes it does not say.
     pub(crate) default_unit: Unit,
+    /// Whether calls with a key are judged, and neither charged nor refused.
+    pub(crate) shadow: bool,
     /// What a payment may raise a balance by, in millionths of a dollar: at least, and at most.
     pub(crate) topup_micros: (u64, u64),
 }
@@ -28,11 +30,13 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
     let fields = reader.fields(&node, "accounts")?;
     let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
     let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
+    let shadow = optional(reader, &fields, "shadow", false, |reader, node| reader.truth(node));
     let topup_micros = topup(reader, &fields);
     Some(Some(AccountsConfig {
         credit_micros: credit_micros?,
         default_unit: default_unit?,
         topup_micros: topup_micros?,
+        shadow: shadow?,
     }))
 }
 

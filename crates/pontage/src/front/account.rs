@@ -3,21 +3,27 @@
 mod answer;
 pub(super) mod holder;
 mod pass;
+mod price;
+pub(super) mod rehearsed;
+mod tags;
 mod top_up;
 mod unseen;
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
+use gate::price::Meter;
+use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ledger::{Guards, HoldId, KeyId, Over, Unit};
+use ledger::{HoldId, KeyId, Over, Unit};
 use protocol::MoneyState;
 use proxy::UpstreamFault;
 use tracing::warn;
 
 pub(super) use answer::Charged;
+use answer::Metered;
 pub(super) use pass::{Revoked, X_PAYMENT_PASS};
+use price::Due;
 
 use super::answer::{Body, Relay, full, pass, restored};
 use super::cors::Whose;
@@ -29,6 +35,7 @@ use super::upload::Upload;
 use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
 use crate::accounts::{Knock, Principal, Unresolved};
 use crate::host::{WorkerHost, now_ms};
+use crate::plan::RoutePlan;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -36,6 +43,18 @@ const REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const UNIT: HeaderName = HeaderName::from_static("x-credits-unit");
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Says that a key of the sandbox calls: to the upstream, and to the caller.
+const SANDBOX: HeaderName = HeaderName::from_static("x-pay-sandbox");
+
+/// What is sent to the upstream for a charge, and how it is counted.
+struct Sent {
+    forward: Forward,
+    upload: Upload,
+    /// Where only the answer tells what is due.
+    meter: Option<Meter>,
+    is_sandbox: bool,
+}
 
 /// What a balance has left, as each answer to its holder says.
 #[derive(Clone, Copy, Debug)]
@@ -107,21 +126,32 @@ impl Front {
     ) -> Told<Body> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let Some(account) = self.priced(arriving, principal) else {
-            let opened = match arriving.plan.snapshot.quote(&call) {
-                Quote::Unknown => gate::Opened::Fault(gate::Fault::untouched(gate::FaultKind::Price)),
-                Quote::Listed => gate::Opened::SignIn,
-                Quote::Free | Quote::Blocked | Quote::Due(..) => gate::Opened::Blocked,
-            };
-            return self.refused(arriving, opened).await.full();
+        let tags = match tags::tags(&forward.headers) {
+            Ok(tags) => tags,
+            Err(problem) => return arriving.invalid(problem).full(),
         };
+        let due = self.due(arriving, principal, &forward.headers, price::size_of(&upload));
+        if self.rehearses() {
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.account.amount));
+            return self.rehearsed(arriving, verdict, forward, upload).await;
+        }
+        let due = match due {
+            Ok(due) => due,
+            Err(why) => return self.unpriced(arriving, why).await.full(),
+        };
+        let Due { account, meter } = due;
+        let account = AccountCall { tags, ..account };
         let (key, unit, amount) = (account.key, account.unit, account.amount);
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
-            OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
+            OpenedCharge::Permit(permit) => {
+                let meter = meter.filter(|_| !principal.sandbox);
+                let sent = Sent { forward, upload, meter, is_sandbox: principal.sandbox };
+                Box::pin(self.charged(arriving, story, sent, permit)).await
+            }
             OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
             OpenedCharge::Over(over) => self.over(arriving, key, &over).full(),
             OpenedCharge::Closed | OpenedCharge::Suspended { .. } => self.unresolved(arriving, suspended(key)).full(),
@@ -141,23 +171,6 @@ impl Front {
                 story.with(full(Problem::fault(fault).into_response()))
             }
         }
-    }
-
-    /// What a call costs its holder. `None` where nothing is sold.
-    fn priced(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<AccountCall> {
-        let call = arriving.call(None);
-        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
-        let (micros, unit) = (terms.exposure_micros, principal.unit);
-        let amount = match unit {
-            Unit::Usd => micros,
-            Unit::Credit => micros.div_ceil(self.0.shared.accounts.as_ref()?.credit_micros),
-            Unit::Call => 1,
-        };
-        let amount = match principal.policy.price_multiplier {
-            Some(factor) => factor.of(amount)?,
-            None => amount,
-        };
-        Some(AccountCall { key: principal.key, unit, amount, micros, tags: None, guards: Guards::default() })
     }
 
     /// A budget keeps the call from being charged.
@@ -207,7 +220,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        (mut forward, mut upload): (Forward, Upload),
+        Sent { mut forward, mut upload, meter, is_sandbox }: Sent,
         mut permit: ChargePermit<WorkerHost>,
     ) -> Told<Body> {
         let Some(charge) = permit.charge().cloned() else { return interrupted(story) };
@@ -215,23 +228,42 @@ impl Front {
         let story = Story { hold: Some(charge.id), ..story };
         arriving.trace.payment(charge.id);
         self.tell_origin(&Word::charged(&charge), &mut forward);
+        if is_sandbox {
+            forward.headers.insert(SANDBOX, HeaderValue::from_static("1"));
+        }
         let request = upload.digest(charge.idempotency.is_some());
+        if meter.is_some() && arriving.route_plan.is_some_and(RoutePlan::reads_body) {
+            price::read_plainly(&mut forward);
+        }
         let ran = match self.run(arriving, Pass::Charged(&mut permit), forward, upload).await {
             Ok(ran) => ran,
             Err(fault) => return self.not_charged(story, left, permit, &fault).await,
         };
         let (story, response) = (ran.of(story), ran.response);
-        if response.status().as_u16() >= 400 {
+        // A key of the sandbox moves no money: what was held is given back, whatever the answer.
+        if response.status().as_u16() >= 400 || is_sandbox {
             return match self.end_charge(permit, Outcome::Free(FreeReason::Status)).await {
                 Err(fault) => faulted(story, fault),
                 Ok(available) => {
                     let mut response = pass(response);
+                    if is_sandbox {
+                        response.headers_mut().insert(SANDBOX, HeaderValue::from_static("1"));
+                    }
                     Left { available, ..left }.put(response.headers_mut());
                     story.whose(Whose::Paid).with(response)
                 }
             };
         }
         permit.reached(Progress::Head);
+        if let Some(meter) = meter {
+            let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
+            let metered = Metered::new(meter, permit, response.headers());
+            let response = response.map(Relay::new);
+            return match answer::release_metered(self, response, charge, request, metered).await {
+                Ok(response) => story.with(response),
+                Err(fault) => faulted(story, fault),
+            };
+        }
         match self.end_charge(permit, Outcome::Served { reading: None }).await {
             Err(fault) => faulted(story, fault),
             Ok(available) => {

@@ -68,7 +68,7 @@ impl Relay {
     }
 
     /// All of it, where all is at hand.
-    fn at_hand(&self) -> Option<&[u8]> {
+    pub(super) fn at_hand(&self) -> Option<&[u8]> {
         match &self.first {
             _ if !self.body.is_end_stream() => None,
             None => Some(&[]),

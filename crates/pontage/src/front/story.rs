@@ -84,6 +84,7 @@ impl Story {
             Unpaid::PaidBefore(payer) => by(MoneyOutcome::PaidBefore, payer),
             Unpaid::Pass { payer, payment } => Self { hold: Some(payment), ..by(MoneyOutcome::ServedPass, payer) },
             Unpaid::Unverified => Self::of(MoneyOutcome::PassedOpen),
+            Unpaid::Rehearsed => Self::of(MoneyOutcome::Rehearsed),
         }
     }
 

@@ -80,7 +80,7 @@ impl Word {
             Unpaid::Allowlisted(payer) => ("allowlisted", Some(payer.to_string())),
             Unpaid::PaidBefore(payer) => ("paid-before", Some(payer.to_string())),
             Unpaid::Pass { payer, .. } => ("pass", Some(payer.to_string())),
-            Unpaid::Unverified => ("false", None),
+            Unpaid::Unverified | Unpaid::Rehearsed => ("false", None),
         };
         Some(Self { verified, from, paid: None })
     }

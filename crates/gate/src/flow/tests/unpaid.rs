@@ -38,6 +38,7 @@ fn pass_word(pass: &FreePass) -> &'static str {
         }
         Unpaid::Pass { .. } => "a pass",
         Unpaid::Unverified => "unverified",
+        Unpaid::Rehearsed => "rehearsed",
     }
 }
 

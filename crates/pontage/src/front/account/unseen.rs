@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gate::{Accounts as _, OpenedCharge, Outcome};
+use http::{HeaderMap, StatusCode};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
 use tracing::{info, warn};
@@ -11,6 +12,7 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
+use super::price::Due;
 use super::{Left, repeated, suspended};
 use crate::accounts::Principal;
 use crate::problem::Problem;
@@ -22,12 +24,22 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         principal: &Principal,
+        headers: &HeaderMap,
         target: &str,
     ) -> Told<Bytes> {
         self.quote(arriving).await;
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) };
-        let Some(account) = self.priced(arriving, principal) else {
-            return story.with(Problem::blocked().into_response());
+        // The body is not shown to a sidecar, so its size is not either.
+        let due = self.due(arriving, principal, headers, None);
+        if self.rehearses() {
+            let verdict = self.verdict(principal, due.as_ref().map(|due| due.account.amount));
+            return self.rehearsed_unseen(arriving, &verdict, target);
+        }
+        let account = match due {
+            Ok(Due { account, meter: None }) => account,
+            // Nobody would count what is due.
+            Ok(Due { meter: Some(_), .. }) => return story.because("metered_route").with(metered().into_response()),
+            Err(why) => return self.unpriced(arriving, why).await,
         };
         let (key, unit, amount) = (account.key, account.unit, account.amount);
         let fault = |fault: gate::Fault| {
@@ -76,4 +88,10 @@ impl Front {
             Err(fault) => unknown(fault),
         }
     }
+}
+
+/// What is due for a call of this route is counted on its answer, which a sidecar does not see.
+fn metered() -> Problem {
+    let message = "This route is metered, and a sidecar does not see answers: it is sold by the proxy alone. Nothing was charged.";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "metered_route", message, MoneyState::Untouched)
 }

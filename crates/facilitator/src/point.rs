@@ -76,6 +76,8 @@ acts! {
     StopRefund,
     /// A refund was paid by hand.
     PayRefund,
+    /// Keys, their secrets, plans or templates are written.
+    ChangeKeys,
     /// An account is opened.
     OpenAccount,
     /// An account that a budget has closed is opened again.

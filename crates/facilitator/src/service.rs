@@ -153,6 +153,7 @@ impl<J: Journal, F: Facilitator, H: Host> Service<J, F, H> {
             rail: Rail::Direct,
             source: Source([0; 16]),
             exposure_micros: 0,
+            buys: None,
         };
         let id = hold.id;
         match self.journal.reserve(hold, seen.balance_atomic, Exposure::default()).await {

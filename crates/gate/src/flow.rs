@@ -8,8 +8,8 @@ use protocol::{MoneyState, Offer, Payer, Proven, Refusal};
 use crate::replay::recallable;
 use crate::{
     Call, Check, Closed, DefaultAction, Depth, Due, Facilitator, Fault, FaultKind, FreePass, Host, Journal, Opened,
-    Outcome, Permit, Prepaid, Presented, Progress, Quote, Replay, Route, Seen, Settlement, Snapshot, Standing, Terms,
-    Unpaid, secret_digest,
+    Outcome, Permit, Prepaid, Presented, Progress, Quote, Replay, Route, Sale, Seen, Settlement, Snapshot, Standing,
+    Terms, Unpaid, secret_digest,
 };
 
 /// The flow over its ports.
@@ -111,8 +111,9 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     /// Reserve: the one journal step.
     async fn claim(&self, snapshot: &Snapshot, call: &Call<'_>, admitted: &Admitted<'_>, seen: Seen) -> Claimed<H> {
         let opened_at_ms = self.host.now_ms();
+        let id = HoldId::new(opened_at_ms, self.host.entropy());
         let hold = Hold {
-            id: HoldId::new(opened_at_ms, self.host.entropy()),
+            id,
             authorization: *admitted.proven.authorization(),
             route: admitted.route.id.clone(),
             fingerprint: call.fingerprint(),
@@ -122,6 +123,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             rail: admitted.rail,
             source: call.source,
             exposure_micros: admitted.exposure_micros,
+            buys: admitted.sells.map(|sale| sale.purchase(id, opened_at_ms)),
         };
         let key = hold.authorization.key;
         // The permit exists before the claim: if the caller leaves while the journal works, its drop lets the claim go.
@@ -152,7 +154,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
     #[must_use]
     pub fn challenge(&self, snapshot: &Snapshot, call: &Call<'_>, refusal: Option<Refusal>) -> Option<Challenge> {
         match snapshot.quote(call) {
-            Quote::Due(_, terms) => Some(challenge(call, &terms.offers, refusal)),
+            Quote::Due(route, terms) => Some(challenge(call, route.offers(terms), refusal)),
             Quote::Free | Quote::Blocked | Quote::Listed | Quote::Unknown => None,
         }
     }
@@ -330,8 +332,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         Some(fault)
     }
 
-    /// Matches a credential with what the call costs, or cost before a change of configuration that the payer may not have heard
-    /// of. What is not valid for long enough to wait on the tab is settled `direct`.
+    /// Matches a credential with what the call costs, with a pass that is sold beside it, or with what it before a change of
+    /// configuration that the payer may not have heard of. What is not valid for long enough to wait on the tab is settled `direct`.
     fn verify<'a>(
         &self,
         snapshot: &'a Snapshot,
@@ -347,7 +349,7 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
                     protocol::exact::Window { now_s: now_ms / 1_000, remaining_min_s, skew_s: snapshot.skew_s };
                 let proven = protocol::verify(credential, &terms.offers, window)?;
                 let (exposure_micros, settle_first) = (terms.exposure_micros, terms.settle_first);
-                Ok(Admitted { proven, route, rail, exposure_micros, settle_first })
+                Ok(Admitted { proven, route, rail, exposure_micros, settle_first, sells: terms.sells.as_ref() })
             };
             match on(terms.rail) {
                 Err(Refusal::ValidBeforeTooSoon) if terms.rail == Rail::Tab => on(Rail::Direct),
@@ -359,7 +361,8 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
         if admitted.is_ok() {
             return admitted;
         }
-        snapshot.earlier(call, now_ms).find_map(|earlier| admit(earlier).ok()).map_or(admitted, Ok)
+        let passes = asked.0.passes.iter().map(|pass| (asked.0, pass));
+        passes.chain(snapshot.earlier(call, now_ms)).find_map(|earlier| admit(earlier).ok()).map_or(admitted, Ok)
     }
 }
 
@@ -405,6 +408,7 @@ struct Admitted<'a> {
     rail: Rail,
     exposure_micros: u64,
     settle_first: bool,
+    sells: Option<&'a Sale>,
 }
 
 impl Admitted<'_> {
@@ -428,10 +432,10 @@ pub(crate) fn held(hold: &Hold) -> Receipt {
     Receipt::Held { amount: authorization.amount(), payer: authorization.key.payer, payment: hold.id.0 }
 }
 
-fn challenge(call: &Call<'_>, offers: &[Offer], refusal: Option<Refusal>) -> Challenge {
+fn challenge(call: &Call<'_>, offers: Vec<Offer>, refusal: Option<Refusal>) -> Challenge {
     let error = refusal.map_or("payment_required", Refusal::code).to_owned();
     let resource = Resource { url: call.url.to_owned(), ..Resource::default() };
-    Challenge { resource, offers: offers.to_vec(), error, extensions: Extensions::new() }
+    Challenge { resource, offers, error, extensions: Extensions::new() }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 )]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
 
+mod access;
 mod account;
 mod answer;
 mod call;
@@ -24,8 +25,14 @@ mod port;
 mod rate;
 mod replay;
 mod reply;
+mod sale;
 mod snapshot;
 
+pub use access::{
+    AddressRule, BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Denial, KeyChange, KeyRecord, KeyRefusal,
+    KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RouteRule, SECRET_PREFIX,
+    Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, ToolRule, TopUpRule, new_secret, secret_prefix,
+};
 pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};
 pub use call::{Call, Presented};
@@ -38,4 +45,5 @@ pub use port::{Check, Depth, Facilitator, Host, Journal, Seen, Settlement, Stand
 pub use rate::{Bucket, Rate, Taken};
 pub use replay::money_of;
 pub use reply::{Closed, Opened, Replay};
+pub use sale::Sale;
 pub use snapshot::{DefaultAction, Honoured, Price, Quote, Route, Snapshot, Terms};

@@ -78,7 +78,15 @@ impl<J: Journal, F: Facilitator, H: Host> Flow<J, F, H> {
             State::Burnt(_) => Replay::Burnt,
             State::Lost(_) if record.late => Replay::Recovered,
             State::Lost(_) => Replay::Uncollected,
-            State::Posted(settled) => served(&record, knows(&record.hold), Receipt::Settled(settled)),
+            State::Posted(settled) => {
+                let served = served(&record, knows(&record.hold), Receipt::Settled(settled));
+                match (served, record.hold.buys) {
+                    (Replay::AlreadyServed(_), Some(purchase)) => {
+                        Replay::Bought { hold: record.hold.id, purchase, settled }
+                    }
+                    (served, _) => served,
+                }
+            }
         })
     }
 }

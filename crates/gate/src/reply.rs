@@ -1,6 +1,6 @@
 //! What `open` and `close` say to a front.
 
-use ledger::HoldId;
+use ledger::{HoldId, Purchase};
 use protocol::x402::Receipt;
 use protocol::{MoneyState, Refusal, Settled};
 
@@ -60,6 +60,15 @@ pub enum Replay {
         hold: HoldId,
         /// The receipt.
         receipt: Receipt,
+    },
+    /// Served and paid, and it bought something, which stands.
+    Bought {
+        /// The payment's name.
+        hold: HoldId,
+        /// What.
+        purchase: Purchase,
+        /// What moved.
+        settled: Settled,
     },
     /// Served on the tab, and its payment could not be collected.
     Uncollected,

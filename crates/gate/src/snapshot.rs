@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ledger::{Exposure, Rail};
 use protocol::{Asset, AssetInfo, Offer, Payer};
 
-use crate::{Call, Pattern};
+use crate::{Call, Pattern, Sale};
 
 /// What a call costs. Zero is not free.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Terms {
     pub exposure_micros: u64,
     /// Whether the money moves before the upstream is run.
     pub settle_first: bool,
+    /// What is bought besides the call.
+    pub sells: Option<Sale>,
 }
 
 /// One route.
@@ -46,6 +48,8 @@ pub struct Route {
     pub allowlist: Vec<Payer>,
     /// For so long a payer gets a resource again that he has paid for, by proof of the key.
     pub reentry_ms: u64,
+    /// Passes that are sold with a call, each an offer of its own beside the price; told apart by their amounts.
+    pub passes: Vec<Terms>,
 }
 
 /// What happens to a call that no route covers.
@@ -173,12 +177,14 @@ impl Snapshot {
         let quoted =
             call.route.into_iter().flat_map(|route| call.quoted.iter().skip(1).map(move |terms| (route, terms)));
         let honoured = self.honoured.iter().filter(move |honoured| now_ms < honoured.until_ms);
-        quoted.chain(honoured.filter_map(|honoured| {
-            let route = honoured.snapshot.find(call.method, call.path)?;
-            match &route.price {
+        quoted.chain(honoured.flat_map(|honoured| {
+            let route = honoured.snapshot.find(call.method, call.path);
+            let own = route.and_then(|route| match &route.price {
                 Price::Due(terms) => Some((route, terms)),
                 Price::Free | Price::Quoted(_) => None,
-            }
+            });
+            own.into_iter()
+                .chain(route.into_iter().flat_map(|route| route.passes.iter().map(move |pass| (route, pass))))
         }))
     }
 
@@ -193,14 +199,23 @@ impl Snapshot {
 
     /// Every offer of every route.
     pub fn offers(&self) -> impl Iterator<Item = &Offer> {
-        self.routes.iter().flat_map(|route| match &route.price {
-            Price::Free | Price::Quoted(_) => [].iter(),
-            Price::Due(terms) => terms.offers.iter(),
+        self.routes.iter().flat_map(|route| {
+            let own = match &route.price {
+                Price::Free | Price::Quoted(_) => [].iter(),
+                Price::Due(terms) => terms.offers.iter(),
+            };
+            own.chain(route.passes.iter().flat_map(|pass| pass.offers.iter()))
         })
     }
 }
 
 impl Route {
+    /// Everything that pays for a call at these terms: they themselves, and the passes that are sold beside them.
+    #[must_use]
+    pub fn offers(&self, terms: &Terms) -> Vec<Offer> {
+        terms.offers.iter().chain(self.passes.iter().flat_map(|pass| &pass.offers)).cloned().collect()
+    }
+
     fn covers(&self, method: &str, path: &str) -> bool {
         let covered = self.method.as_deref().is_none_or(|own| {
             own.eq_ignore_ascii_case(method) || (own == "GET" && method.eq_ignore_ascii_case("HEAD"))
@@ -224,7 +239,8 @@ mod tests {
             max_timeout_s: 60,
             extra: OfferExtra::default(),
         };
-        let terms = Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1, settle_first: false };
+        let terms =
+            Terms { offers: vec![offer], rail: Rail::Direct, exposure_micros: 1, settle_first: false, sells: None };
         let route = |path: &str, method: Option<&str>, price| Route {
             id: path.to_owned(),
             pattern: Pattern::parse(path).unwrap(),
@@ -232,6 +248,7 @@ mod tests {
             price,
             allowlist: Vec::new(),
             reentry_ms: 0,
+            passes: Vec::new(),
         };
         Snapshot {
             routes: vec![

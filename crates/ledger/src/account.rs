@@ -3,6 +3,7 @@
 mod budget;
 mod charge;
 mod grant;
+mod purchase;
 mod refill;
 mod unit;
 
@@ -14,5 +15,6 @@ pub use charge::{
     advance_charge, charge,
 };
 pub use grant::{Grant, GrantChange, GrantId, GrantSource, available, grant, lapse, transfer, withdraw};
+pub use purchase::{Purchase, bought, give_up};
 pub use refill::{Refill, refill};
 pub use unit::{KeyId, Unit};

@@ -76,7 +76,7 @@ pub struct Violation {
 
 /// Claims an authorization. `latest` is the newest record of the same key, `namesake` the newest of the same payer whose secret is
 /// the same and that was neither let go nor burnt: whoever names two payments alike wants one of them. Where the tab has no more
-/// room, the hold is `direct`.
+/// room, or something is bought, the hold is `direct`.
 #[must_use]
 pub fn reserve(latest: Option<Record>, namesake: Option<Record>, mut hold: Hold, funds: &Funds) -> Reservation {
     if let Some(record) = latest {
@@ -101,7 +101,8 @@ pub fn reserve(latest: Option<Record>, namesake: Option<Record>, mut hold: Hold,
     if funds.balance_atomic.is_some_and(|balance| owed.is_none_or(|owed| owed > balance)) {
         return Reservation::Refused(Refusal::InsufficientBalance);
     }
-    if hold.rail == Rail::Tab && !funds.exposed.has_room(hold.exposure_micros, &funds.caps) {
+    let has_room = || hold.buys.is_none() && funds.exposed.has_room(hold.exposure_micros, &funds.caps);
+    if hold.rail == Rail::Tab && !has_room() {
         hold.rail = Rail::Direct;
     }
     Reservation::Won(Change { record: Record::new(hold), entries: Vec::new() })
@@ -133,7 +134,7 @@ fn advance_post(record: &Record, settled: Settled) -> Result<Option<Change>, Vio
         State::Open | State::Answered | State::Submitted(_) => {
             next.state = State::Posted(settled);
             entries.push(if record.is_unsettled() { resettled(record) } else { posted(record) });
-            if record.answer == AnswerState::Lost {
+            if record.answer == AnswerState::Lost && record.hold.buys.is_none() {
                 entries.push(refund(&mut next));
             }
         }
@@ -310,7 +311,7 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
         }
         (Step::LoseAnswer | Step::TakeBack, _) => {
             next.answer = AnswerState::Lost;
-            if let State::Posted(_) = record.state {
+            if matches!(record.state, State::Posted(_)) && record.hold.buys.is_none() {
                 entries.push(refund(&mut next));
             }
         }

@@ -5,6 +5,8 @@ use std::fmt;
 use alloy_primitives::{B256, hex};
 use protocol::{Authorization, Settled};
 
+use crate::Purchase;
+
 /// A hold's name: 40 bits of the time at which it was won, and 88 random ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(pub [u8; 16]);
@@ -77,6 +79,8 @@ pub struct Hold {
     pub source: Source,
     /// The price in millionths of a dollar, rounded up: what it adds to the exposure while it is on the tab.
     pub exposure_micros: u64,
+    /// What it buys besides the call. One that buys something is settled `direct`, and what it bought stands when an answer is lost.
+    pub buys: Option<Purchase>,
 }
 
 /// Why a hold was let go: the authorization may be claimed again.

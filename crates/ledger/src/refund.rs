@@ -8,7 +8,9 @@ use std::fmt;
 use alloy_primitives::{B256, hex, keccak256};
 use protocol::{Amount, Asset, Authorization, ClaimKey, Payee, Payer, Signature};
 
-use crate::{About, Account, BlockRef, Change, Entry, EntryKind, Hold, HoldId, Rail, Record, Source, State};
+use crate::{
+    About, Account, BlockRef, Change, Entry, EntryKind, Grant, GrantChange, Hold, HoldId, Rail, Record, Source, State,
+};
 
 /// When a refund's authorization ends: in 2106. What is owed does not run out, and one that ran out would have to be signed anew.
 pub const REFUND_VALID_BEFORE_S: u64 = 0xffff_ffff;
@@ -175,6 +177,7 @@ impl Refund {
             rail: Rail::Direct,
             source: Source([0; 16]),
             exposure_micros: self.micros,
+            buys: None,
         })
     }
 
@@ -200,6 +203,12 @@ pub enum RefundRefusal {
         /// What is left.
         left_atomic: u128,
     },
+    /// The rest of what the payment bought was used.
+    #[error("{left_atomic} atomic units can be given back: the rest of what the payment bought was used")]
+    Used {
+        /// What can be given back at most.
+        left_atomic: u128,
+    },
     /// Nothing is not an amount.
     #[error("an amount of zero moves nothing")]
     Zero,
@@ -216,6 +225,7 @@ impl RefundRefusal {
             Self::NotPaid(_) => "not_paid",
             Self::NotFinal => "not_final",
             Self::TooMuch { .. } => "too_much",
+            Self::Used { .. } => "used",
             Self::Zero => "zero",
             Self::OtherWay => "other_way",
         }
@@ -237,6 +247,8 @@ const fn word(state: State) -> &'static str {
 pub struct RefundChange {
     /// The refund's row as it stands after.
     pub refund: Refund,
+    /// What it takes back of what the payment bought, written before the entries.
+    pub gives_up: GrantChange,
     /// Entries to append.
     pub entries: Vec<Entry>,
 }
@@ -274,13 +286,15 @@ pub fn refund_micros(record: &Record, amount_atomic: u128) -> u64 {
     part.and_then(|part| u64::try_from(part).ok()).unwrap_or(u64::MAX)
 }
 
-/// Takes a refund into the books. `refunds` are all those of the payment. `None` when it is there already.
+/// Takes a refund into the books. `refunds` are all those of the payment, `bought` is the grant that it bought: what is refunded is no
+/// balance any more. `None` when it is there already.
 ///
 /// # Errors
 /// [`RefundRefusal`]; nothing is written.
 pub fn request_refund(
     record: &Record,
     refunds: &[Refund],
+    bought: Option<&Grant>,
     mut refund: Refund,
 ) -> Result<Option<RefundChange>, RefundRefusal> {
     if let Some(known) = refunds.iter().find(|known| known.id == refund.id) {
@@ -294,10 +308,13 @@ pub fn request_refund(
     if refund.amount_atomic > left_atomic {
         return Err(RefundRefusal::TooMuch { left_atomic });
     }
+    let refunded_atomic = record.hold.authorization.amount_atomic.saturating_sub(left_atomic);
+    let gives_up = crate::give_up(record, bought, refunded_atomic, refund.amount_atomic)
+        .map_err(|left_atomic| RefundRefusal::Used { left_atomic })?;
     refund.own_due = !record.refund_due;
     let due = (EntryKind::RefundDue, from, Account::RefundDue(refund.to));
     let entries = if refund.own_due { vec![entry(&refund, due)] } else { Vec::new() };
-    Ok(Some(RefundChange { refund, entries }))
+    Ok(Some(RefundChange { refund, gives_up, entries }))
 }
 
 /// What happens to a refund after it was asked for.
@@ -390,7 +407,7 @@ pub fn advance_refund(
             return Err(RefundViolation { state: refund.state, step });
         }
     }
-    Ok((next != *refund).then_some(RefundChange { refund: next, entries }))
+    Ok((next != *refund).then_some(RefundChange { refund: next, gives_up: GrantChange::default(), entries }))
 }
 
 /// The gate owes a payment back of which `booked_atomic` is booked as owed by refunds already: only the rest is new.

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod address;
+mod budgets;
 mod discovery;
 mod ends;
 mod env;
@@ -41,6 +42,7 @@ use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
 pub(crate) use accounts::AccountsConfig;
+pub(crate) use budgets::BudgetConfig;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
@@ -235,7 +237,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let facilitator = facilitator(reader, fields, folder);
     let refunds = refunds::refunds(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
-    let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
+    let replay = store::replay(reader, fields);
     let rates = limits::rates(reader, fields);
     let in_flight = limits::in_flight(reader, fields);
     let cors_origins = discovery::cors(reader, fields);

@@ -49,6 +49,7 @@ use crate::problem::{Problem, money_of};
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
+use account::guards;
 use account::holder::Question;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
@@ -252,25 +253,42 @@ impl Front {
             Ok(None) => return busy(),
             Err(refused) => return refused.full(),
         };
-        let Ok(turn) = self.0.shared.turns.take().await else { return busy() };
-        answer::holding(turn, self.answered(arriving, parts, upload).await)
-    }
-
-    /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
-    async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
         let unasked = self.unasked(arriving);
-        // A payment that comes beside a key pays.
+        // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
                 Ok(holder) => holder,
-                Err(denied) => return self.denied(arriving, &denied).full(),
+                Err(why) => return self.unresolved(arriving, why).full(),
             },
             _ => None,
         };
+        let own = match &holder {
+            Some(holder) => match Box::pin(self.admitted(arriving, holder)).await {
+                Ok(turn) => turn,
+                Err(refused) => return refused.full(),
+            },
+            None => None,
+        };
+        let Ok(turn) = self.0.shared.turns.take(guards::place(holder.as_deref())).await else { return busy() };
+        let told = match holder {
+            Some(holder) => {
+                let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await
+            }
+            None => self.answered(arriving, parts, upload, unasked).await,
+        };
+        answer::holding(turn.and(own), told)
+    }
+
+    /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
+    async fn answered(
+        &self,
+        arriving: &Arriving<'_>,
+        parts: Parts,
+        upload: Upload,
+        unasked: Option<Opened<WorkerHost>>,
+    ) -> Told<Body> {
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
-        if let Some(holder) = holder {
-            return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
-        }
         let opened = match unasked {
             Some(opened) => opened,
             None => Box::pin(self.open(arriving)).await,

@@ -9,8 +9,8 @@ use protocol::x402::{Challenge, Extensions, Resource};
 use protocol::{Network, Offer, OfferExtra, Refusal, parse_decimal};
 
 use crate::config::{
-    AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
-    TAB_DEFAULT_MAX_MICROS,
+    AcceptConfig, BudgetConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig,
+    RouteConfig, TAB_DEFAULT_MAX_MICROS,
 };
 use crate::front::Prepared;
 use crate::problem::Problem;
@@ -86,6 +86,14 @@ pub(crate) struct RoutePlan {
     pub(crate) rate_limit: Option<Rate>,
     /// Who is asked for the price.
     pub(crate) quoted: Option<Quoted>,
+    /// What each key, or all together, may call and spend here.
+    pub(crate) budgets: Vec<BudgetConfig>,
+    /// For each key: its calls of the route.
+    pub(crate) rate_per_key: Option<Rate>,
+    /// Calls that are paid from balances and with the upstream at once.
+    pub(crate) in_flight_max: Option<u32>,
+    /// For so long an answer is given out again to its key.
+    pub(crate) cache_ms: u64,
 }
 
 /// A price endpoint, and what its answer is made into.
@@ -193,6 +201,10 @@ impl RoutePlan {
             params: route.params.clone(),
             rate_limit: route.rate_limit,
             quoted,
+            budgets: route.budgets.clone(),
+            rate_per_key: route.rate_per_key,
+            in_flight_max: route.in_flight_max,
+            cache_ms: route.cache_s.saturating_mul(1_000),
         };
         let changes = signs_in || !config.global_allowlist.is_empty() || config.offer_signer.is_some();
         if let (Price::Due(terms), false) = (&compiled.price, changes) {
@@ -252,7 +264,7 @@ impl Quoted {
             Some(offer(accept, atomic, rail, self.due.settle_first, self.direct_s))
         };
         let offers: Option<Vec<_>> = self.due.accepts.iter().map(offer).collect();
-        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first })
+        Some(Terms { offers: offers?, rail, exposure_micros: micros, settle_first: self.due.settle_first, sells: None })
     }
 
     /// What it costs while the endpoint does not say, if the configuration has a price as well.
@@ -277,6 +289,7 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
         price,
         allowlist: route.allowlist.clone(),
         reentry_ms: route.reentry_s.saturating_mul(1_000),
+        passes: Vec::new(),
     }
 }
 
@@ -289,7 +302,13 @@ fn fixed_terms(due: &DueConfig, direct_s: u64) -> Option<Terms> {
     };
     let priced: Option<Vec<_>> = due.accepts.iter().map(one).collect();
     let (offers, micros): (Vec<_>, Vec<_>) = priced?.into_iter().unzip();
-    Some(Terms { offers, rail, exposure_micros: micros.into_iter().max()?, settle_first: due.settle_first })
+    Some(Terms {
+        offers,
+        rail,
+        exposure_micros: micros.into_iter().max()?,
+        settle_first: due.settle_first,
+        sells: None,
+    })
 }
 
 fn offer(accept: &AcceptConfig, amount_atomic: u128, rail: Rail, settle_first: bool, direct_s: u64) -> Offer {

@@ -216,6 +216,10 @@ impl Problem {
                 let problem = conflict("already_served", "This payment was used: its call was served.", money);
                 problem.with_receipt(receipt)
             }
+            Replay::Bought { settled, .. } => {
+                let message = "This payment was used, and what it bought stands.";
+                conflict("already_served", message, MoneyState::Moved).with_receipt(Receipt::Settled(settled))
+            }
             Replay::Recovered => conflict(
                 "already_served",
                 "The call for this payment was served, and the payment arrived late.",

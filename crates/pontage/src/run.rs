@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
+use crate::accounts::Directory;
 use crate::chain::ChainLink;
 use crate::config::{self, Config, Mistakes, NetworkConfig, RemoteConfig};
 use crate::front::{Front, Role, Shared};
@@ -304,7 +305,7 @@ async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
 
 /// Does what falls due with accounts, where there are any. Ends when it cannot.
 async fn keep_accounts(config: &Config, store: &Store) {
-    match (config.accounts, store.handle()) {
+    match (&config.accounts, store.handle()) {
         (Some(_), Ok(journal)) => accounts::keep(&journal).await,
         (Some(_), Err(_)) => {}
         (None, _) => std::future::pending().await,
@@ -454,7 +455,8 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, None, self.front, tasks.clone()))
+            let directory = self.front.accounts.as_ref().map(|_| Directory::new(flow.journal.clone()));
+            anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, directory, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));
         serving.begins();

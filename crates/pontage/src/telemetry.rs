@@ -127,6 +127,9 @@ codes! {
         Route = "route",
         Verification = "verification",
         Caller = "caller",
+        Key = "key",
+        InFlight = "in_flight",
+        Budget = "budget",
     }
 }
 

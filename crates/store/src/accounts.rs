@@ -269,8 +269,9 @@ pub(crate) fn write(batch: &mut Batch<'_>, change: &GrantChange) -> rusqlite::Re
 /// Writes grants as they stand after, new ones among them, and appends entries.
 pub(crate) fn write_rows(batch: &Batch<'_>, grants: &[Grant], entries: &[Entry]) -> rusqlite::Result<()> {
     for grant in grants {
-        let sql = "UPDATE grants SET left_over = ?2 WHERE id = ?1";
-        if batch.db.prepare_cached(sql)?.execute(params![grant.id.0, signed(grant.left)?])? == 1 {
+        let sql = "UPDATE grants SET left_over = ?2, granted = ?3 WHERE id = ?1";
+        let values = params![grant.id.0, signed(grant.left)?, signed(grant.granted)?];
+        if batch.db.prepare_cached(sql)?.execute(values)? == 1 {
             continue;
         }
         let (source, source_id) = match grant.source {

@@ -22,7 +22,7 @@ use crate::{refunds, rows};
 pub struct Handle {
     pub(crate) writer: Writer,
     reader: Rc<RefCell<Connection>>,
-    known: Arc<Known>,
+    pub(crate) known: Arc<Known>,
 }
 
 impl Handle {

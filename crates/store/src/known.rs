@@ -28,6 +28,8 @@ pub(crate) struct Known {
     /// Whether every claim of the file is in `claims`.
     complete: AtomicBool,
     standings: Mutex<Standings>,
+    /// How often keys were changed.
+    access: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ struct Standings {
 impl Known {
     pub(crate) fn new() -> Self {
         let standings = Mutex::new(Standings::default());
-        Self { claims: Claims::new(), complete: AtomicBool::new(false), standings }
+        Self { claims: Claims::new(), complete: AtomicBool::new(false), standings, access: AtomicU64::new(0) }
     }
 
     /// Reads every claim of the file once. Those that are written meanwhile are noted by the writer.
@@ -102,6 +104,15 @@ impl Known {
         for payer in payers {
             standings.of.remove(payer);
         }
+    }
+
+    /// After a commit that changed keys, plans or secrets, before anybody is told of it.
+    pub(crate) fn access_changed(&self) {
+        self.access.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn access_generation(&self) -> u64 {
+        self.access.load(Ordering::Acquire)
     }
 
     fn standings(&self) -> MutexGuard<'_, Standings> {

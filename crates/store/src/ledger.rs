@@ -513,9 +513,9 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     Ok(Payment {
         record: rows::record(row)?,
         chain_tx: rows::optional(row, 18)?,
-        turn: rows::unsigned(row, 29)?,
-        exposed_micros: rows::unsigned(row, 30)?,
-        watched: row.get(31)?,
+        turn: rows::unsigned(row, 30)?,
+        exposed_micros: rows::unsigned(row, 31)?,
+        watched: row.get(32)?,
     })
 }
 

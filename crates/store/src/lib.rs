@@ -8,10 +8,12 @@ mod budgets;
 mod charges;
 mod finality;
 mod handle;
+mod keys;
 mod known;
 mod lanes;
 mod ledger;
 mod listings;
+mod purchases;
 mod receipts;
 mod refunds;
 mod rows;
@@ -33,6 +35,7 @@ use tracing::warn;
 pub use accounts::{AccountRow, GrantRefusal, Granted};
 pub use budgets::BudgetUse;
 pub use handle::Handle;
+pub use keys::{KeyToMake, SecretHolder};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,

@@ -5,15 +5,17 @@ use facilitator::engine::{RefundBid, RefundJournal};
 use facilitator::point::Act;
 use gate::Fault;
 use ledger::{
-    BlockRef, Change, HoldId, Record, Refund, RefundChange, RefundId, RefundProblem, RefundRefusal, RefundState,
+    BlockRef, Change, Grant, HoldId, Record, Refund, RefundChange, RefundId, RefundProblem, RefundRefusal, RefundState,
     RefundStep, Signed, Today,
 };
 use protocol::{Asset, AssetAddress, Network, Payer, Signature};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tracing::error;
 
+use crate::accounts;
 use crate::handle::Handle;
 use crate::ledger::{Ledger, ReadFault};
+use crate::purchases::bought;
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
 use crate::writer::Batch;
 
@@ -58,11 +60,12 @@ impl Handle {
             };
             let refunds = of_payment(batch.db, refund.payment)?;
             let asked = Refund { at_ms: batch.now_ms, ..refund };
-            match ledger::request_refund(&record, &refunds, asked) {
+            match ledger::request_refund(&record, &refunds, bought(batch.db, &record)?.as_ref(), asked) {
                 Err(refusal) => Ok(Err(refusal)),
                 Ok(None) => Ok(Ok(refunds.into_iter().find(|known| known.id == refund.id).unwrap_or(refund))),
                 Ok(Some(change)) => {
                     insert(batch.db, &change.refund)?;
+                    accounts::write(batch, &change.gives_up)?;
                     write_entries(batch, &change)?;
                     Ok(Ok(change.refund))
                 }
@@ -96,6 +99,14 @@ impl Handle {
             advance(batch, id, RefundStep::Settle { chain_tx, block })
         };
         self.writer.run(&[Act::PayRefund], paid).await
+    }
+
+    /// The part of a balance that a payment bought, if it did.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub fn bought(&self, payment: &Record) -> Result<Option<Grant>, Fault> {
+        self.read(|db| bought(db, payment))
     }
 
     /// The refunds of a payment, oldest first.

@@ -9,10 +9,12 @@ use protocol::{Amount, Asset, AssetAddress, Authorization, ClaimKey, Network, Pa
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::purchases;
+
 /// Every column of a hold, in the order that [`record`] reads.
 pub(crate) const COLUMNS: &str = "id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route, \
      fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, state, reason, chain_tx, settled_block, answer, refund_due, late, \
-     rail, source, exposure, settled_hash, reorgs, final";
+     rail, source, exposure, settled_hash, reorgs, final, buys";
 
 /// Reads a hold.
 pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -39,6 +41,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         rail: if row.get_ref(23)?.as_str()? == "tab" { Rail::Tab } else { Rail::Direct },
         source: Source(fixed(row, 24)?),
         exposure_micros: unsigned(row, 25)?,
+        buys: purchases::decode(row, 29)?,
     };
     let reason = row.get_ref(17)?.as_str_or_null()?;
     let state = match row.get_ref(16)?.as_str()? {
@@ -122,8 +125,8 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT OR FAIL INTO holds (id, network, asset, payer, nonce, payee, amount, valid_after_s, valid_before_s, signature, route,
              fingerprint, idempotency, seen_block, seen_hash, opened_at_ms, rail, source, exposure, exposed, state, answer,
-             refund_due, late)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open', 'live', 0, 0)",
+             refund_due, late, buys)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'open', 'live', 0, 0, ?21)",
     )?
     .execute(params![
         hold.id.0,
@@ -146,6 +149,7 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         hold.source.0,
         signed(hold.exposure_micros)?,
         signed(record.exposed_micros())?,
+        hold.buys.as_ref().map(purchases::encode),
     ])?;
     Ok(())
 }

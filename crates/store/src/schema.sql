@@ -44,7 +44,9 @@ CREATE TABLE IF NOT EXISTS holds (
     watched       INTEGER NOT NULL DEFAULT 0, -- 1: ended without money, and looked at after validBefore
     settled_hash  BLOB,                       -- posted: the hash of its block; nothing where a facilitator's word is all there is
     reorgs        INTEGER NOT NULL DEFAULT 0, -- how often a reorg took its money out of the chain
-    final         INTEGER NOT NULL DEFAULT 0  -- 1: posted, and its block is final
+    final         INTEGER NOT NULL DEFAULT 0, -- 1: posted, and its block is final
+    buys          BLOB                        -- what it buys besides the call: an account, its unit (1 dollars, 2 credits, 3 calls), how much,
+                                              -- 8 bytes, and when that ends, 8 bytes where it does; big-endian
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_by_claim ON holds (payer, nonce, turn);
 CREATE INDEX IF NOT EXISTS holds_named ON holds (payer, idempotency, turn) WHERE idempotency IS NOT NULL;
@@ -279,6 +281,37 @@ CREATE TABLE IF NOT EXISTS charges (
 CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
 CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;
+
+-- API keys: the access side of accounts.
+CREATE TABLE IF NOT EXISTS keys (
+    id            BLOB PRIMARY KEY REFERENCES accounts (id),
+    name          TEXT NOT NULL,
+    alias         TEXT UNIQUE,
+    status        TEXT NOT NULL CHECK (status = 'active' OR status = 'suspended' OR status = 'revoked'),
+    expires_at_ms INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    plan          TEXT REFERENCES plans (name),
+    due_at_ms     INTEGER,                    -- when the next scheduled change is due
+    record        TEXT NOT NULL               -- all of it, JSON; the columns above are copies to search by
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_due ON keys (due_at_ms) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS keys_by_age ON keys (created_at_ms, id);
+CREATE INDEX IF NOT EXISTS keys_by_name ON keys (name, id);
+CREATE INDEX IF NOT EXISTS keys_by_plan ON keys (plan) WHERE plan IS NOT NULL;
+-- The secrets that open them, several while one is rotated.
+CREATE TABLE IF NOT EXISTS secrets (
+    hash           BLOB PRIMARY KEY,          -- SHA-256
+    key            BLOB NOT NULL REFERENCES keys (id),
+    shown          TEXT NOT NULL,             -- how it begins
+    made_at_ms     INTEGER NOT NULL,
+    valid_until_ms INTEGER                    -- it was replaced, and holds until then
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS secrets_by_key ON secrets (key);
+-- Policies for many keys.
+CREATE TABLE IF NOT EXISTS plans (
+    name       TEXT PRIMARY KEY,
+    policy     TEXT NOT NULL                  -- JSON
+) STRICT, WITHOUT ROWID;
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (

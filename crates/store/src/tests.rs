@@ -3,6 +3,7 @@
 mod budgets;
 mod finality;
 mod names;
+mod purchases;
 mod receipts;
 mod refunds;
 mod seals;
@@ -47,6 +48,7 @@ fn hold(id: u8, nonce: u8) -> Hold {
         rail: Rail::Direct,
         source: Source([9; 16]),
         exposure_micros: 10,
+        buys: None,
     }
 }
 

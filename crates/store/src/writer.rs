@@ -18,7 +18,7 @@ use tracing::error;
 
 use crate::known::Known;
 use crate::tabs::Tabs;
-use crate::{Limits, rows};
+use crate::{Limits, purchases, rows};
 
 /// How many jobs may wait. A full queue makes callers wait, at most [`ANSWER_WAIT`].
 const QUEUE_MAX: usize = 4_096;
@@ -52,6 +52,8 @@ pub(crate) struct Batch<'a> {
     touched: Vec<ClaimKey>,
     /// Whose standing may have changed.
     judged: Vec<Payer>,
+    /// Whether keys, plans or secrets have changed.
+    pub(crate) rekeyed: bool,
 }
 
 /// What is asked of the journal. It may be tried twice: the first time is then undone.
@@ -151,6 +153,7 @@ impl Batch<'_> {
         for entry in &change.entries {
             rows::append(self.db, entry, self.now_ms)?;
         }
+        purchases::follow(self, before, change)?;
         self.touched.push(change.record.hold.authorization.key);
         Ok(())
     }
@@ -241,10 +244,14 @@ fn run(
                 running: &mut running,
                 touched: Vec::new(),
                 judged: Vec::new(),
+                rekeyed: false,
             };
             match commit(&mut batch, jobs) {
                 Ok(replies) => {
                     known.forget_standings(&batch.judged);
+                    if batch.rekeyed {
+                        known.access_changed();
+                    }
                     replies.into_iter().for_each(|job| job.reply());
                     let touched = batch.touched.iter().filter_map(|key| waiting.remove_entry(key));
                     waits.extend(

@@ -458,6 +458,7 @@ fn hold_by(key: &str, number: u8) -> Hold {
         rail: Rail::Direct,
         source: Source([8; 16]),
         exposure_micros: MICROS,
+        buys: None,
     }
 }
 

@@ -176,6 +176,7 @@ impl World {
             rail,
             source: SOURCE,
             exposure_micros: MICROS,
+            buys: None,
         };
         self.records.borrow_mut().push(Record { state, answer, ..Record::new(hold) });
     }
@@ -369,7 +370,7 @@ fn snapshot_of(offers: Vec<Offer>) -> Snapshot {
 
 /// The same on a rail. On the tab there is room for one call, whoever pays.
 fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
-    let due = |offers| Price::Due(Terms { offers, rail, exposure_micros: MICROS, settle_first: false });
+    let due = |offers| Price::Due(Terms { offers, rail, exposure_micros: MICROS, settle_first: false, sells: None });
     let route = |path: &str, price| Route {
         id: path.trim_start_matches('/').to_owned(),
         pattern: Pattern::parse(path).unwrap(),
@@ -377,6 +378,7 @@ fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
         price,
         allowlist: Vec::new(),
         reentry_ms: 0,
+        passes: Vec::new(),
     };
     Snapshot {
         routes: vec![route("/free", Price::Free), route("/paid", due(offers.clone())), route("/other", due(offers))],
@@ -549,6 +551,7 @@ fn replay_word(replay: &Replay) -> String {
         Replay::InSuspense => "in suspense".to_owned(),
         Replay::OwedBack(_) => "owed back".to_owned(),
         Replay::AlreadyServed(receipt) => format!("already served{}", rail_word(receipt)),
+        Replay::Bought { .. } => "bought".to_owned(),
         Replay::Stored { receipt, .. } => format!("stored{}", rail_word(receipt)),
         Replay::Uncollected => "uncollected".to_owned(),
         Replay::Recovered => "recovered".to_owned(),

@@ -73,7 +73,7 @@ impl Grant {
         (self.priority, self.expires_at_ms.unwrap_or(u64::MAX), self.granted_at_ms, self.id)
     }
 
-    fn about(&self) -> About {
+    pub(super) const fn about(&self) -> About {
         About::Grant(self.id)
     }
 }

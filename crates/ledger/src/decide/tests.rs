@@ -37,6 +37,7 @@ fn hold(rail: Rail) -> Hold {
         rail,
         source: Source([6; 16]),
         exposure_micros: MICROS,
+        buys: None,
     }
 }
 

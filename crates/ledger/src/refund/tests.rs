@@ -34,6 +34,7 @@ fn record(state: State, late: bool, refund_due: bool) -> Record {
         rail: Rail::Direct,
         source: Source([6; 16]),
         exposure_micros: 10_000,
+        buys: None,
     };
     Record { state, late, refund_due, is_final: matches!(state, State::Posted(_)), ..Record::new(hold) }
 }
@@ -100,11 +101,11 @@ fn money_that_has_moved_can_be_given_back() {
         (released, false, false, refused(released)),
         (lost, false, false, refused(lost)),
     ] {
-        let asked = request_refund(&record(state, late, due), &[], refund(None, PRICE, ""));
+        let asked = request_refund(&record(state, late, due), &[], None, refund(None, PRICE, ""));
         let got = asked.map(|change| moves(&change.unwrap().entries));
         assert_eq!(got, want, "{state:?} {late} {due}");
     }
-    let ask = |record: Record| request_refund(&record, &[], refund(None, PRICE, ""));
+    let ask = |record: Record| request_refund(&record, &[], None, refund(None, PRICE, ""));
     let young = Record { is_final: false, ..record(posted(), false, false) };
     assert_eq!(ask(young.clone()), Err(RefundRefusal::NotFinal));
     let State::Posted(settled) = young.state else { panic!("it is posted") };
@@ -118,7 +119,7 @@ fn never_more_than_was_paid_and_the_same_once() {
     let part = refund(Some(4_000), 0, "");
     let mut given = Vec::new();
     let mut ask = |refund: Refund| {
-        let asked = request_refund(&record, &given, refund);
+        let asked = request_refund(&record, &given, None, refund);
         if let Ok(Some(change)) = &asked {
             given.push(change.refund);
         }

@@ -1,13 +1,14 @@
 //! A call that is paid from a balance: from its key to its end.
 
 mod answer;
+pub(super) mod guards;
 pub(super) mod holder;
 mod unseen;
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gate::{AccountCall, ChargePermit, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
+use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Quote, Repeat};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{HoldId, KeyId, Unit};
 use protocol::MoneyState;
@@ -24,7 +25,7 @@ use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::Upload;
 use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
-use crate::accounts::{Denied, Principal};
+use crate::accounts::{Knock, Principal, Unresolved};
 use crate::host::{WorkerHost, now_ms};
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -50,24 +51,41 @@ impl Left {
 
 impl Front {
     /// Who pays for a call from a balance. `None` where nobody says that he does.
-    pub(super) fn holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap) -> Result<Option<Rc<Principal>>, Denied> {
+    pub(super) fn holder(
+        &self,
+        arriving: &Arriving<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Rc<Principal>>, Unresolved> {
         let Some(directory) = self.0.directory.as_ref().filter(|_| arriving.shown.names_account) else {
             return Ok(None);
         };
-        let route = arriving.route.map(|route| route.id.as_str());
-        directory.resolve(headers, route, arriving.method, arriving.path.path(), arriving.from, now_ms())
+        directory.resolve(&Knock {
+            headers,
+            method: arriving.method,
+            path: Some(arriving.path.path()),
+            target: &arriving.path.path_and_query(),
+            from: arriving.from,
+            now_ms: now_ms(),
+        })
     }
 
     /// The answer to a call whose key opens nothing. It takes from the bucket of its address: guessing is slow.
-    pub(super) fn denied(&self, arriving: &Arriving<'_>, denied: &Denied) -> Told<Bytes> {
+    pub(super) fn unresolved(&self, arriving: &Arriving<'_>, why: Unresolved) -> Told<Bytes> {
+        let (denial, key) = match why {
+            Unresolved::Denied(denial, key) => (denial, key),
+            Unresolved::Fault(fault) => {
+                let story = Story::of(MoneyOutcome::Fault).because(fault.code());
+                return story.with(Problem::fault(fault).into_response());
+            }
+        };
         if let Err(limited) = self.takes_from_address(arriving) {
             return limited;
         }
-        let mut response = denial(denied).into_response();
-        if let Some(key) = denied.key() {
+        let mut response = denied(denial).into_response();
+        if let Some(key) = key {
             self.put_left(key, response.headers_mut());
         }
-        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denied.code()).with(response)
+        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denial.code()).with(response)
     }
 
     /// Says what the balance of a key has left, where the journal can be read.
@@ -87,7 +105,7 @@ impl Front {
     ) -> Told<Body> {
         self.quote(arriving).await;
         let call = arriving.call(None);
-        let Some(amount) = self.price(arriving, principal) else {
+        let Some(account) = self.priced(arriving, principal) else {
             let opened = match arriving.plan.snapshot.quote(&call) {
                 Quote::Unknown => gate::Opened::Fault(gate::Fault::untouched(gate::FaultKind::Price)),
                 Quote::Listed => gate::Opened::SignIn,
@@ -95,16 +113,22 @@ impl Front {
             };
             return self.refused(arriving, opened).await.full();
         };
-        let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount, tags: None };
+        let (key, unit, amount) = (account.key, account.unit, account.amount);
         let step = arriving.trace.step("open");
         let opened = self.0.flow.open_charge(&call, account).await;
         drop(step);
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
-            OpenedCharge::Permit(permit) => Box::pin(self.charged(arriving, story, (forward, upload), permit)).await,
+            OpenedCharge::Permit(permit) => {
+                let warning = guards::warning(key, permit.warned());
+                let mut told = Box::pin(self.charged(arriving, story, (forward, upload), permit)).await;
+                told.response.headers_mut().extend(warning);
+                told
+            }
             OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
-            OpenedCharge::Closed => self.denied(arriving, &Denied::suspended(key)).full(),
+            OpenedCharge::Over(over) => self.over(arriving, key, &over).full(),
+            OpenedCharge::Suspended { until_ms } => self.suspended(arriving, key, until_ms).full(),
+            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
                 let mut response = Box::pin(self.charged_before(upload, charge)).await;
@@ -123,15 +147,27 @@ impl Front {
         }
     }
 
-    /// What a call costs its holder, in his unit. `None` where nothing is sold.
-    fn price(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<u64> {
+    /// What a call costs its holder. `None` where nothing is sold.
+    fn priced(&self, arriving: &Arriving<'_>, principal: &Principal) -> Option<AccountCall> {
         let call = arriving.call(None);
         let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return None };
-        let credit_micros = self.0.shared.accounts.as_ref()?.credit_micros;
-        Some(match principal.unit {
-            Unit::Usd => terms.exposure_micros,
-            Unit::Credit => terms.exposure_micros.div_ceil(credit_micros),
+        let (micros, unit) = (terms.exposure_micros, principal.unit);
+        let amount = match unit {
+            Unit::Usd => micros,
+            Unit::Credit => micros.div_ceil(self.0.shared.accounts.as_ref()?.credit_micros),
             Unit::Call => 1,
+        };
+        let amount = match principal.policy.price_multiplier {
+            Some(factor) => factor.of(amount)?,
+            None => amount,
+        };
+        Some(AccountCall {
+            key: principal.key,
+            unit,
+            amount,
+            micros,
+            tags: None,
+            guards: self.guards(arriving, principal),
         })
     }
 
@@ -244,10 +280,16 @@ impl Front {
 }
 
 /// Why a key opens nothing.
-fn denial(denied: &Denied) -> Problem {
-    let problem = Problem::new(denied.status(), denied.code(), denied.message(), MoneyState::Untouched);
-    let problem = problem.with("reason", denied.code());
-    if denied.status() == StatusCode::UNAUTHORIZED { problem.asks_for_bearer() } else { problem }
+fn denied(denial: Denial) -> Problem {
+    let status = if denial.is_of_identity() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+    let message = format!("Nothing was charged: {denial}.");
+    let problem = Problem::new(status, denial.code(), message, MoneyState::Untouched).with("reason", denial.code());
+    if denial.is_of_identity() { problem.asks_for_bearer() } else { problem }
+}
+
+/// The account was closed between the look at its key and the charge.
+const fn suspended(key: KeyId) -> Unresolved {
+    Unresolved::Denied(Denial::KeySuspended, Some(key))
 }
 
 /// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.

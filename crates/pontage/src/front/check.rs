@@ -95,7 +95,7 @@ impl Front {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
                 Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, forwarded).await.full(),
-                Err(denied) => return self.denied(&arriving, &denied).full(),
+                Err(why) => return self.unresolved(&arriving, why).full(),
             }
         }
         let opened = match unasked {

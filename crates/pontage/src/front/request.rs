@@ -58,7 +58,7 @@ impl Shown {
                 "x-402-signature" | "x-402-nonce" => is_foreign = true,
                 "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
                 "idempotency-key" => key = key.or(Some(value)),
-                "x-api-key" | "authorization" => names_account |= accounts::names_account(value),
+                "x-api-key" | "authorization" => names_account |= accounts::is_key(name, value),
                 _ => {}
             }
         }
@@ -94,7 +94,7 @@ impl Forward {
         let Parts { method, uri, mut headers, .. } = parts;
         strip_callers_words(&mut headers);
         if has_accounts {
-            accounts::strip_keys(&mut headers);
+            accounts::strip(&mut headers);
         }
         Self { method, uri: forwarded(uri, path, route), headers }
     }

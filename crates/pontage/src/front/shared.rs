@@ -99,7 +99,7 @@ impl Shared {
             signs_offers: config.offer_signer.is_some(),
             receipts,
             signer,
-            accounts: config.accounts,
+            accounts: config.accounts.clone(),
         })
     }
 

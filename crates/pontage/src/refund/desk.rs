@@ -304,7 +304,8 @@ impl Desk {
             problem: None,
         };
         refundable(record).map_err(|refusal| Stop::Refused(refusal.into()))?;
-        if let Err(refusal) = request_refund(record, refunds, refund) {
+        let bought = self.journal.bought(record)?;
+        if let Err(refusal) = request_refund(record, refunds, bought.as_ref(), refund) {
             return Err(Stop::Refused(self.amounts(refusal, token)));
         }
         if let Some(way) = way {
@@ -387,6 +388,13 @@ impl Desk {
             RefundRefusal::TooMuch { left_atomic } => {
                 let left = self.assets.amount(protocol::Amount::new(left_atomic, token.asset));
                 Refused(refusal.code(), format!("{left} of this payment are left to give back"))
+            }
+            RefundRefusal::Used { left_atomic } => {
+                let left = self.assets.amount(protocol::Amount::new(left_atomic, token.asset));
+                Refused(
+                    refusal.code(),
+                    format!("{left} can be given back: the rest of what the payment bought was used"),
+                )
             }
             RefundRefusal::NotPaid(_) | RefundRefusal::NotFinal | RefundRefusal::Zero | RefundRefusal::OtherWay => {
                 refusal.into()

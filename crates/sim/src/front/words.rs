@@ -33,6 +33,7 @@ pub(super) const fn of_replay(replay: &Replay) -> (&'static str, Told) {
         Replay::Burnt => ("burnt", Told::Untouched),
         Replay::InSuspense | Replay::Recovered => ("in suspense or recovered", Told::Moved),
         Replay::OwedBack(settled) => ("owed back", Told::Receipt(settled.chain_tx, settled.amount.atomic)),
+        Replay::Bought { settled, .. } => ("already served", Told::Receipt(settled.chain_tx, settled.amount.atomic)),
         Replay::AlreadyServed(receipt) | Replay::Stored { receipt, .. } => ("already served", of_receipt(receipt)),
         Replay::Uncollected => ("uncollected", Told::Untouched),
     }

@@ -140,9 +140,11 @@ fn routes(on_tab: Offer) -> Vec<Route> {
             offers: vec![offer],
             rail,
             settle_first: false,
+            sells: None,
         }),
         allowlist: Vec::new(),
         reentry_ms: 0,
+        passes: Vec::new(),
     };
     vec![route("/d/*", direct_offer(), Rail::Direct), route("/t/*", on_tab, Rail::Tab)]
 }

@@ -9,7 +9,8 @@ const UNKNOWN: Settlement = Settlement::Unknown { chain_tx: Some(CHAIN_TX) };
 const UNSENT: Settlement = Settlement::Unknown { chain_tx: None };
 
 fn first() -> Snapshot {
-    let terms = Terms { offers: vec![offer()], rail: Rail::Direct, exposure_micros: MICROS, settle_first: true };
+    let terms =
+        Terms { offers: vec![offer()], rail: Rail::Direct, exposure_micros: MICROS, settle_first: true, sells: None };
     let mut snapshot = snapshot();
     snapshot.routes[1].price = Price::Due(terms);
     snapshot

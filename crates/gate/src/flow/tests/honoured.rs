@@ -102,8 +102,13 @@ fn rail_route_and_exposure_are_those_of_the_old_snapshot() {
     for (old, new) in [(Rail::Tab, Rail::Direct), (Rail::Direct, Rail::Tab)] {
         let mut earlier = snapshot_on(old, vec![offer()]);
         earlier.routes[1].id = "before".to_owned();
-        earlier.routes[1].price =
-            Price::Due(Terms { offers: vec![offer()], rail: old, exposure_micros: 7, settle_first: false });
+        earlier.routes[1].price = Price::Due(Terms {
+            offers: vec![offer()],
+            rail: old,
+            exposure_micros: 7,
+            settle_first: false,
+            sells: None,
+        });
         let snapshot = Snapshot { honoured: vec![honoured(earlier, UNTIL_MS)], ..snapshot_on(new, vec![dearer()]) };
         let world = World::new();
         assert_eq!(open(&world, &snapshot, &payment()), "permit");

@@ -8,7 +8,7 @@ const NO_MATCH: &str = "challenge no_matching_payment_requirements";
 
 fn terms(amount_atomic: u128) -> Terms {
     let offers = vec![Offer { amount_atomic, ..offer() }];
-    Terms { offers, rail: Rail::Direct, exposure_micros: MICROS, settle_first: false }
+    Terms { offers, rail: Rail::Direct, exposure_micros: MICROS, settle_first: false, sells: None }
 }
 
 fn quoting() -> Snapshot {

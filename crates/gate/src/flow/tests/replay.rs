@@ -282,6 +282,7 @@ fn a_v1_retry_finds_its_claim_on_a_route_with_another_token() {
         rail: Rail::Direct,
         exposure_micros: MICROS,
         settle_first: false,
+        sells: None,
     });
     let payment = payment().with(|p| {
         p.version = Version::V1;

@@ -1,6 +1,7 @@
 //! What the holder of a key may see of his account.
 
 use bytes::Bytes;
+use gate::Denial;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 use super::super::arrived::Arrived;
 use super::super::story::{Story, Told};
 use super::super::{Front, OWN};
-use super::{Left, denial};
-use crate::accounts;
+use super::{Left, denied};
+use crate::accounts::{self, Knock, Unresolved};
 use crate::host::now_ms;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -58,12 +59,21 @@ impl Front {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return story.with(Problem::method_not_allowed("GET, HEAD"));
         }
-        let resolved =
-            directory.resolve(&parts.headers, None, parts.method.as_str(), path.path(), arrived.from, now_ms());
+        let resolved = directory.resolve(&Knock {
+            headers: &parts.headers,
+            method: parts.method.as_str(),
+            path: None,
+            target: &path.path_and_query(),
+            from: arrived.from,
+            now_ms: now_ms(),
+        });
         let principal = match resolved {
             Ok(Some(principal)) => principal,
-            Ok(None) => return story.with(denial(&accounts::Denied::missing()).into_response()),
-            Err(denied) => return story.because(denied.code()).with(denial(&denied).into_response()),
+            Ok(None) => return story.with(denied(Denial::MissingApiKey).into_response()),
+            Err(Unresolved::Denied(denial, _)) => {
+                return story.because(denial.code()).with(denied(denial).into_response());
+            }
+            Err(Unresolved::Fault(fault)) => return story.with(Problem::fault(fault).into_response()),
         };
         let asked = match question {
             Question::Balance => self.balance(principal.key),

@@ -1,7 +1,7 @@
 //! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
 
 use bytes::Bytes;
-use gate::{AccountCall, Accounts as _, OpenedCharge, Outcome};
+use gate::{Accounts as _, OpenedCharge, Outcome};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
 use tracing::{info, warn};
@@ -11,8 +11,8 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
-use super::{Left, repeated};
-use crate::accounts::{Denied, Principal};
+use super::{Left, repeated, suspended};
+use crate::accounts::Principal;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -26,11 +26,10 @@ impl Front {
     ) -> Told<Bytes> {
         self.quote(arriving).await;
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) };
-        let Some(amount) = self.price(arriving, principal) else {
+        let Some(account) = self.priced(arriving, principal) else {
             return story.with(Problem::blocked().into_response());
         };
-        let (key, unit) = (principal.key, principal.unit);
-        let account = AccountCall { key, unit, amount, tags: None };
+        let (key, unit, amount) = (account.key, account.unit, account.amount);
         let fault = |fault: gate::Fault| {
             let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
             story.with(Problem::fault(fault).into_response())
@@ -38,7 +37,9 @@ impl Front {
         let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
             OpenedCharge::Permit(permit) => permit,
             OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
-            OpenedCharge::Closed => return self.denied(arriving, &Denied::suspended(key)),
+            OpenedCharge::Over(over) => return self.over(arriving, key, &over),
+            OpenedCharge::Suspended { until_ms } => return self.suspended(arriving, key, until_ms),
+            OpenedCharge::Closed => return self.unresolved(arriving, suspended(key)),
             OpenedCharge::Repeat(repeat) => {
                 return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
             }

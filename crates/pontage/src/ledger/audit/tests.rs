@@ -46,6 +46,7 @@ fn payment(state: State) -> Payment {
         rail: Rail::Tab,
         source: Source([9; 16]),
         exposure_micros: 10,
+        buys: None,
     };
     let record = Record { state, answer: AnswerState::Delivered, ..Record::new(hold) };
     let exposed_micros = record.exposed_micros();

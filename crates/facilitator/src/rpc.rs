@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256, hex};
+use ledger::BlockRef;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
@@ -134,28 +135,24 @@ impl HttpNode {
         from_block: u64,
         to_block: u64,
     ) -> Result<Vec<Log>, NodeFault> {
-        self.get_logs(contract, topics, from_block, Some(to_block)).await
+        let logs = self.one("eth_getLogs", filter(contract, topics, from_block, to_block)).await?;
+        self.fitting(&logs, contract, topics, from_block, to_block)
     }
 
-    /// Up to the newest block where `to_block` does not say otherwise. A log that was not asked for would be taken for one that was.
-    async fn get_logs(
+    /// Reads logs. One that was not asked for would be taken for one that was.
+    fn fitting(
         &self,
+        logs: &Value,
         contract: Address,
         topics: &[Vec<B256>],
         from_block: u64,
-        to_block: Option<u64>,
+        to_block: u64,
     ) -> Result<Vec<Log>, NodeFault> {
-        let place = |place: &Vec<B256>| if place.is_empty() { Value::Null } else { json!(place) };
-        let wanted: Vec<Value> = topics.iter().map(place).collect();
-        let to = to_block.map_or("latest".to_owned(), |number| format!("{number:#x}"));
-        let filter =
-            json!([{"address": contract, "topics": wanted, "fromBlock": format!("{from_block:#x}"), "toBlock": to}]);
-        let logs = self.one("eth_getLogs", filter).await?;
         let logs: Vec<Log> = logs.as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
         let fits = |log: &Log| {
             let mut places = topics.iter().enumerate().filter(|(_, place)| !place.is_empty());
             log.address == contract
-                && (from_block..=to_block.unwrap_or(u64::MAX)).contains(&log.block)
+                && (from_block..=to_block).contains(&log.block)
                 && places.all(|(at, place)| log.topics.get(at).is_some_and(|topic| place.contains(topic)))
         };
         if !logs.iter().all(fits) {
@@ -163,6 +160,25 @@ impl HttpNode {
             return Err(NodeFault);
         }
         Ok(logs)
+    }
+
+    /// Asks what can be asked by height alone, in one request that looks at the block of `head`'s height before and after it: what is
+    /// said in between is of `head`'s branch, or nothing is.
+    async fn one_under(&self, head: BlockRef, method: &str, params: Value) -> Result<Value, NodeFault> {
+        let look = || ("eth_getBlockByNumber", json!([height(head.number), false]));
+        let answers = self.batch(vec![look(), (method, params), look()]).await?;
+        let has = |answer: &Answer| matches!(answer, Answer::Result(block) if hash(&block["hash"]) == Ok(head.hash));
+        match answers.as_slice() {
+            [before, Answer::Result(value), after] if has(before) && has(after) => Ok(value.clone()),
+            [_, Answer::Error { code, message }, _] => {
+                warn!(endpoint = self.health.name(), method, code, words = short(message), "the chain node refused");
+                Err(NodeFault)
+            }
+            _ => {
+                debug!(endpoint = self.health.name(), method, block = head.number, "the chain node has another block");
+                Err(NodeFault)
+            }
+        }
     }
 
     /// The height of the node's newest block.
@@ -190,20 +206,25 @@ impl Node for HttpNode {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
-        let block = self.one("eth_getBlockByNumber", json!([tag(at), false])).await?;
-        let block = Block {
-            number: quantity(&block["number"])?,
-            hash: hash(&block["hash"])?,
-            time_s: quantity(&block["timestamp"])?,
+        let number = match at {
+            BlockAt::Number(number) | BlockAt::Of(BlockRef { number, .. }) => height(number).into(),
+            BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized => tag(at),
         };
+        let block = block(&self.one("eth_getBlockByNumber", json!([number, false])).await?)?;
         if at == BlockAt::Latest {
             self.health.saw(block.number);
         }
         // A node that answers for another block than it was asked for does not know the one.
-        if matches!(at, BlockAt::Number(number) if number != block.number) {
-            return Err(NodeFault);
+        match at {
+            BlockAt::Number(number) if number != block.number => Err(NodeFault),
+            BlockAt::Of(place) if place != block.place() => Err(NodeFault),
+            BlockAt::Number(_) | BlockAt::Of(_) | BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized => Ok(block),
         }
-        Ok(block)
+    }
+
+    async fn under(&self, head: BlockRef, number: u64) -> Result<Block, NodeFault> {
+        let value = self.one_under(head, "eth_getBlockByNumber", json!([height(number), false])).await?;
+        block(&value).and_then(|block| if block.number == number { Ok(block) } else { Err(NodeFault) })
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
@@ -289,17 +310,19 @@ impl Node for HttpNode {
             return Ok(None);
         }
         let logs: Vec<Log> = receipt["logs"].as_array().ok_or(NodeFault)?.iter().map(log).collect::<Result<_, _>>()?;
-        let block = quantity(&receipt["blockNumber"])?;
+        let (block, block_hash) = (quantity(&receipt["blockNumber"])?, hash(&receipt["blockHash"])?);
         // What belongs to another chain_tx or to another block is none of this receipt's.
         let named = receipt.get("transactionHash").filter(|hash| !hash.is_null()).map_or(Ok(chain_tx), hash)?;
-        if named != chain_tx || logs.iter().any(|log| (log.chain_tx, log.block) != (chain_tx, block)) {
+        if named != chain_tx
+            || logs.iter().any(|log| (log.chain_tx, log.block, log.block_hash) != (chain_tx, block, block_hash))
+        {
             warn!(endpoint = self.health.name(), %chain_tx, "the chain node has a receipt that does not hang together");
             return Err(NodeFault);
         }
         Ok(Some(ChainReceipt {
             chain_tx,
             block,
-            block_hash: hash(&receipt["blockHash"])?,
+            block_hash,
             success: quantity(&receipt["status"])? == 1,
             from: address(&receipt["from"])?,
             fee_wei: fee(&receipt).ok(),
@@ -307,8 +330,16 @@ impl Node for HttpNode {
         }))
     }
 
-    async fn logs(&self, contract: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
-        self.get_logs(contract, topics, from_block, None).await
+    async fn logs(
+        &self,
+        contract: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        head: BlockRef,
+    ) -> Result<Vec<Log>, NodeFault> {
+        let filter = filter(contract, topics, from_block, head.number);
+        let logs = self.one_under(head, "eth_getLogs", filter).await?;
+        self.fitting(&logs, contract, topics, from_block, head.number)
     }
 }
 
@@ -364,13 +395,34 @@ fn words(error: reqwest::Error) -> String {
     words
 }
 
-fn tag(at: BlockAt) -> String {
+fn height(number: u64) -> String {
+    format!("{number:#x}")
+}
+
+/// How a block is named to a question about its state; one of a known hash by that (EIP-1898), so that no other branch answers.
+fn tag(at: BlockAt) -> Value {
     match at {
-        BlockAt::Latest => "latest".to_owned(),
-        BlockAt::Number(number) => format!("{number:#x}"),
-        BlockAt::Safe => "safe".to_owned(),
-        BlockAt::Finalized => "finalized".to_owned(),
+        BlockAt::Latest => "latest".into(),
+        BlockAt::Number(number) => height(number).into(),
+        BlockAt::Of(block) => json!({"blockHash": block.hash, "requireCanonical": true}),
+        BlockAt::Safe => "safe".into(),
+        BlockAt::Finalized => "finalized".into(),
     }
+}
+
+fn filter(contract: Address, topics: &[Vec<B256>], from_block: u64, to_block: u64) -> Value {
+    let place = |place: &Vec<B256>| if place.is_empty() { Value::Null } else { json!(place) };
+    let wanted: Vec<Value> = topics.iter().map(place).collect();
+    let (from, to) = (height(from_block), height(to_block));
+    json!([{"address": contract, "topics": wanted, "fromBlock": from, "toBlock": to}])
+}
+
+fn block(value: &Value) -> Result<Block, NodeFault> {
+    Ok(Block {
+        number: quantity(&value["number"])?,
+        hash: hash(&value["hash"])?,
+        time_s: quantity(&value["timestamp"])?,
+    })
 }
 
 fn log(value: &Value) -> Result<Log, NodeFault> {
@@ -380,6 +432,7 @@ fn log(value: &Value) -> Result<Log, NodeFault> {
         data: bytes(&value["data"])?,
         chain_tx: hash(&value["transactionHash"])?,
         block: quantity(&value["blockNumber"])?,
+        block_hash: hash(&value["blockHash"])?,
     })
 }
 

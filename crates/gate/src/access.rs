@@ -8,6 +8,8 @@ mod policy;
 mod refusal;
 mod rule;
 mod secret;
+mod signing;
+mod token;
 mod words;
 
 pub use address::AddressRule;
@@ -20,3 +22,5 @@ pub use policy::{
 pub use refusal::KeyRefusal;
 pub use rule::{RouteRule, ToolRule};
 pub use secret::{SECRET_PREFIX, SecretDigest, TOKEN_PREFIX, new_secret, secret_prefix};
+pub use signing::{RequestSignature, SIGNATURE_WINDOW_MS, signing_secret};
+pub use token::Token;

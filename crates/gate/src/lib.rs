@@ -30,8 +30,9 @@ mod snapshot;
 
 pub use access::{
     AddressRule, BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Denial, KeyChange, KeyRecord, KeyRefusal,
-    KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RouteRule, SECRET_PREFIX,
-    Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, ToolRule, TopUpRule, new_secret, secret_prefix,
+    KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RequestSignature, RouteRule,
+    SECRET_PREFIX, SIGNATURE_WINDOW_MS, Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, Token, ToolRule,
+    TopUpRule, new_secret, secret_prefix, signing_secret,
 };
 pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};

@@ -155,15 +155,30 @@ fn advance_post(record: &Record, settled: Settled) -> Result<Option<Change>, Vio
 
 /// Money came after the end.
 fn advance_arrive(record: &Record, step: Step) -> Result<Option<Change>, Violation> {
-    let entry = match record.state {
+    let mut next = record.clone();
+    let entries = match record.state {
         State::Released(_) | State::Burnt(_) | State::Lost(_) if record.late => return Ok(None),
-        State::Released(_) | State::Burnt(_) => late(record),
-        State::Lost(_) => recovered(record),
+        State::Released(_) | State::Burnt(_) => {
+            next.late = true;
+            vec![late(record)]
+        }
+        State::Lost(_) => recover(&mut next),
         State::Open | State::Answered | State::Submitted(_) | State::Posted(_) => {
             return Err(Violation { state: record.state, step });
         }
     };
-    Ok(Some(Change { record: Record { late: true, ..record.clone() }, entries: vec![entry] }))
+    Ok(Some(Change { record: next, entries }))
+}
+
+/// What was lost came after all: it was earned, unless its answer was lost. What it had bought is gone for good, so that is owed back.
+fn recover(record: &mut Record) -> Vec<Entry> {
+    record.late = true;
+    let mut entries = vec![recovered(record)];
+    let had_bought = record.hold.buys.as_ref().is_some_and(|bought| bought.amount > 0);
+    if had_bought || (record.answer == AnswerState::Lost && record.hold.buys.is_none()) {
+        entries.push(refund(record));
+    }
+    entries
 }
 
 /// What was posted is not in the chain any more. Nothing is owed back of money that did not come.
@@ -223,8 +238,7 @@ fn advance_money(record: &Record, step: Step) -> Result<Option<Change>, Violatio
         }
         (Step::Burn(BurnReason::ForeignTransfer), State::Submitted(_)) if record.is_unsettled() => {
             next.state = State::Lost(LossReason::Reorged);
-            next.late = true;
-            entries.push(recovered(record));
+            entries = recover(&mut next);
         }
         (Step::Burn(BurnReason::ForeignTransfer), State::Lost(LossReason::Reorged)) if record.late => return Ok(None),
         (Step::Burn(BurnReason::ForeignTransfer), State::Open | State::Answered | State::Submitted(_)) => {
@@ -311,7 +325,8 @@ fn advance_answer(record: &Record, step: Step) -> Result<Option<Change>, Violati
         }
         (Step::LoseAnswer | Step::TakeBack, _) => {
             next.answer = AnswerState::Lost;
-            if matches!(record.state, State::Posted(_)) && record.hold.buys.is_none() {
+            let recovered = record.late && matches!(record.state, State::Lost(_));
+            if (recovered || matches!(record.state, State::Posted(_))) && record.hold.buys.is_none() {
                 entries.push(refund(&mut next));
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod directory;
+mod nonces;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tracing::{error, info, warn};
 use crate::host::now_ms;
 
 pub(crate) use directory::{Directory, Knock, Principal, Unresolved, is_key, strip};
+pub(crate) use nonces::Nonces;
 
 /// How often it is looked whether something is due.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
@@ -34,6 +36,12 @@ pub(crate) async fn keep(journal: &Handle) {
             Ok(0) => {}
             Ok(grants) => info!(grants, "ended grants that had expired"),
             Err(fault) => error!(%fault, "expired grants were not ended; they will be"),
+        }
+        match journal.sweep_keys(now_ms()).await {
+            Ok(keys) => keys.iter().for_each(|key| {
+                info!(key = %key.id, name = key.name, status = key.standing(now_ms()).code(), "a scheduled change of a key was carried out");
+            }),
+            Err(fault) => error!(%fault, "scheduled changes of keys were not carried out; they will be"),
         }
     }
 }

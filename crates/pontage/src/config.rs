@@ -242,7 +242,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let in_flight = limits::in_flight(reader, fields);
     let cors_origins = discovery::cors(reader, fields);
     let log = operation::log(reader, fields);
-    let operation = operation::operation(reader, fields, listen);
+    let operation = operation::operation(reader, fields, folder, listen);
     let discovery = discovery::discovery(reader, fields);
     let public_url = ends::public_url(reader, fields, discovery.as_ref());
     let extensions = extensions(reader, fields, folder);

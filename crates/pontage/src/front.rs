@@ -157,6 +157,9 @@ impl Front {
                 arrived.tell(None, told)
             }));
         }
+        if let Some(told) = self.in_maintenance() {
+            return arrived.now(position, told);
+        }
         proxy::strip_hop_by_hop(&mut parts.headers);
         let role = self.0.shared.role;
         if role == Role::Sidecar {

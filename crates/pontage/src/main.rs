@@ -14,6 +14,7 @@ mod ledger;
 mod limits;
 mod link;
 mod log;
+mod maintenance;
 mod metrics;
 mod nodes;
 mod operation;

@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::front::public::{Endpoint, Health, Public, Readiness, livez, refuse_method};
+use crate::front::public::{Endpoint, Health, Public, Readiness, livez, refuse_method, status};
 use crate::host::now_ms;
 use crate::link::Link;
 use crate::log::Log;
+use crate::maintenance::Maintenance;
 use crate::metrics::{BookMetrics, BookReader, Metrics, Now, Way};
 use crate::telemetry::Telemetry;
 use crate::trace::Traces;
@@ -28,6 +29,7 @@ const JOURNAL_PAUSE_MS: u64 = 10_000;
 pub(crate) struct Operation {
     pub(crate) telemetry: Telemetry,
     pub(crate) traces: Traces,
+    pub(crate) maintenance: Maintenance,
     shared: Arc<Shared>,
 }
 
@@ -62,6 +64,7 @@ impl Operation {
         let operation = Self {
             telemetry: Telemetry::new(metrics, log.access()),
             traces: Traces::start(config.operation.otlp_url.as_deref())?,
+            maintenance: Maintenance::default(),
             shared: Arc::new(shared),
         };
         operation.follow(config, snapshot);
@@ -77,10 +80,13 @@ impl Operation {
 
     /// The answer for a path of the gate's own. `None` for every other path, also for an `/openapi.json` that is the upstream's.
     pub(crate) fn answer(&self, path: &str, method: &Method, request: &HeaderMap) -> Option<Response<Bytes>> {
+        // An API may have a path of this name; it goes before ours.
+        let path = if path == "/status" && self.public().has_status { "/__pay/status" } else { path };
         let endpoint = Endpoint::of(path)?;
         let now = |answer: Response<Bytes>| refuse_method(method).unwrap_or(answer);
         match endpoint {
             Endpoint::Health => Some(now(self.health().answer())),
+            Endpoint::Status => Some(now(status(self.maintenance.closed(now_ms()).as_ref()))),
             Endpoint::Livez => Some(now(livez())),
             Endpoint::Readyz => Some(now(self.readiness().answer())),
             Endpoint::Manifest | Endpoint::WellKnown | Endpoint::OpenApi => {

@@ -9,6 +9,8 @@ use protocol::x402::{Challenge, Extensions, Receipt, encode_header};
 use protocol::{MoneyState, Refusal, print_decimal};
 use serde_json::{Map, Value, json};
 
+use crate::maintenance::Closed;
+
 pub(crate) const PAYMENT_REQUIRED: HeaderName = HeaderName::from_static("payment-required");
 pub(crate) const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("payment-response");
 pub(crate) const X_PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("x-payment-response");
@@ -137,6 +139,14 @@ impl Problem {
         };
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, fault.code(), message, fault.money);
         Self { retry_after_s: Some(fault.retry_after_s()), ..problem }
+    }
+
+    /// The operator has closed the gate for a while.
+    pub(crate) fn maintenance(closed: &Closed) -> Self {
+        let words = if closed.message.is_empty() { "This gate is closed for maintenance." } else { &closed.message };
+        let message = format!("{words} Nothing was charged.");
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "maintenance_mode", message, MoneyState::Untouched).retry_after(closed.retry_after_s)
     }
 
     /// There is no turn for the call: see `turns.rs`.

@@ -195,7 +195,8 @@ pub(crate) fn serve(
     let (stop, stopped) = watch::channel(false);
     owner::start(mode, &config, (&store, &links), &lifeline, &stopped)?;
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
-    admin::start(config.operation.admin_listen, &operation)?;
+    operation.maintenance.set(store.handle()?.maintenance()?.as_ref());
+    admin::start(&config, &store, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);
     runtime.block_on(accounts::recover(&store))?;
@@ -455,7 +456,11 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            let directory = self.front.accounts.as_ref().map(|_| Directory::new(flow.journal.clone()));
+            let directory = self
+                .front
+                .accounts
+                .as_ref()
+                .map(|_| Directory::new(flow.journal.clone(), Arc::clone(&self.front.nonces)));
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, directory, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));

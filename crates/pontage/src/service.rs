@@ -62,7 +62,7 @@ pub(crate) fn start(path: &Path, port: Option<u16>, as_json: bool) -> anyhow::Re
     let (stop, stopped) = watch::channel(false);
     let operation = Operation::new(&config, &plan.borrow().snapshot, &log, &links, stopped.clone())?;
     operation.telemetry.metrics.follow(desk::PATHS);
-    admin::start(config.operation.admin_listen, &operation)?;
+    admin::start_without_api(&config.operation, &operation)?;
     let catalogue = service.discovery.then(|| Catalogue::read(&journal)).transpose()?;
     let shared = Shared::new(&config, callers, catalogue, operation.clone(), &links);
     let (address, workers) = start_workers(&config, &shared, &store, &links, &lifeline, &stopped)?;

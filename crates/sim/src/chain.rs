@@ -74,6 +74,7 @@ pub(crate) struct Block {
 pub(crate) struct Moved {
     pub(crate) chain_tx: B256,
     pub(crate) block: u64,
+    pub(crate) block_hash: B256,
     /// Who sent the chain_tx.
     pub(crate) sender: Address,
     pub(crate) from: Address,
@@ -284,14 +285,15 @@ impl Chain {
         (logs, moved): (Vec<Event>, Vec<TransferWith>),
     ) {
         let (block, block_hash) = (in_block.number, in_block.hash);
-        let log = |(address, topics, data)| Log { address, topics, data, chain_tx, block };
+        let log = |(address, topics, data)| Log { address, topics, data, chain_tx, block, block_hash };
         let logs: Vec<Log> = logs.into_iter().map(log).collect();
         self.logs.extend(logs.iter().cloned());
         self.receipts.insert(chain_tx, ChainReceipt { chain_tx, block, block_hash, success, from, fee_wei, logs });
         for call in moved {
             let value = u128::try_from(call.value).expect("the token moved it");
             let TransferWith { from: payer, to, nonce, valid_before, .. } = call;
-            self.moved.push(Moved { chain_tx, block, sender: from, from: payer, to, value, nonce, valid_before });
+            let sender = from;
+            self.moved.push(Moved { chain_tx, block, block_hash, sender, from: payer, to, value, nonce, valid_before });
         }
     }
 

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use facilitator::engine::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Fees, Log, Node, NodeFault, Sent};
 
+use ledger::BlockRef;
+
 use crate::chain::abi::TransferWith;
 use crate::chain::{self, Chain, Deed};
 use crate::chance::Chance;
@@ -67,11 +69,12 @@ impl SimNode {
         self.depart(answer).await?.ok_or(NodeFault)
     }
 
-    /// The branch that a reorg has left, while the endpoint that is asked has not heard of it.
+    /// The branch that a reorg has left, where the endpoint that is asked has not heard of it. The other one has, and each request may
+    /// fall on either.
     fn left_branch(&self) -> Option<Rc<Chain>> {
         let world = &self.0;
         let heard = world.age_ms() >= world.reorged_ms.get().saturating_add(world.plan.branches_ms);
-        if world.quiet.get() || heard {
+        if world.quiet.get() || heard || world.chance.borrow_mut().one_in(2) {
             return None;
         }
         world.chain.borrow().before.clone()
@@ -110,10 +113,17 @@ fn rival(carried: &[TransferWith], chance: &mut Chance) -> Option<Deed> {
     })
 }
 
+fn head(block: &chain::Block) -> Block {
+    Block { number: block.number, hash: block.hash, time_s: block.time_s }
+}
+
 fn place(chain: &Chain, at: BlockAt, view: u64) -> Option<&chain::Block> {
     match at {
         BlockAt::Latest => chain.at(view),
         BlockAt::Number(number) => chain.at(number).filter(|block| block.number <= view),
+        BlockAt::Of(BlockRef { number, hash }) => {
+            place(chain, BlockAt::Number(number), view).filter(|block| block.hash == hash)
+        }
         BlockAt::Safe | BlockAt::Finalized => None,
     }
 }
@@ -124,9 +134,13 @@ impl Node for SimNode {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
+        self.ask(|chain, view| place(chain, at, view).map(head)).await
+    }
+
+    async fn under(&self, of: BlockRef, number: u64) -> Result<Block, NodeFault> {
         self.ask(|chain, view| {
-            let head = |block: &chain::Block| Block { number: block.number, hash: block.hash, time_s: block.time_s };
-            place(chain, at, view).map(head)
+            place(chain, BlockAt::Of(of), view)?;
+            place(chain, BlockAt::Number(number), of.number).map(head)
         })
         .await
     }
@@ -189,7 +203,17 @@ impl Node for SimNode {
         self.ask(|chain, view| Some(chain.receipt(chain_tx, view))).await
     }
 
-    async fn logs(&self, address: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
-        self.ask(|chain, view| Some(chain.logs_from(address, topics, from_block, view))).await
+    async fn logs(
+        &self,
+        address: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        of: BlockRef,
+    ) -> Result<Vec<Log>, NodeFault> {
+        self.ask(|chain, view| {
+            place(chain, BlockAt::Of(of), view)?;
+            Some(chain.logs_from(address, topics, from_block, of.number))
+        })
+        .await
     }
 }

@@ -141,7 +141,7 @@ pub(crate) struct Plan {
     pub(crate) censored: (u64, u64),
     /// How often, of a thousand, a block with something in it is replaced soon.
     pub(crate) reorgs_per_mille: u64,
-    /// For how long after a reorg the endpoint that is asked answers from the branch that was left; the other has our chain_txs already.
+    /// For how long after a reorg one of two endpoints answers from the branch that was left; the other has our chain_txs already.
     pub(crate) branches_ms: u64,
     /// How many of our keys sign.
     pub(crate) lanes: u8,

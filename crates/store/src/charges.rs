@@ -16,7 +16,7 @@ use crate::handle::{Handle, put_answer};
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
 use crate::writer::Batch;
 
-const CHARGE: &str = "charges.id, account, unit, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, reason, captured,
+pub(crate) const CHARGE: &str = "charges.id, account, unit, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, reason, captured,
     refunded, answer, micros, counted";
 
 impl Accounts for Handle {
@@ -234,7 +234,7 @@ fn update(batch: &Batch<'_>, before: &ChargeRecord, change: &ChargeChange) -> ru
     Ok(())
 }
 
-fn charge_of(row: &Row<'_>) -> rusqlite::Result<ChargeRecord> {
+pub(crate) fn charge_of(row: &Row<'_>) -> rusqlite::Result<ChargeRecord> {
     let reason: Option<String> = row.get(11)?;
     let reason = reason.as_deref();
     let state = match row.get_ref(10)?.as_str()? {

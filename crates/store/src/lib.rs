@@ -3,6 +3,8 @@
 //! A file belongs to one process: a second one is refused. What `ledger` decides is written here in one durable step.
 
 mod accounts;
+mod admin;
+mod backup;
 mod books;
 mod budgets;
 mod charges;
@@ -13,12 +15,14 @@ mod known;
 mod lanes;
 mod ledger;
 mod listings;
+mod note;
 mod purchases;
 mod receipts;
 mod refunds;
 mod rows;
 mod seal;
 mod tabs;
+mod usage;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -33,16 +37,23 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tracing::warn;
 
 pub use accounts::{AccountRow, GrantRefusal, Granted};
+pub use admin::{AdminRefusal, AdminRole, AdminRow, AuditQuery, AuditRow, KnownRequest, MaintenanceRow};
+pub use backup::{BackupFault, Manifest, backup, restore};
 pub use budgets::BudgetUse;
 pub use handle::Handle;
-pub use keys::{KeyToMake, SecretHolder};
+pub use keys::{
+    Conflict, Done, KeyFilter, KeyOrder, KeyOutcome, KeyRow, KeySort, KeyStatus, KeyTask, KeyToMake, NewSecret,
+    RevokedToken, SecretHolder, Together, TokenKey,
+};
 use known::Known;
 pub use ledger::{
     Balances, ChainTxRow, EntryRow, Fate, Ledger, LineRow, PAGE, Payment, Presence, ReadFault, SealRow, TabSum, Totals,
     Unsettled,
 };
+pub use note::{Note, Seen, Subject};
 pub use receipts::ReceiptRow;
 pub use seal::{SEAL_MAX, SealDigest, Unsealed};
+pub use usage::{UsageGroup, UsageQuery, UsageSum};
 use writer::{Home, Writer};
 
 /// Bounds of what is kept for callers.
@@ -168,6 +179,12 @@ impl Store {
         let reader = Connection::open_with_flags(&self.path, flags)?;
         configure(&reader)?;
         Ok(reader)
+    }
+
+    /// Where the journal is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Ends when the writer's thread has ended: nothing can be written any more, and the process must stop.

@@ -282,13 +282,54 @@ CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
 CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;
 
+-- Who may use the admin API, besides who has the token of the configuration.
+CREATE TABLE IF NOT EXISTS admins (
+    id            BLOB PRIMARY KEY,
+    name          TEXT NOT NULL,
+    digest        BLOB NOT NULL UNIQUE,       -- SHA-256 of his token
+    role          TEXT NOT NULL CHECK (role = 'viewer' OR role = 'admin' OR role = 'owner'),
+    created_at_ms INTEGER NOT NULL,
+    created_by    TEXT NOT NULL,
+    revoked_at_ms INTEGER
+) STRICT, WITHOUT ROWID;
+-- What was done through the admin API, in the step that did it.
+CREATE TABLE IF NOT EXISTS audit (
+    id      INTEGER PRIMARY KEY,
+    at_ms   INTEGER NOT NULL,
+    who     TEXT NOT NULL,
+    role    TEXT NOT NULL,
+    action  TEXT NOT NULL,
+    subject TEXT NOT NULL,                    -- its kind, a colon, and its name
+    asked   TEXT NOT NULL,                    -- JSON, without secrets
+    before  TEXT,                             -- JSON
+    after   TEXT                              -- JSON
+) STRICT;
+CREATE INDEX IF NOT EXISTS audit_by_subject ON audit (subject, id);
+CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended'); END;
+CREATE TRIGGER IF NOT EXISTS audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended'); END;
+-- Acts of the admin API that had an Idempotency-Key, for some days.
+CREATE TABLE IF NOT EXISTS admin_requests (
+    id          BLOB PRIMARY KEY,             -- digest of the admin and the key
+    fingerprint BLOB NOT NULL,                -- digest of what was asked for
+    at_ms       INTEGER NOT NULL,
+    status      INTEGER,                      -- of the answer; nothing where it was not written any more
+    answer      TEXT                          -- JSON, without secrets
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS admin_requests_by_age ON admin_requests (at_ms);
+-- When calls are not taken: at most one row.
+CREATE TABLE IF NOT EXISTS maintenance (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    from_ms  INTEGER NOT NULL,
+    until_ms INTEGER,                         -- nothing: until it is ended
+    message  TEXT NOT NULL                    -- for callers
+) STRICT;
 -- API keys: the access side of accounts.
 CREATE TABLE IF NOT EXISTS keys (
     id            BLOB PRIMARY KEY REFERENCES accounts (id),
     name          TEXT NOT NULL,
     alias         TEXT UNIQUE,
     status        TEXT NOT NULL CHECK (status = 'active' OR status = 'suspended' OR status = 'revoked'),
-    expires_at_ms INTEGER,
+    ends_at_ms    INTEGER,                    -- from when on it has expired, its grace included
     created_at_ms INTEGER NOT NULL,
     plan          TEXT REFERENCES plans (name),
     due_at_ms     INTEGER,                    -- when the next scheduled change is due
@@ -309,9 +350,29 @@ CREATE TABLE IF NOT EXISTS secrets (
 CREATE INDEX IF NOT EXISTS secrets_by_key ON secrets (key);
 -- Policies for many keys.
 CREATE TABLE IF NOT EXISTS plans (
-    name       TEXT PRIMARY KEY,
-    policy     TEXT NOT NULL                  -- JSON
+    name   TEXT PRIMARY KEY,
+    policy TEXT NOT NULL                      -- JSON
 ) STRICT, WITHOUT ROWID;
+-- What new keys may begin as.
+CREATE TABLE IF NOT EXISTS templates (
+    name TEXT PRIMARY KEY,
+    body TEXT NOT NULL                        -- JSON
+) STRICT, WITHOUT ROWID;
+-- What signs scoped tokens, and by number 0 what the secrets of signed requests are made of.
+CREATE TABLE IF NOT EXISTS token_keys (
+    number         INTEGER PRIMARY KEY,
+    secret         BLOB NOT NULL,
+    made_at_ms     INTEGER NOT NULL,
+    valid_until_ms INTEGER                    -- it was replaced, and its tokens hold until then
+) STRICT;
+-- Scoped tokens that are void before their time.
+CREATE TABLE IF NOT EXISTS revoked_tokens (
+    token         BLOB PRIMARY KEY,
+    key           BLOB NOT NULL,
+    expires_at_ms INTEGER NOT NULL,           -- forgotten then
+    revoked_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS revoked_tokens_ending ON revoked_tokens (expires_at_ms);
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (

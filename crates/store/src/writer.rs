@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::known::Known;
+use crate::note::Note;
 use crate::tabs::Tabs;
 use crate::{Limits, purchases, rows};
 
@@ -120,6 +121,8 @@ enum Message {
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
+    /// What is written down beside each job.
+    pub(crate) note: Option<Arc<Note>>,
 }
 
 impl Batch<'_> {
@@ -170,7 +173,7 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let thread = thread::Builder::new().name("journal".to_owned());
         thread.spawn(move || run(&db, &home, jobs, (limits, now_ms), &known))?;
-        Ok(Self { queue })
+        Ok(Self { queue, note: None })
     }
 
     /// Runs a job in the next commit and returns its value once it is durable. It is run again when another job of its batch fails.
@@ -182,6 +185,11 @@ impl Writer {
     ) -> Result<T, Fault> {
         let fault = Fault::untouched(FaultKind::Journal);
         let (send, receive) = oneshot::channel();
+        let note = self.note.clone();
+        let work = move |batch: &mut Batch<'_>| match &note {
+            None => work(batch),
+            Some(note) => note.carry(batch, &work),
+        };
         let job = Box::new(Asked { work, value: None, reply: send });
         let answer = async {
             self.queue.send(Message::Job(job)).await.map_err(|_| fault)?;

@@ -4,6 +4,7 @@
 //! of that height, and receipts are read only where the two differ. A node that does not answer, or does not have the block, says
 //! nothing: only another block in its place, and the authorization unused or used elsewhere, un-settles a payment.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
@@ -11,7 +12,7 @@ use gate::Fault;
 use ledger::{BlockRef, Record, State, Step};
 use protocol::Network;
 
-use super::node::{Block, BlockAt, Node, NodeFault};
+use super::node::{Block, BlockAt, ChainReceipt, Node, NodeFault};
 use super::reconcile::{BooksJournal, Mined, Receipts, Times};
 use super::settle::{Engine, Landed, Pace, Submitter, settled};
 use super::token::moved;
@@ -54,26 +55,35 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     pub(super) async fn last_block(&self, latest: &Block) -> Result<Option<Block>, NodeFault> {
         let last = match self.finality.last {
             FinalAt::Blocks(blocks) => match latest.number.checked_sub(blocks) {
-                Some(number) => Some(self.node.block(BlockAt::Number(number)).await?),
+                Some(number) => Some(self.node.under(latest.place(), number).await?),
                 None => None,
             },
             FinalAt::Safe => self.node.block(BlockAt::Safe).await.ok(),
             FinalAt::Finalized => self.node.block(BlockAt::Finalized).await.ok(),
         };
-        // Nodes behind one URL are not all at the same height.
-        Ok(last.filter(|last| last.number <= latest.number))
+        // Nodes behind one URL are not all at the same height, nor on the same branch.
+        let Some(last) = last.filter(|last| last.number <= latest.number) else { return Ok(None) };
+        let counted = matches!(self.finality.last, FinalAt::Blocks(_));
+        Ok((counted || self.carries(latest.place(), last.place()).await?).then_some(last))
     }
 
-    /// Whether what is in a block is settled by now.
-    pub(super) async fn is_deep_now(&self, block: u64, at: BlockAt) -> Result<bool, NodeFault> {
+    /// Whether what a receipt is of is settled by now.
+    pub(super) async fn is_deep_now(&self, receipt: &ChainReceipt) -> Result<bool, NodeFault> {
         if self.finality.confirmations <= 1 {
             return Ok(true);
         }
-        let latest = match at {
-            BlockAt::Number(number) => number,
-            BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized => self.node.block(at).await?.number,
-        };
-        Ok(self.finality.is_deep(block, latest))
+        let head = self.node.block(BlockAt::Latest).await?;
+        // As many blocks on another branch are none on top of it.
+        Ok(self.finality.is_deep(receipt.block, head.number) && self.carries(head.place(), receipt.place()).await?)
+    }
+
+    /// Whether a block is `head`, or one that it stands on. What is above it nobody can say.
+    pub(super) async fn carries(&self, head: BlockRef, block: BlockRef) -> Result<bool, NodeFault> {
+        match block.number.cmp(&head.number) {
+            Ordering::Less => Ok(self.node.under(head, block.number).await?.hash == block.hash),
+            Ordering::Equal => Ok(head == block),
+            Ordering::Greater => Err(NodeFault),
+        }
     }
 
     /// Looks again at every block that is not final and that posted payments or mined chain_txs of ours are in. Payments that a reorg
@@ -88,18 +98,18 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
         let Ok(times) = self.times().await else { return Ok(0) };
         // Of what is above its newest block a node says nothing.
-        blocks.retain(|block| block.number <= times.latest);
-        let Ok(left) = self.left(&blocks).await else { return Ok(0) };
+        let head = times.head.place();
+        blocks.retain(|block| block.number <= head.number);
+        let Ok(left) = self.left(&blocks, head).await else { return Ok(0) };
         let mut undone = 0usize;
         for block in &left {
             undone = undone.saturating_add(self.look_into(journal, network, *block, times).await?);
         }
         blocks.retain(|block| block.number <= times.final_block && !left.contains(block));
-        // What was found in the chain may have been found on another branch by a part of the node that had not heard of a reorg yet: the
-        // last word on a block is read by itself.
+        // What stays for ever is not concluded from what was found before: the last word on a block is read by itself.
         let mut last = Vec::new();
         for block in blocks {
-            match self.has(block).await {
+            match self.carries(head, block).await {
                 Ok(true) => last.push(block),
                 Ok(false) => undone = undone.saturating_add(self.look_into(journal, network, block, times).await?),
                 Err(NodeFault) => break,
@@ -111,34 +121,22 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         Ok(undone)
     }
 
-    /// Which of these blocks, the lowest first, the chain does not have any more. As long as the highest that was found in the chain is
-    /// still there, so is everything that was found beneath it: a block names the one before it.
-    async fn left(&self, blocks: &[BlockRef]) -> Result<Vec<BlockRef>, NodeFault> {
-        let mut known = self.live.checked();
-        loop {
-            let top = known.last_key_value().map(|(number, hash)| BlockRef { number: *number, hash: *hash });
-            let (mut left, mut found) = (Vec::new(), BTreeMap::new());
-            for block in blocks.iter().rev() {
-                let has = known.get(&block.number) == Some(&block.hash) || self.has(*block).await?;
-                if has {
-                    found.insert(block.number, block.hash);
-                } else {
-                    left.push(*block);
-                }
-            }
-            // Last: what was found above it is then of the same chain.
-            match top {
-                Some(top) if !self.has(top).await? => known.clear(),
-                Some(_) | None => {
-                    self.live.check(found);
-                    return Ok(left);
-                }
+    /// Which of these blocks, the lowest first, `head` does not stand on. Where it stands on one of those that were found in one chain
+    /// before, it stands on all of them that are lower: a block names the one before it.
+    async fn left(&self, blocks: &[BlockRef], head: BlockRef) -> Result<Vec<BlockRef>, NodeFault> {
+        let known = self.live.checked();
+        let (mut left, mut found, mut beneath) = (Vec::new(), BTreeMap::new(), false);
+        for block in blocks.iter().rev() {
+            let is_known = known.get(&block.number) == Some(&block.hash);
+            if (is_known && beneath) || self.carries(head, *block).await? {
+                beneath |= is_known;
+                found.insert(block.number, block.hash);
+            } else {
+                left.push(*block);
             }
         }
-    }
-
-    async fn has(&self, block: BlockRef) -> Result<bool, NodeFault> {
-        Ok(self.node.block(BlockAt::Number(block.number)).await?.hash == block.hash)
+        self.live.check(found);
+        Ok(left)
     }
 
     /// What became of everything that was in a block which is not in the chain any more.
@@ -189,14 +187,15 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let hold = &record.hold;
         let unsettle = Some(Step::Unsettle(block.hash));
         match self.receipt(posted.chain_tx, receipts).await? {
-            // A part of the node that has not heard of the reorg.
+            // A part of the node that has not heard of the reorg, or has heard of another one.
             Some(receipt) if receipt.block_hash == block.hash => return Ok(None),
+            Some(receipt) if !self.carries(times.head.place(), receipt.place()).await? => return Ok(None),
             Some(receipt) if moved(&receipt, &hold.authorization) => {
                 return Ok(Some(Step::Post(settled(hold, &receipt))));
             }
             Some(_) | None => {}
         }
-        Ok(match self.landed(hold, times.at()).await? {
+        Ok(match self.landed(hold, times.head.place()).await? {
             Landed::Not | Landed::Gone => unsettle,
             Landed::Paid(settled) | Landed::Foreign(settled) if settled.chain_tx == posted.chain_tx => None,
             // By another chain_tx: it is posted once more when that is deep enough.
@@ -206,9 +205,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         })
     }
 
-    /// Whether a block that was read once is in the chain no more.
-    pub(super) async fn has_left(&self, block: BlockRef) -> Result<bool, NodeFault> {
+    /// Whether `head` does not stand on a block that was read once.
+    pub(super) async fn has_left(&self, block: BlockRef, head: BlockRef) -> Result<bool, NodeFault> {
         // Nobody has read it where nothing is read before a payment is taken.
-        if block.hash == B256::ZERO { Ok(false) } else { self.has(block).await.map(|has| !has) }
+        if block.hash == B256::ZERO { Ok(false) } else { self.carries(head, block).await.map(|carries| !carries) }
     }
 }

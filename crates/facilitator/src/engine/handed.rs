@@ -218,7 +218,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
 
     /// Whether the chain shows that the hold is paid. `None` also where nobody can say.
     async fn paid(&self, hold: &Hold) -> Option<Settled> {
-        match self.chain.as_ref()?.landed(hold, BlockAt::Latest).await {
+        match self.chain.as_ref()?.landed_now(hold).await {
             // Facilitators send from whatever account they like: it is ours if it came after the hold was won.
             Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => Some(settled),
             Ok(Landed::Not | Landed::Gone | Landed::Unlogged | Landed::Shallow(_)) | Err(NodeFault) => None,
@@ -233,7 +233,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             if let Ok(Some(receipt)) = chain.node.receipt(chain_tx).await
                 && receipt.block > hold.seen.number
                 && moved(&receipt, &hold.authorization)
-                && let Ok(true) = chain.is_deep_now(receipt.block, BlockAt::Latest).await
+                && let Ok(true) = chain.is_deep_now(&receipt).await
             {
                 return Settlement::Settled(settled(hold, &receipt));
             }
@@ -261,17 +261,15 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
         if let Some(settled) = self.paid(hold).await {
             return Settlement::Settled(settled);
         }
-        // What failed is looked for in its own block or later: our node may be behind the facilitator's.
-        let failed = match chain_tx {
-            Some(chain_tx) => chain.node.receipt(chain_tx).await.ok().flatten(),
-            None => None,
-        };
-        match (chain_tx, failed) {
-            (Some(_), None) => unknown,
-            (_, failed) => match chain.after_revert(hold, None, failed.map_or(0, |receipt| receipt.block)).await {
-                settlement @ (Settlement::Settled(_) | Settlement::Refused(_)) => settlement,
-                Settlement::Unknown { .. } => unknown,
-            },
+        let Ok(head) = chain.node.block(BlockAt::Latest).await else { return unknown };
+        // What failed is looked for in a block that stands on its own: our node may be behind the facilitator's, or on another branch.
+        if let Some(chain_tx) = chain_tx {
+            let Ok(Some(failed)) = chain.node.receipt(chain_tx).await else { return unknown };
+            let Ok(true) = chain.carries(head.place(), failed.place()).await else { return unknown };
+        }
+        match chain.after_revert(hold, None, &head).await {
+            settlement @ (Settlement::Settled(_) | Settlement::Refused(_)) => settlement,
+            Settlement::Unknown { .. } => unknown,
         }
     }
 }
@@ -320,7 +318,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             self.journal.advance_all(steps).await?;
         }
         if let (Some(chain), Some(times)) = (&self.chain, times) {
-            let arrived = chain.watch(&self.journal, network, times.final_s, times.at()).await?;
+            let arrived = chain.watch(&self.journal, network, times).await?;
             looked.resolved = looked.resolved.saturating_add(arrived);
         }
         Ok(looked)
@@ -389,7 +387,7 @@ impl<N: Node, R: Remote, J: BooksJournal, P: Pace> Handed<N, R, J, P> {
             return Ok(self.again(hold, now_ms));
         };
         let expired = times.final_s > hold.authorization.valid_before_s;
-        Ok(match chain.landed(hold, times.at()).await? {
+        Ok(match chain.landed(hold, times.head.place()).await? {
             Landed::Paid(settled) | Landed::Foreign(settled) => Next::Step(Step::Post(settled)),
             Landed::Gone => Next::Step(Step::Refuse(LossReason::Gone)),
             Landed::Unlogged if expired => Next::Step(Step::Refuse(LossReason::Gone)),

@@ -1,6 +1,7 @@
 //! What the engine asks of a chain node.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use ledger::BlockRef;
 
 /// Nobody can say now. The cause is logged by the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,14 @@ pub struct Block {
     pub time_s: u64,
 }
 
+impl Block {
+    /// Which it is.
+    #[must_use]
+    pub const fn place(&self) -> BlockRef {
+        BlockRef { number: self.number, hash: self.hash }
+    }
+}
+
 /// Which block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockAt {
@@ -25,6 +34,8 @@ pub enum BlockAt {
     Latest,
     /// By height.
     Number(u64),
+    /// This one. Nobody can say where the chain that is asked does not have it.
+    Of(BlockRef),
     /// The newest that nodes call `safe`.
     Safe,
     /// The newest that nodes call `finalized`.
@@ -90,6 +101,16 @@ pub struct Log {
     pub chain_tx: B256,
     /// In which block.
     pub block: u64,
+    /// That block's hash.
+    pub block_hash: B256,
+}
+
+impl Log {
+    /// In which block it is.
+    #[must_use]
+    pub const fn place(&self) -> BlockRef {
+        BlockRef { number: self.block, hash: self.block_hash }
+    }
 }
 
 /// A chain_tx that is in a block.
@@ -112,12 +133,25 @@ pub struct ChainReceipt {
     pub logs: Vec<Log>,
 }
 
+impl ChainReceipt {
+    /// In which block it is.
+    #[must_use]
+    pub const fn place(&self) -> BlockRef {
+        BlockRef { number: self.block, hash: self.block_hash }
+    }
+}
+
 /// One chain, read and written through nodes. Every method is bounded in time by its adapter.
+///
+/// Two questions may be answered from two branches: endpoints hear of a reorg one after the other. What belongs together is asked of
+/// one block by its hash, and is a fault where whoever is asked does not have it.
 pub trait Node {
     /// The EIP-155 id.
     fn chain_id(&self) -> impl Future<Output = Result<u64, NodeFault>>;
     /// A block's head.
     fn block(&self, at: BlockAt) -> impl Future<Output = Result<Block, NodeFault>>;
+    /// The head of the block of this height that `head` stands on.
+    fn under(&self, head: BlockRef, number: u64) -> impl Future<Output = Result<Block, NodeFault>>;
     /// Tries calls on one block, all in one request.
     fn calls(&self, calls: &[EthCall], at: BlockAt) -> impl Future<Output = Result<Vec<CallResult>, NodeFault>>;
     /// How many chain_txs of an account are in blocks, up to this one.
@@ -128,13 +162,15 @@ pub trait Node {
     fn fees(&self) -> impl Future<Output = Result<Fees, NodeFault>>;
     /// Sends signed chain_txs, in order, in one request.
     fn send(&self, raw: &[Bytes]) -> impl Future<Output = Result<Vec<Sent>, NodeFault>>;
-    /// A chain_tx's receipt, if it is in a block.
+    /// A chain_tx's receipt, if it is in a block: of the branch of whoever is asked, which its block tells.
     fn receipt(&self, chain_tx: B256) -> impl Future<Output = Result<Option<ChainReceipt>, NodeFault>>;
-    /// Logs of one contract from a block on; each place of `topics` lists what it may hold.
+    /// Logs of one contract from a block up to `head`, in the blocks that this one stands on; each place of `topics` lists what it
+    /// may hold.
     fn logs(
         &self,
         address: Address,
         topics: &[Vec<B256>],
         from_block: u64,
+        head: BlockRef,
     ) -> impl Future<Output = Result<Vec<Log>, NodeFault>>;
 }

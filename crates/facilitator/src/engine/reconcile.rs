@@ -8,7 +8,7 @@ use gate::{Fault, Journal, Settlement};
 use ledger::{AnswerState, BlockRef, BurnReason, HoldId, LossReason, Rail, Record, State, Step};
 use protocol::{Network, Refusal};
 
-use super::node::{BlockAt, ChainReceipt, Node, NodeFault};
+use super::node::{Block, BlockAt, ChainReceipt, Node, NodeFault};
 use super::settle::{Engine, Landed, Pace, Submitter, settled};
 use super::tab::REST_MS;
 use super::token::moved;
@@ -55,8 +55,7 @@ pub struct Mined {
 impl Mined {
     /// What a receipt says. `None` where the node does not say what it cost.
     pub(super) fn of(receipt: &ChainReceipt) -> Option<Self> {
-        let block = BlockRef { number: receipt.block, hash: receipt.block_hash };
-        Some(Self { chain_tx: receipt.chain_tx, block, fee_wei: receipt.fee_wei? })
+        Some(Self { chain_tx: receipt.chain_tx, block: receipt.place(), fee_wei: receipt.fee_wei? })
     }
 }
 
@@ -187,10 +186,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             }
         }
         let Ok(times) = self.times().await else { return Ok(resolved) };
-        let at = BlockAt::Number(times.latest);
-        resolved = resolved.saturating_add(self.watch(journal, network, times.final_s, at).await?);
+        resolved = resolved.saturating_add(self.watch(journal, network, times).await?);
         for signer in self.signers.all() {
-            let Ok(mined) = self.node.sequence(signer, at).await else { return Ok(resolved) };
+            let Ok(mined) = self.node.sequence(signer, times.at()).await else { return Ok(resolved) };
             self.count_gas(journal, network, signer, mined).await?;
         }
         Ok(resolved)
@@ -200,7 +198,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     async fn resolve_some(&self, some: &[Unfinished]) -> Option<Vec<(HoldId, Step)>> {
         let now_ms = self.pace.elapsed_ms();
         let times = self.times().await.ok()?;
-        let mined = self.sequences(some, BlockAt::Number(times.latest)).await.ok()?;
+        let mined = self.sequences(some, times.at()).await.ok()?;
         let mut receipts = Receipts::new();
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for unfinished in some {
@@ -240,12 +238,11 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         &self,
         journal: &J,
         network: Network,
-        final_time_s: u64,
-        at: BlockAt,
+        times: Times,
     ) -> Result<usize, Fault> {
         let mut arrived = 0usize;
-        for record in journal.watched(network, final_time_s).await? {
-            match self.landed(&record.hold, at).await {
+        for record in journal.watched(network, times.final_s).await? {
+            match self.landed(&record.hold, times.head.place()).await {
                 Ok(Landed::Paid(settled) | Landed::Foreign(settled)) => {
                     journal.advance(record.hold.id, Step::Arrive(settled)).await?;
                     arrived = arrived.saturating_add(1);
@@ -278,10 +275,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
     /// What the chain's clock says.
     pub(super) async fn times(&self) -> Result<Times, NodeFault> {
-        let latest = self.node.block(BlockAt::Latest).await?;
-        self.head.set(BlockRef { number: latest.number, hash: latest.hash });
-        let (final_block, final_s) = self.last_block(&latest).await?.map_or((0, 0), |last| (last.number, last.time_s));
-        Ok(Times { latest: latest.number, latest_s: latest.time_s, final_block, final_s })
+        let head = self.node.block(BlockAt::Latest).await?;
+        self.head.set(head.place());
+        let (final_block, final_s) = self.last_block(&head).await?.map_or((0, 0), |last| (last.number, last.time_s));
+        Ok(Times { head, final_block, final_s })
     }
 
     async fn resolve(
@@ -304,7 +301,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
             // Nothing was submitted and there is nothing to be paid for.
             (State::Open, AnswerState::Lost) => return Ok(Next::Step(Step::Burn(BurnReason::Interrupted))),
             (State::Answered, AnswerState::Live) => {
-                let ends = times.latest_s.saturating_add(GIVEN_OUT_S) >= hold.authorization.valid_before_s;
+                let ends = times.head.time_s.saturating_add(GIVEN_OUT_S) >= hold.authorization.valid_before_s;
                 return Ok(if ends { Next::Again } else { Next::Wait });
             }
             // Its permit lives, or its answer is being stored.
@@ -325,7 +322,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if hold.rail == Rail::Tab && !dead && !expired {
             return Ok(Next::Wait);
         }
-        Ok(match self.landed(hold, BlockAt::Number(times.latest)).await? {
+        Ok(match self.landed(hold, times.head.place()).await? {
             Landed::Paid(settled) => Next::Step(Step::Post(settled)),
             Landed::Gone => Next::Step(Step::Refuse(LossReason::Gone)),
             // Whose books a stranger's chain_tx belongs in is for a person to say; until the end it stays unknown.
@@ -349,9 +346,9 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let mut failed: Option<ChainReceipt> = None;
         let mut known = BTreeSet::new();
         for bid in bids {
-            let Some(receipt) = self.receipt(bid.chain_tx, receipts).await? else { continue };
+            let Some(receipt) = self.receipt_under(times.head.place(), bid.chain_tx, receipts).await? else { continue };
             if moved(&receipt, &hold.authorization) {
-                let deep = self.finality.is_deep(receipt.block, times.latest);
+                let deep = self.finality.is_deep(receipt.block, times.head.number);
                 return Ok(deep.then(|| Step::Post(settled(hold, &receipt))));
             }
             known.insert((bid.signer, bid.sequence));
@@ -361,14 +358,35 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
                 failed = Some(receipt);
             }
         }
-        // As long as one of them may still land, nothing is given up. The verdict is of a block in which all of them have ended.
+        // As long as one of them may still land, nothing is given up. The verdict is of the block in which all of them have ended.
         let over = |bid: &Bid| known.contains(&(bid.signer, bid.sequence)) || passed(bid, mined);
         if let Some(receipt) = failed
             && bids.iter().all(over)
         {
-            return Ok(verdict(self.judge(hold, &receipt, receipt.block.max(times.latest)).await));
+            return Ok(verdict(self.judge(hold, &receipt, &times.head).await));
         }
         Ok(None)
+    }
+
+    /// The receipt of a chain_tx in a block that `head` stands on. While it is in a later block, or on another branch, nobody can say what
+    /// will become of it.
+    async fn receipt_under(
+        &self,
+        head: BlockRef,
+        chain_tx: B256,
+        read: &mut Receipts,
+    ) -> Result<Option<ChainReceipt>, NodeFault> {
+        if let Some(receipt) = read.get(&chain_tx) {
+            return Ok(receipt.clone());
+        }
+        let receipt = self.node.receipt(chain_tx).await?;
+        if let Some(receipt) = &receipt
+            && !self.carries(head, receipt.place()).await?
+        {
+            return Err(NodeFault);
+        }
+        read.insert(chain_tx, receipt.clone());
+        Ok(receipt)
     }
 
     pub(super) async fn receipt(&self, chain_tx: B256, read: &mut Receipts) -> Result<Option<ChainReceipt>, NodeFault> {
@@ -381,23 +399,21 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     }
 }
 
-/// Times of blocks, in seconds since 1970.
+/// How far the chain is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// The height of the newest: everything that one verdict rests on is read there.
-    pub(super) latest: u64,
-    /// Of the newest.
-    latest_s: u64,
+    /// The newest block: everything that one verdict rests on is read there.
+    pub(super) head: Block,
     /// The height of the newest that is final; 0 while the chain is younger than that, or the node does not say.
     pub(super) final_block: u64,
-    /// Of the newest that is final; 0 with its height.
+    /// Its time, in seconds since 1970; 0 with its height.
     pub(super) final_s: u64,
 }
 
 impl Times {
     /// Where everything that one verdict rests on is read.
     pub(super) const fn at(self) -> BlockAt {
-        BlockAt::Number(self.latest)
+        BlockAt::Of(self.head.place())
     }
 }
 

@@ -115,12 +115,12 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
 
     async fn next_for(&self, refund: &Refund, hold: &Hold, bids: &[RefundBid]) -> Result<Next, NodeFault> {
         // All that the verdict rests on is read at one block.
-        let latest = self.node.block(BlockAt::Latest).await?.number;
-        let at = BlockAt::Number(latest);
-        let landed = self.landed(hold, at).await?;
+        let head = self.node.block(BlockAt::Latest).await?.place();
+        let at = BlockAt::Of(head);
+        let landed = self.landed(hold, head).await?;
         match (refund.state, landed) {
             // A node that lags takes nothing back.
-            (RefundState::Refunded { block, .. }, Landed::Not) if latest < block => return Ok(Next::Wait),
+            (RefundState::Refunded { block, .. }, Landed::Not) if head.number < block => return Ok(Next::Wait),
             (RefundState::Refunded { .. }, Landed::Not) => return Ok(Next::Step(RefundStep::Undo)),
             (RefundState::Refunded { .. }, _) => return Ok(Next::Wait),
             // Whoever landed it, what was owed has moved.

@@ -8,7 +8,7 @@ use protocol::{Authorization, Proven, Refusal, Settled};
 use super::chain_tx::{TRANSFER_GAS_MAX, gas_max};
 use super::finality::Finality;
 use super::live::{Head, Live};
-use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Node, NodeFault};
+use super::node::{Block, BlockAt, CallResult, ChainReceipt, EthCall, Log, Node, NodeFault};
 use super::price::FeeCaps;
 use super::signers::Signers;
 use super::token::{
@@ -117,7 +117,7 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         let block = self.node.block(BlockAt::Latest).await?;
         let calls =
             [self.state_call(authorization), self.balance_call(authorization), self.transfer_call(authorization)];
-        let results = self.node.calls(&calls, BlockAt::Number(block.number)).await?;
+        let results = self.node.calls(&calls, BlockAt::Of(block.place())).await?;
         let [used, balance, transfer] = results.as_slice() else { return Err(NodeFault) };
         let (Some(used), Some(balance)) = (word(used), word(balance)) else {
             return Ok(Check::Refused(Refusal::AssetNotDeployed));
@@ -132,9 +132,8 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if *transfer == CallResult::Reverted && !too_early(&block, authorization) {
             return Ok(Check::Refused(Refusal::SimulationFailed));
         }
-        let block = BlockRef { number: block.number, hash: block.hash };
-        self.head.set(block);
-        Ok(Check::Payable(Seen { block, balance_atomic: Some(balance_atomic) }))
+        self.head.set(block.place());
+        Ok(Check::Payable(Seen { block: block.place(), balance_atomic: Some(balance_atomic) }))
     }
 
     /// Moves the money of a hold: tries it once more, submits it through the lane, and waits for the receipt.
@@ -143,9 +142,10 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         // The run took time: a payer who emptied his wallet or cancelled meanwhile is found here, before gas is spent on him.
         if let Ok(results) = self.node.calls(&[self.transfer_call(&hold.authorization)], BlockAt::Latest).await
             && results.first() == Some(&CallResult::Reverted)
-            && !self.too_early_now(&hold.authorization).await
+            && let Ok(head) = self.node.block(BlockAt::Latest).await
+            && !too_early(&head, &hold.authorization)
         {
-            return self.after_revert(hold, None, 0).await;
+            return self.after_revert(hold, None, &head).await;
         }
         match self.submitter.submit(std::slice::from_ref(hold)).await {
             Ok(chain_tx) => self.wait(hold, chain_tx).await,
@@ -153,24 +153,18 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
     }
 
-    /// Also while the node does not say how old its newest block is.
-    async fn too_early_now(&self, authorization: &Authorization) -> bool {
-        let block = self.node.block(BlockAt::Latest).await;
-        block.map_or(true, |block| too_early(&block, authorization))
-    }
-
     async fn wait(&self, hold: &Hold, chain_tx: B256) -> Settlement {
         let start = self.pace.elapsed_ms();
         let mut pause_ms = 5u64;
         loop {
             if let Ok(Some(receipt)) = self.node.receipt(chain_tx).await
-                && let Ok(true) = self.is_deep_now(receipt.block, BlockAt::Latest).await
+                && let Ok(Some(settlement)) = self.by_receipt(hold, &receipt).await
             {
-                return self.judge(hold, &receipt, receipt.block).await;
+                return settlement;
             }
             // The lane may have outbid itself, so that the money moves by another chain_tx of ours.
             if pause_ms >= SLOW_MS
-                && let Ok(Landed::Paid(settled)) = self.landed(hold, BlockAt::Latest).await
+                && let Ok(Landed::Paid(settled)) = self.landed_now(hold).await
             {
                 return Settlement::Settled(settled);
             }
@@ -182,35 +176,45 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         }
     }
 
-    /// What our own chain_tx's receipt means, once it is deep enough. Why it failed is looked for in a block of `not_before`
-    /// or later.
-    pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt, not_before: u64) -> Settlement {
+    /// What a receipt of our own chain_tx means. `None` while it is not deep enough, or is not of the branch of the newest block: where
+    /// it failed on the one, it may go through on the other.
+    async fn by_receipt(&self, hold: &Hold, receipt: &ChainReceipt) -> Result<Option<Settlement>, NodeFault> {
+        if moved(receipt, &hold.authorization) {
+            return Ok(self.is_deep_now(receipt).await?.then(|| Settlement::Settled(settled(hold, receipt))));
+        }
+        let head = self.node.block(BlockAt::Latest).await?;
+        if !self.finality.is_deep(receipt.block, head.number) || !self.carries(head.place(), receipt.place()).await? {
+            return Ok(None);
+        }
+        Ok(Some(self.judge(hold, receipt, &head).await))
+    }
+
+    /// What our own chain_tx's receipt means, which is deep enough under `head`.
+    pub(super) async fn judge(&self, hold: &Hold, receipt: &ChainReceipt, head: &Block) -> Settlement {
         if moved(receipt, &hold.authorization) {
             return Settlement::Settled(settled(hold, receipt));
         }
         if receipt.success {
             return Settlement::Refused(Refusal::TransferEventMismatch);
         }
-        self.after_revert(hold, Some(receipt.chain_tx), not_before).await
+        self.after_revert(hold, Some(receipt.chain_tx), head).await
     }
 
     /// The transfer was refused by the token: was the authorization used, is it gone, or is the payer's wallet empty? All is read at
-    /// one block, of `not_before` or later: nodes behind one URL are not all at the same height, and what one of them has not
-    /// seen yet is no reason to give a payment up.
-    pub(super) async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>, not_before: u64) -> Settlement {
+    /// one block, `head`, which stands on that of the chain_tx: nodes behind one URL are not all at the same height, nor on the same
+    /// branch, and what one of them has not seen is no reason to give a payment up.
+    pub(super) async fn after_revert(&self, hold: &Hold, chain_tx: Option<B256>, head: &Block) -> Settlement {
         let unknown = Settlement::Unknown { chain_tx };
-        let Ok(block) = self.node.block(BlockAt::Latest).await else { return unknown };
-        if block.number < not_before || too_early(&block, &hold.authorization) {
+        if too_early(head, &hold.authorization) {
             return unknown;
         }
-        let at = BlockAt::Number(block.number);
-        match self.landed(hold, at).await {
+        match self.landed(hold, head.place()).await {
             Ok(Landed::Paid(settled)) => Settlement::Settled(settled),
             Ok(Landed::Foreign(settled)) => Settlement::Unknown { chain_tx: Some(settled.chain_tx) },
             Ok(Landed::Gone) => Settlement::Refused(Refusal::NonceAlreadyUsed),
             Ok(Landed::Not) => {
                 let calls = [self.balance_call(&hold.authorization), self.transfer_call(&hold.authorization)];
-                match self.node.calls(&calls, at).await {
+                match self.node.calls(&calls, BlockAt::Of(head.place())).await {
                     // A chain_tx that failed alone is not repeated: whoever can make it fail could make us pay gas for ever.
                     Ok(results) if chain_tx.is_some() || results.get(1) == Some(&CallResult::Reverted) => {
                         Settlement::Refused(self.empty_or_failed(hold, results.first(), chain_tx))
@@ -230,38 +234,62 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
         if chain_tx.is_some() { Refusal::TransactionFailed } else { Refusal::SimulationFailed }
     }
 
-    /// Looks for a use of the hold's authorization that is not known from a receipt of ours. Only a use in a block after the one
-    /// that was read at admission counts as payment for this hold.
-    pub(super) async fn landed(&self, hold: &Hold, at: BlockAt) -> Result<Landed, NodeFault> {
-        let results = self.node.calls(&[self.state_call(&hold.authorization)], at).await?;
+    /// The same in the newest block.
+    pub(super) async fn landed_now(&self, hold: &Hold) -> Result<Landed, NodeFault> {
+        let head = self.node.block(BlockAt::Latest).await?;
+        self.landed(hold, head.place()).await
+    }
+
+    /// Looks for a use of the hold's authorization that is not known from a receipt of ours, in the blocks up to `head`. Only a use in
+    /// a block after the one that was read at admission counts as payment for this hold.
+    pub(super) async fn landed(&self, hold: &Hold, head: BlockRef) -> Result<Landed, NodeFault> {
+        let results = self.node.calls(&[self.state_call(&hold.authorization)], BlockAt::Of(head)).await?;
         let used = results.first().and_then(word).ok_or(NodeFault)?;
         if used.is_zero() {
             return Ok(Landed::Not);
         }
         let key = &hold.authorization.key;
-        let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
         let from_block = hold.seen.number.saturating_add(1);
-        let mut logs = self.node.logs(key.asset.address.0, &topics, from_block).await?;
+        let mut use_of = self.use_of(&hold.authorization, from_block, head).await?;
         // The nonce was unused in the block that was read at admission, and so it was in every one that the chain shares with it.
-        if logs.is_empty() && self.has_left(hold.seen).await? {
-            logs = self.node.logs(key.asset.address.0, &topics, from_block.saturating_sub(REORG_MAX_BLOCKS)).await?;
+        if use_of.is_none() && self.has_left(hold.seen, head).await? {
+            let from_block = from_block.saturating_sub(REORG_MAX_BLOCKS);
+            use_of = self.use_of(&hold.authorization, from_block, head).await?;
         }
-        let Some(log) = logs.first() else { return Ok(Landed::Unlogged) };
+        let Some(log) = use_of else { return Ok(Landed::Unlogged) };
         if log.topics.first() == Some(&CANCELED) {
             return Ok(Landed::Gone);
         }
-        let receipt = self.node.receipt(log.chain_tx).await?.ok_or(NodeFault)?;
+        let receipt = self.node.receipt(log.chain_tx).await?;
+        // The same chain_tx on another branch may have come to another end.
+        let receipt = receipt.filter(|receipt| receipt.place() == log.place()).ok_or(NodeFault)?;
         // Our own chain_tx is one call of the token; anybody else's may hold more.
         let ours = self.signers.contains(receipt.from) && moved(&receipt, &hold.authorization);
         if !ours && !moved_by_itself(&receipt, &hold.authorization) {
             return Ok(Landed::Gone);
         }
-        if !self.is_deep_now(receipt.block, at).await? {
+        if !self.finality.is_deep(receipt.block, head.number) {
             return Ok(Landed::Shallow(receipt.chain_tx));
         }
         let settled = settled(hold, &receipt);
         let known = self.signers.contains(receipt.from) || receipt.from == key.payer.0;
         Ok(if known { Landed::Paid(settled) } else { Landed::Foreign(settled) })
+    }
+
+    /// The log of an authorization's end, which is in one block of a branch at most.
+    async fn use_of(
+        &self,
+        authorization: &Authorization,
+        from_block: u64,
+        head: BlockRef,
+    ) -> Result<Option<Log>, NodeFault> {
+        if from_block > head.number {
+            return Ok(None);
+        }
+        let key = &authorization.key;
+        let topics = [vec![USED, CANCELED], vec![key.payer.0.into_word()], vec![key.nonce]];
+        let logs = self.node.logs(key.asset.address.0, &topics, from_block, head).await?;
+        Ok(logs.into_iter().next())
     }
 
     fn state_call(&self, authorization: &Authorization) -> EthCall {

@@ -8,7 +8,7 @@ use ledger::{Exposure, Hold, HoldId, LossReason, Record, Step};
 use protocol::{Network, Refusal};
 
 use super::chain_tx::{members_max, pays_for_one};
-use super::node::{BlockAt, CallResult, EthCall, Node, NodeFault};
+use super::node::{Block, BlockAt, CallResult, EthCall, Node, NodeFault};
 use super::reconcile::{BooksJournal, verdict};
 use super::settle::{Engine, Landed, Pace, Submitter, too_early};
 use super::token::batch_results;
@@ -211,25 +211,30 @@ impl<N: Node, L: Submitter, P: Pace> Engine<N, L, P> {
     /// What became of a hold whose transfer does not go through now. One that a stranger landed leaves the tab as submitted by his
     /// chain_tx, for the reconciler; one that nobody can say who used stays until its validity has ended for good.
     async fn judge_failed(&self, hold: &Hold) -> Option<Step> {
-        let block = self.node.block(BlockAt::Latest).await.ok()?;
-        if too_early(&block, &hold.authorization) {
+        let head = self.node.block(BlockAt::Latest).await.ok()?;
+        if too_early(&head, &hold.authorization) {
             return None;
         }
-        match self.after_revert(hold, None, 0).await {
+        match self.after_revert(hold, None, &head).await {
             Settlement::Unknown { chain_tx: Some(foreign) } => Some(Step::Submit(foreign)),
             Settlement::Unknown { chain_tx: None } => {
-                let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
-                let unlogged = matches!(self.landed(hold, BlockAt::Latest).await.ok()?, Landed::Unlogged);
+                let expired = self.is_expired(hold, &head).await.ok()?;
+                let unlogged = matches!(self.landed(hold, head.place()).await.ok()?, Landed::Unlogged);
                 (expired && unlogged).then_some(Step::Refuse(LossReason::Gone))
             }
             // The token refuses what is over, and everything while it is paused. Neither is the payer's doing: it is tried again, and
             // lost when a final block says that it is over.
             Settlement::Refused(Refusal::SimulationFailed) => {
-                let expired = self.times().await.ok()?.final_s > hold.authorization.valid_before_s;
-                expired.then_some(Step::Expire)
+                self.is_expired(hold, &head).await.ok()?.then_some(Step::Expire)
             }
             settlement @ (Settlement::Settled(_) | Settlement::Refused(_)) => verdict(settlement),
         }
+    }
+
+    /// Whether a block that is final, beneath `head`, is later than the end of a hold's validity.
+    async fn is_expired(&self, hold: &Hold, head: &Block) -> Result<bool, NodeFault> {
+        let last = self.last_block(head).await?;
+        Ok(last.is_some_and(|last| last.time_s > hold.authorization.valid_before_s))
     }
 
     async fn tried(&self, calls: Vec<EthCall>) -> Result<Vec<bool>, NodeFault> {

@@ -50,6 +50,8 @@ const SEEN: u64 = 100;
 const LATEST: u64 = 103;
 /// The hash of every block, but for those that a reorg has changed.
 const HERE: B256 = B256::with_last_byte(7);
+/// The hash of blocks on another branch.
+const ELSEWHERE: B256 = B256::with_last_byte(8);
 /// keccak256 of `Transfer(address,address,uint256)`.
 const TRANSFER: B256 =
     B256::new(alloy_primitives::hex!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"));
@@ -88,6 +90,8 @@ struct Cells {
     works: RefCell<BTreeMap<&'static str, usize>>,
 
     latest: Cell<u64>,
+    /// What the node calls safe; twelve blocks are final unless a test says otherwise.
+    safe: Cell<Option<Block>>,
     /// Blocks with a hash of their own.
     hashes: RefCell<BTreeMap<u64, B256>>,
     /// A block is one second younger than the one before it.
@@ -146,6 +150,7 @@ impl World {
             calls: RefCell::default(),
             works: RefCell::default(),
             latest: Cell::new(LATEST),
+            safe: Cell::default(),
             hashes: RefCell::default(),
             genesis_s: Cell::new(1_900_000_000),
             deployed: Cell::new(true),
@@ -220,6 +225,7 @@ impl World {
             data: data.clone(),
             chain_tx,
             block,
+            block_hash: self.head(block).hash,
         };
         let logs: Vec<_> = logs.iter().map(log).collect();
         for log in logs.iter().filter(|log| log.address == token()) {
@@ -245,16 +251,8 @@ impl World {
     }
 
     fn receipt_of(&self, chain_tx: B256, block: u64, success: bool, from: Address, logs: Vec<Log>) {
-        let fee_wei = Some(21_000);
-        self.receipts.borrow_mut().push(ChainReceipt {
-            chain_tx,
-            block,
-            block_hash: HERE,
-            success,
-            from,
-            fee_wei,
-            logs,
-        });
+        let (fee_wei, block_hash) = (Some(21_000), self.head(block).hash);
+        self.receipts.borrow_mut().push(ChainReceipt { chain_tx, block, block_hash, success, from, fee_wei, logs });
     }
 
     fn cancel(&self) {
@@ -280,6 +278,17 @@ impl World {
         self.books.borrow_mut().push(Unfinished { record, bids });
     }
 
+    fn head(&self, number: u64) -> Block {
+        let hash = self.hashes.borrow().get(&number).copied().unwrap_or(HERE);
+        Block { number, hash, time_s: self.genesis_s.get() + number }
+    }
+
+    /// The node that is asked has this block.
+    fn has(&self, place: BlockRef) -> Result<(), NodeFault> {
+        let has = place.number <= self.latest.get() && self.head(place.number).place() == place;
+        if has { Ok(()) } else { Err(NodeFault) }
+    }
+
     fn record(&self, number: u8) -> Record {
         let books = self.books.borrow();
         books.iter().find(|row| row.record.hold.id == hold(number).id).unwrap().record.clone()
@@ -296,14 +305,26 @@ impl Node for World {
         let number = match at {
             BlockAt::Latest => self.latest.get(),
             BlockAt::Number(number) => number,
-            BlockAt::Safe | BlockAt::Finalized => unreachable!("twelve blocks are final"),
+            BlockAt::Of(place) => {
+                self.has(place)?;
+                place.number
+            }
+            BlockAt::Safe | BlockAt::Finalized => return self.safe.get().ok_or(NodeFault),
         };
-        let hash = self.hashes.borrow().get(&number).copied().unwrap_or(HERE);
-        Ok(Block { number, hash, time_s: self.genesis_s.get() + number })
+        Ok(self.head(number))
+    }
+
+    async fn under(&self, head: BlockRef, number: u64) -> Result<Block, NodeFault> {
+        self.node("block", format!("block {number}"))?;
+        self.has(head)?;
+        Ok(self.head(number))
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
         self.node("calls", format!("{} calls {}", calls.len(), at_word(at)))?;
+        if let BlockAt::Of(place) = at {
+            self.has(place)?;
+        }
         self.tried.borrow_mut().extend_from_slice(calls);
         if calls.iter().any(|call| multicall::gives_up(self, call)) {
             return Err(NodeFault);
@@ -311,8 +332,11 @@ impl Node for World {
         Ok(calls.iter().map(|call| multicall::try_call(self, call)).collect())
     }
 
-    async fn sequence(&self, account: Address, _: BlockAt) -> Result<u64, NodeFault> {
+    async fn sequence(&self, account: Address, at: BlockAt) -> Result<u64, NodeFault> {
         self.node("sequence", "sequence")?;
+        if let BlockAt::Of(place) = at {
+            self.has(place)?;
+        }
         Ok(if account == OURSELVES { self.mined.get() } else { self.mined_of.borrow()[&account] })
     }
 
@@ -335,12 +359,20 @@ impl Node for World {
         Ok(self.receipts.borrow().iter().find(|receipt| receipt.chain_tx == chain_tx).cloned())
     }
 
-    async fn logs(&self, address: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
+    async fn logs(
+        &self,
+        address: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        head: BlockRef,
+    ) -> Result<Vec<Log>, NodeFault> {
         self.node("logs", format!("logs {from_block}"))?;
+        self.has(head)?;
         let receipts = self.receipts.borrow();
         let fits = |log: &&Log| {
             let topics = topics.iter().zip(&log.topics).all(|(wanted, topic)| wanted.contains(topic));
-            log.address == address && log.block >= from_block && topics
+            let here = (from_block..=head.number).contains(&log.block) && self.head(log.block).place() == log.place();
+            log.address == address && here && topics
         };
         Ok(receipts.iter().flat_map(|receipt| &receipt.logs).filter(fits).cloned().collect())
     }
@@ -480,7 +512,7 @@ fn transfer_to(to: Address, amount: u128) -> (Address, Vec<B256>, Bytes) {
 fn at_word(at: BlockAt) -> String {
     match at {
         BlockAt::Latest => "latest".to_owned(),
-        BlockAt::Number(number) => number.to_string(),
+        BlockAt::Number(number) | BlockAt::Of(BlockRef { number, .. }) => number.to_string(),
         BlockAt::Safe => "safe".to_owned(),
         BlockAt::Finalized => "finalized".to_owned(),
     }

@@ -6,7 +6,6 @@
 //! have it. What endpoints do not agree on is a fault: nobody can say now.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use ledger::BlockRef;
 use tracing::{error, info, warn};
 
 use super::{HttpNode, NodeHealth};
@@ -60,8 +60,6 @@ pub struct Nodes {
 struct Shared {
     /// Of the chain that is trusted: an endpoint on another one is never asked.
     genesis: OnceLock<B256>,
-    /// The newest block that was given out: no "nothing there" of an endpoint counts that does not have it.
-    shown: AtomicU64,
 }
 
 /// What an endpoint must have to be asked.
@@ -334,12 +332,14 @@ impl Nodes {
 
     /// Where to read what is asked of the newest block: where several must agree, all are asked about one and the same.
     async fn settled_at(&self, at: BlockAt) -> Result<(BlockAt, Need), NodeFault> {
-        let number = match at {
-            BlockAt::Number(number) => number,
-            _ if self.terms.agree == 1 => return Ok((at, Need::Newest)),
-            _ => self.newest(at).await?.number,
-        };
-        Ok((BlockAt::Number(number), Need::Block(number)))
+        match at {
+            BlockAt::Number(number) | BlockAt::Of(BlockRef { number, .. }) => Ok((at, Need::Block(number))),
+            BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized if self.terms.agree == 1 => Ok((at, Need::Newest)),
+            BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized => {
+                let block = self.newest(at).await?.place();
+                Ok((BlockAt::Of(block), Need::Block(block.number)))
+            }
+        }
     }
 
     /// A receipt of a block that its endpoint has.
@@ -390,10 +390,17 @@ impl Node for Nodes {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Block, NodeFault> {
-        let block =
-            if let BlockAt::Number(number) = at { self.block_at(number).await? } else { self.newest(at).await? };
-        self.shared.shown.fetch_max(block.number, Ordering::Relaxed);
-        Ok(block)
+        match at {
+            BlockAt::Number(number) => self.block_at(number).await,
+            BlockAt::Of(place) => {
+                self.read("block", Need::Block(place.number), async |node| node.block(at).await).await
+            }
+            BlockAt::Latest | BlockAt::Safe | BlockAt::Finalized => self.newest(at).await,
+        }
+    }
+
+    async fn under(&self, head: BlockRef, number: u64) -> Result<Block, NodeFault> {
+        self.read("block", Need::Block(head.number), async |node| node.under(head, number).await).await
     }
 
     async fn calls(&self, calls: &[EthCall], at: BlockAt) -> Result<Vec<CallResult>, NodeFault> {
@@ -448,18 +455,15 @@ impl Node for Nodes {
         if self.terms.agree == 1 { self.any_receipt(chain_tx).await } else { self.agreed_receipt(chain_tx).await }
     }
 
-    async fn logs(&self, contract: Address, topics: &[Vec<B256>], from_block: u64) -> Result<Vec<Log>, NodeFault> {
-        let shown = self.shared.shown.load(Ordering::Relaxed).min(self.best());
-        if self.terms.agree == 1 {
-            let ask = async |node: HttpNode| node.logs(contract, topics, from_block).await;
-            return self.read("logs", Need::Block(shown), ask).await;
-        }
-        // All are asked about the same blocks. Where those end before the ones that were shown, or that are asked for, nothing is said.
-        let to_block = self.newest(BlockAt::Latest).await?.number;
-        if to_block < shown.max(from_block) {
-            return Err(NodeFault);
-        }
-        self.logs_between(contract, topics, from_block, to_block).await
+    async fn logs(
+        &self,
+        contract: Address,
+        topics: &[Vec<B256>],
+        from_block: u64,
+        head: BlockRef,
+    ) -> Result<Vec<Log>, NodeFault> {
+        let ask = async |node: HttpNode| node.logs(contract, topics, from_block, head).await;
+        self.read("logs", Need::Block(head.number), ask).await
     }
 }
 

@@ -210,16 +210,59 @@ async fn what_is_asked() {
     assert_eq!((&asked[0]["params"], &asked[1]["params"]), (&json!([bare, "latest"]), &json!([bound, "latest"])));
 
     // How many chain_txs are in blocks up to one.
-    for (at, tag) in [(BlockAt::Number(255), "0xff"), (BlockAt::Latest, "latest")] {
+    let here = BlockRef { number: 255, hash: B256::repeat_byte(9) };
+    for (at, tag) in [
+        (BlockAt::Number(255), json!("0xff")),
+        (BlockAt::Latest, json!("latest")),
+        (BlockAt::Of(here), json!({"blockHash": here.hash, "requireCanonical": true})),
+    ] {
         let (_, asked) = with("200 OK", "[]", async |node| node.sequence(ACCOUNT, at).await).await;
         assert_eq!((&asked[0]["method"], &asked[0]["params"]), (&json!("eth_getTransactionCount"), &json!([to, tag])));
     }
 
     let topic = B256::repeat_byte(1);
     let topics = [vec![topic, B256::ZERO], vec![topic]];
-    let (_, asked) = with("200 OK", "[]", async |node| node.logs(ACCOUNT, &topics, 101).await).await;
-    let filter = json!([{"address": to, "topics": topics, "fromBlock": "0x65", "toBlock": "latest"}]);
-    assert_eq!((&asked[0]["method"], &asked[0]["params"]), (&json!("eth_getLogs"), &filter));
+    let (_, asked) = with("200 OK", "[]", async |node| node.logs(ACCOUNT, &topics, 101, here).await).await;
+    let filter = json!([{"address": to, "topics": topics, "fromBlock": "0x65", "toBlock": "0xff"}]);
+    assert_eq!((&asked[1]["method"], &asked[1]["params"]), (&json!("eth_getLogs"), &filter));
+    let (_, asked_under) = with("200 OK", "[]", async |node| node.under(here, 16).await).await;
+    assert_eq!(asked_under[1]["params"], json!(["0x10", false]));
+    for look in [&asked[0], &asked[2], &asked_under[0], &asked_under[2]] {
+        assert_eq!((&look["method"], &look["params"]), (&json!("eth_getBlockByNumber"), &json!(["0xff", false])));
+    }
+}
+
+/// What can be asked by height alone counts where the same endpoint had the block before and after it.
+#[tokio::test]
+async fn what_is_said_between_two_looks_at_a_block() {
+    let (here, other) = (B256::repeat_byte(9), B256::repeat_byte(8));
+    let head = BlockRef { number: 0x68, hash: here };
+    let block = |number: &str, hash: B256| json!({"number": number, "hash": hash, "timestamp": "0x1"});
+    let is = |hash: B256| block("0x68", hash);
+    for (before, after, fine) in [
+        (is(here), is(here), true),
+        (is(other), is(here), false),
+        (is(here), is(other), false),
+        (is(other), is(other), false),
+        (Value::Null, is(here), false),
+        (is(here), Value::Null, false),
+    ] {
+        let around = |result: Value| {
+            json!([{"id": 0, "result": before}, {"id": 1, "result": result}, {"id": 2, "result": after}]).to_string()
+        };
+        let logs = around(json!([]));
+        let got = with("200 OK", &logs, async |node| node.logs(ACCOUNT, &[], 1, head).await).await.0;
+        assert_eq!(got.is_ok(), fine, "{logs}");
+        for (number, right) in [("0x60", true), ("0x61", false)] {
+            let under = around(block(number, other));
+            let got = with("200 OK", &under, async |node| node.under(head, 0x60).await).await.0;
+            assert_eq!(got.map(|block| block.hash), if fine && right { Ok(other) } else { Err(NodeFault) }, "{under}");
+        }
+    }
+    let refused =
+        json!([{"id": 0, "result": is(here)}, {"id": 1, "error": {"code": -32005}}, {"id": 2, "result": is(here)}]);
+    let got = with("200 OK", &refused.to_string(), async |node| node.logs(ACCOUNT, &[], 1, head).await).await.0;
+    assert_eq!(got, Err(NodeFault));
 }
 
 #[tokio::test]
@@ -227,6 +270,7 @@ async fn receipts() {
     let receipt = json!({
         "blockNumber": "0x68", "blockHash": B256::repeat_byte(9), "status": "0x1", "from": ACCOUNT, "logs": [{
             "address": ACCOUNT, "topics": [B256::ZERO], "data": "0x07", "transactionHash": B256::ZERO, "blockNumber": "0x68",
+            "blockHash": B256::repeat_byte(9),
         }],
     });
     let bent = |name: &str, value: Value| {
@@ -274,6 +318,7 @@ async fn what_does_not_belong_together() {
     let (other, topic) = (B256::repeat_byte(9), B256::repeat_byte(1));
     let log = json!({
         "address": ACCOUNT, "topics": [topic, other], "data": "0x", "transactionHash": B256::ZERO, "blockNumber": "0x68",
+        "blockHash": other,
     });
     let bent = |name: &str, value: Value| {
         let mut log = log.clone();
@@ -287,6 +332,8 @@ async fn what_does_not_belong_together() {
         (&other.to_string(), log.clone(), false),
         (&zero, bent("transactionHash", json!(other)), false),
         (&zero, bent("blockNumber", json!("0x67")), false),
+        (&zero, bent("blockHash", json!(topic)), false),
+        (&zero, bent("blockHash", Value::Null), false),
     ] {
         let body = json!([{"id": 0, "result": receipt(name, &log)}]).to_string();
         let got = with("200 OK", &body, async |node| node.receipt(B256::ZERO).await).await.0;
@@ -307,9 +354,17 @@ async fn what_does_not_belong_together() {
         assert_eq!(got.is_ok(), fine, "{body}");
     }
     let block = r#"[{"id":0,"result":{"number":"0x68","hash":"HASH","timestamp":"0x1"}}]"#.replace("HASH", &zero);
-    for (number, fine) in [(0x68, true), (0x69, false)] {
-        let got = with("200 OK", &block, async |node| node.block(BlockAt::Number(number)).await).await.0;
-        assert_eq!(got.is_ok(), fine, "{number}");
+    let of = |number, hash| BlockAt::Of(BlockRef { number, hash });
+    for (at, fine) in [
+        (BlockAt::Number(0x68), true),
+        (BlockAt::Number(0x69), false),
+        (of(0x68, B256::ZERO), true),
+        (of(0x69, B256::ZERO), false),
+        (of(0x68, other), false),
+    ] {
+        let (got, asked) = with("200 OK", &block, async |node| node.block(at).await).await;
+        assert_eq!(got.is_ok(), fine, "{at:?}");
+        assert!(asked[0]["params"][0].is_string(), "{asked}");
     }
 }
 

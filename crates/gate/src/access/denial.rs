@@ -24,6 +24,27 @@ pub enum Denial {
     /// It may not be used from this address.
     #[error("this API key may not be used from this address")]
     IpNotAllowed,
+    /// The scoped token's time is over.
+    #[error("this token has expired")]
+    TokenExpired,
+    /// It was made void.
+    #[error("this token was revoked")]
+    TokenRevoked,
+    /// The key's calls must be signed, and this one is not.
+    #[error("calls with this API key must be signed: X-Signature is missing")]
+    SignatureRequired,
+    /// It is not this request's, or not by this key's signing secret.
+    #[error("X-Signature is not the signature of this request")]
+    BadSignature,
+    /// It was made at another time.
+    #[error("X-Signature is older or newer than five minutes")]
+    SignatureExpired,
+    /// It was used before.
+    #[error("X-Signature was used before")]
+    SignatureReplayed,
+    /// Nonces are remembered, and there is no room for more.
+    #[error("too many signed requests in ten minutes: send this one later, or fewer of them")]
+    TooManySignatures,
 }
 
 impl Denial {
@@ -38,6 +59,13 @@ impl Denial {
             Self::KeyRevoked => "key_revoked",
             Self::AclDenied => "acl_denied",
             Self::IpNotAllowed => "ip_not_allowed",
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
+            Self::SignatureRequired => "signature_required",
+            Self::BadSignature => "bad_signature",
+            Self::SignatureExpired => "signature_expired",
+            Self::SignatureReplayed => "signature_replayed",
+            Self::TooManySignatures => "too_many_signatures",
         }
     }
 
@@ -45,8 +73,20 @@ impl Denial {
     #[must_use]
     pub const fn is_of_identity(self) -> bool {
         match self {
-            Self::MissingApiKey | Self::InvalidApiKey => true,
-            Self::KeySuspended | Self::KeyExpired | Self::KeyRevoked | Self::AclDenied | Self::IpNotAllowed => false,
+            Self::MissingApiKey
+            | Self::InvalidApiKey
+            | Self::TokenExpired
+            | Self::TokenRevoked
+            | Self::SignatureRequired
+            | Self::BadSignature
+            | Self::SignatureExpired
+            | Self::SignatureReplayed => true,
+            Self::KeySuspended
+            | Self::KeyExpired
+            | Self::KeyRevoked
+            | Self::AclDenied
+            | Self::IpNotAllowed
+            | Self::TooManySignatures => false,
         }
     }
 }

@@ -278,6 +278,13 @@ impl KeyRecord {
         }
     }
 
+    /// From when on it has expired, its grace included. `None` is never.
+    #[must_use]
+    pub fn ends_at_ms(&self) -> Option<u64> {
+        let expires = self.expires_at_ms.map(|expires| expires.saturating_add(self.grace_ms));
+        expires.into_iter().chain(self.sunset_at_ms).min()
+    }
+
     /// From when on it may not be used, as things are at a time. `None` is never.
     #[must_use]
     pub fn closes_at_ms(&self, now_ms: u64) -> Option<u64> {

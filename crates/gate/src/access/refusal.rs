@@ -30,6 +30,12 @@ pub enum KeyRefusal {
     /// A holder may rotate only so often.
     #[error("the secret was rotated less than five minutes ago")]
     RotatedLately,
+    /// Its holder must show the secret that it has now.
+    #[error("only who shows the key's present secret may do this")]
+    NotItsSecret,
+    /// It is suspended, expired or revoked.
+    #[error("the key may not be used now")]
+    NotUsable,
     /// The text is longer, or the number larger, than is taken.
     #[error("{field}: at most {most}")]
     TooLong {
@@ -71,6 +77,8 @@ impl KeyRefusal {
             Self::PlanInUse => "plan_in_use",
             Self::Revoked => "key_revoked",
             Self::RotatedLately => "rotated_lately",
+            Self::NotItsSecret => "not_its_secret",
+            Self::NotUsable => "key_not_usable",
             Self::TooLong { .. } => "too_long",
             Self::TooMany { .. } => "too_many",
             Self::BadValue(_) => "bad_value",
@@ -93,6 +101,8 @@ impl KeyRefusal {
             | Self::PlanInUse
             | Self::Revoked
             | Self::RotatedLately
+            | Self::NotItsSecret
+            | Self::NotUsable
             | Self::Balance
             | Self::OtherUnit => None,
         }

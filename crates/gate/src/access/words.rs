@@ -15,6 +15,21 @@ pub(super) mod key_id {
     }
 }
 
+/// A token's name in hex.
+pub(super) mod name {
+    use alloy_primitives::hex;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(name: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(name))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
+        let text = String::deserialize(from)?;
+        hex::decode_to_array(text).map_err(|_| D::Error::custom("a token's name has 32 hex digits"))
+    }
+}
+
 /// A unit's word.
 pub(super) mod unit {
     use ledger::Unit;

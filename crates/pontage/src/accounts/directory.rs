@@ -4,16 +4,23 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use gate::{Denial, Fault, KeyRecord, KeyStanding, Policy, SECRET_PREFIX, SecretDigest, TOKEN_PREFIX};
+use gate::{
+    Denial, Fault, KeyRecord, KeyStanding, Policy, RequestSignature, SECRET_PREFIX, SecretDigest, TOKEN_PREFIX, Token,
+    signing_secret,
+};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use ledger::{KeyId, Unit};
-use store::Handle;
+use store::{Handle, SecretHolder};
+
+use super::Nonces;
 
 /// Where callers show a key, besides `Authorization: Bearer`.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 /// How many secrets a worker knows. All are forgotten when there would be more.
 const KNOWN_MAX: usize = 65_536;
 /// The same of those that nobody has: whoever tries them does not make the worker forget the others.
@@ -48,6 +55,8 @@ pub(crate) struct Principal {
     pub(crate) sandbox: bool,
     /// The day on which it ends, where its holder was told one.
     pub(crate) sunset_at_ms: Option<u64>,
+    /// Whether the key's present secret was shown, not one that was replaced, and no token.
+    pub(crate) may_rotate: bool,
 }
 
 /// Why nobody was found.
@@ -63,6 +72,7 @@ pub(crate) enum Unresolved {
 #[derive(Debug)]
 pub(crate) struct Directory {
     journal: Handle,
+    nonces: Arc<Nonces>,
     seen: RefCell<Seen>,
 }
 
@@ -73,30 +83,52 @@ struct Seen {
     unknown: HashSet<SecretDigest, RandomState>,
 }
 
-/// A secret that somebody has.
+/// A secret that somebody has, or a token.
 #[derive(Debug)]
 struct Known {
     record: KeyRecord,
+    /// The secret was replaced, and holds until then.
     valid_until_ms: Option<u64>,
+    token: Option<KnownToken>,
+    /// Where calls must be signed: with what.
+    signing_secret: Option<String>,
     principal: Rc<Principal>,
 }
 
+#[derive(Debug)]
+struct KnownToken {
+    token: Token,
+    is_revoked: bool,
+}
+
 impl Directory {
-    pub(crate) fn new(journal: Handle) -> Self {
-        Self { journal, seen: RefCell::default() }
+    pub(crate) fn new(journal: Handle, nonces: Arc<Nonces>) -> Self {
+        Self { journal, nonces, seen: RefCell::default() }
     }
 
     /// Who calls. `None` where no key of ours is shown.
     pub(crate) fn resolve(&self, knock: &Knock<'_>) -> Result<Option<Rc<Principal>>, Unresolved> {
         let denied = |denial: Denial| Unresolved::Denied(denial, None);
-        let Some(secret) = shown(knock.headers).map_err(denied)? else { return Ok(None) };
-        let digest = SecretDigest::of_secret(secret).ok_or(denied(Denial::InvalidApiKey))?;
-        let known = self.find(digest).map_err(Unresolved::Fault)?.ok_or(denied(Denial::InvalidApiKey))?;
-        judge(&known, knock).map_err(|denial| Unresolved::Denied(denial, Some(known.principal.key)))?;
+        let Some(shown) = shown(knock.headers).map_err(denied)? else { return Ok(None) };
+        let found = if shown.starts_with(TOKEN_PREFIX) {
+            self.find(SecretDigest::of(shown), || self.token(shown, knock.now_ms))
+        } else {
+            let digest = SecretDigest::of_secret(shown).ok_or(denied(Denial::InvalidApiKey))?;
+            self.find(digest, || self.secret(digest))
+        };
+        let known = found.map_err(Unresolved::Fault)?.ok_or(denied(Denial::InvalidApiKey))?;
+        let key = known.principal.key;
+        let judged = judge(&known, knock).and_then(|()| self.signed(&known, knock));
+        judged.map_err(|denial| Unresolved::Denied(denial, Some(key)))?;
         Ok(Some(Rc::clone(&known.principal)))
     }
 
-    fn find(&self, digest: SecretDigest) -> Result<Option<Rc<Known>>, Fault> {
+    /// What a digest is known as; what is not known is read, once for each change of keys.
+    fn find(
+        &self,
+        digest: SecretDigest,
+        read: impl FnOnce() -> Result<Option<Known>, Fault>,
+    ) -> Result<Option<Rc<Known>>, Fault> {
         // Read before the journal is: what changes in between is asked for again.
         let generation = self.journal.access_generation();
         let mut seen = self.seen.borrow_mut();
@@ -109,28 +141,71 @@ impl Directory {
         if seen.unknown.contains(&digest) {
             return Ok(None);
         }
-        let Some(holder) = self.journal.secret_holder(digest)? else {
+        let Some(known) = read()?.map(Rc::new) else {
             if seen.unknown.len() >= UNKNOWN_MAX {
                 seen.unknown.clear();
             }
             seen.unknown.insert(digest);
             return Ok(None);
         };
-        let record = holder.record;
-        let principal = Rc::new(Principal {
-            key: record.id,
-            unit: record.unit,
-            name: record.name.clone(),
-            policy: Rc::new(record.policy.over(&holder.plan)),
-            sandbox: record.sandbox,
-            sunset_at_ms: record.sunset_at_ms,
-        });
-        let known = Rc::new(Known { record, valid_until_ms: holder.valid_until_ms, principal });
         if seen.known.len() >= KNOWN_MAX {
             seen.known.clear();
         }
         seen.known.insert(digest, Rc::clone(&known));
         Ok(Some(known))
+    }
+
+    fn secret(&self, digest: SecretDigest) -> Result<Option<Known>, Fault> {
+        let Some(holder) = self.journal.secret_holder(digest)? else { return Ok(None) };
+        self.known(holder, None).map(Some)
+    }
+
+    /// A token that we have signed, whatever became of it.
+    fn token(&self, shown: &str, now_ms: u64) -> Result<Option<Known>, Fault> {
+        let keys = self.journal.token_keys(now_ms)?;
+        let Some(token) = Token::verify(shown, keys.iter().map(|key| &key.secret)) else { return Ok(None) };
+        let Some(holder) = self.journal.key_holder(token.key)? else { return Ok(None) };
+        let is_revoked = token.issued_at_ms <= holder.record.tokens_after_ms || self.journal.is_revoked(token.id)?;
+        self.known(holder, Some(KnownToken { token, is_revoked })).map(Some)
+    }
+
+    fn known(&self, holder: SecretHolder, token: Option<KnownToken>) -> Result<Known, Fault> {
+        let SecretHolder { record, plan, valid_until_ms } = holder;
+        let policy = record.policy.over(&plan);
+        let signing_secret = match self.journal.signing_master()? {
+            Some(master) if policy.signed == Some(true) => {
+                Some(signing_secret(&master, record.id, record.signing_round))
+            }
+            Some(_) | None => None,
+        };
+        let principal = Rc::new(Principal {
+            key: record.id,
+            unit: record.unit,
+            name: record.name.clone(),
+            policy: Rc::new(policy),
+            sandbox: record.sandbox,
+            sunset_at_ms: record.sunset_at_ms,
+            may_rotate: valid_until_ms.is_none() && token.is_none(),
+        });
+        Ok(Known { record, valid_until_ms, token, signing_secret, principal })
+    }
+
+    /// Whether a call is signed, where it must be. The nonce is used last, so that what is refused for something else may come again.
+    fn signed(&self, known: &Known, knock: &Knock<'_>) -> Result<(), Denial> {
+        if known.principal.policy.signed != Some(true) {
+            return Ok(());
+        }
+        let mut values = knock.headers.get_all(&SIGNATURE).iter();
+        let value = values.next().ok_or(Denial::SignatureRequired)?;
+        if values.next().is_some() {
+            return Err(Denial::BadSignature);
+        }
+        let text = value.to_str().map_err(|_| Denial::BadSignature)?;
+        let signature = RequestSignature::parse(text).ok_or(Denial::BadSignature)?;
+        // Nobody has asked for such a secret yet.
+        let secret = known.signing_secret.as_deref().ok_or(Denial::BadSignature)?;
+        signature.verify(secret, knock.method, knock.target, knock.now_ms)?;
+        self.nonces.take(known.principal.key, signature.nonce, signature.at_ms, knock.now_ms)
     }
 }
 
@@ -138,6 +213,14 @@ impl Directory {
 fn judge(known: &Known, knock: &Knock<'_>) -> Result<(), Denial> {
     if known.valid_until_ms.is_some_and(|ends| knock.now_ms >= ends) {
         return Err(Denial::InvalidApiKey);
+    }
+    if let Some(KnownToken { token, is_revoked }) = &known.token {
+        if knock.now_ms >= token.expires_at_ms {
+            return Err(Denial::TokenExpired);
+        }
+        if *is_revoked {
+            return Err(Denial::TokenRevoked);
+        }
     }
     match known.record.standing(knock.now_ms) {
         KeyStanding::Active | KeyStanding::Grace => {}
@@ -149,7 +232,8 @@ fn judge(known: &Known, knock: &Knock<'_>) -> Result<(), Denial> {
     if !policy.may_come_from(knock.from) {
         return Err(Denial::IpNotAllowed);
     }
-    if knock.path.is_some_and(|path| !policy.may_call(knock.method, path)) {
+    let covered = |path: &str| known.token.as_ref().is_none_or(|known| known.token.covers(knock.method, path));
+    if knock.path.is_some_and(|path| !policy.may_call(knock.method, path) || !covered(path)) {
         return Err(Denial::AclDenied);
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! What operators see: the log, metrics, traces.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::ends::listen;
-use super::optional;
 use super::reader::{Fields, Node, Reader};
 use super::url::url;
+use super::{SecretSource, optional, secret};
 
 /// `log`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +45,10 @@ impl Default for LogConfig {
 /// `admin` and `telemetry`: both are off unless they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OperationConfig {
-    /// Where `/metrics` is served.
+    /// Where `/metrics` and the admin API are served.
     pub(crate) admin_listen: Option<SocketAddr>,
+    /// Where the first owner's token is kept. Without it `PONTAGE_ADMIN_TOKEN` is looked for.
+    pub(crate) admin_token: Option<SecretSource>,
     /// The OTLP/HTTP endpoint that traces are sent to, such as `http://127.0.0.1:4318/v1/traces`.
     pub(crate) otlp_url: Option<String>,
 }
@@ -86,6 +89,7 @@ fn format<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<LogFormat> {
 pub(super) fn operation<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
+    folder: &Path,
     main: Option<SocketAddr>,
 ) -> Option<OperationConfig> {
     let otlp_fix = "write an address such as \"http://127.0.0.1:4318/v1/traces\".";
@@ -93,6 +97,8 @@ pub(super) fn operation<'d>(
     let telemetry = reader.section(fields, "telemetry", "telemetry");
     let (admin, telemetry) = (admin?, telemetry?);
     let admin_listen = optional(reader, &admin, "listen", None, |reader, node| listen(reader, node).map(Some));
+    let admin_token =
+        optional(reader, &admin, "token", None, |reader, node| secret::source(reader, node, folder).map(Some));
     let otlp_url = optional(reader, &telemetry, "otlp_url", None, |reader, node| url(reader, node, otlp_fix).map(Some));
     let admin_listen = admin_listen?;
     if let (Some(node), true) = (admin.get("listen"), admin_listen.is_some_and(|it| it.port() != 0 && Some(it) == main))
@@ -100,5 +106,5 @@ pub(super) fn operation<'d>(
         let what = "callers come in there: metrics are not for them.";
         return reader.mistake(&node.at, what, "write another port, such as 127.0.0.1:9402.");
     }
-    Some(OperationConfig { admin_listen, otlp_url: otlp_url? })
+    Some(OperationConfig { admin_listen, admin_token: admin_token?, otlp_url: otlp_url? })
 }

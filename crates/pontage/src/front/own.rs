@@ -16,6 +16,7 @@ use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
 use super::{Front, OWN, Role, check, receipt};
+use crate::host::now_ms;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -58,6 +59,13 @@ impl Front {
     /// The documents of the gate and its health. `None` where the path is not one of theirs.
     pub(super) fn published(&self, parts: &Parts, path: &CleanPath) -> Option<Response<Bytes>> {
         self.0.shared.operation.answer(path.path(), &parts.method, &parts.headers)
+    }
+
+    /// The answer to every call while the gate is closed. What was paid before can still be looked up.
+    pub(super) fn in_maintenance(&self) -> Option<Told<Bytes>> {
+        let closed = self.0.shared.operation.maintenance.closed(now_ms())?;
+        let story = Story::of(MoneyOutcome::Busy).because("maintenance_mode");
+        Some(story.with(Problem::maintenance(&closed).into_response()))
     }
 
     /// What became of a payment, or an answer that was kept.
@@ -143,6 +151,7 @@ pub(super) fn block_of(settled: Settled) -> Option<u64> {
 /// What became of a payment: in a word, in which chain_tx, in which block.
 pub(super) fn state(record: &Record) -> (&'static str, Option<B256>, Option<u64>) {
     match record.state {
+        State::Lost(_) if record.late && record.refund_due => ("owed_back", None, None),
         State::Lost(_) if record.late => ("recovered", None, None),
         _ if record.late => ("in_suspense", None, None),
         State::Open => ("running", None, None),

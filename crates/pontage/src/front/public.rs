@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 
 pub(crate) use describe::{dollars, method, rail};
-pub(crate) use health::{Health, Readiness, livez};
+pub(crate) use health::{Health, Readiness, livez, status};
 
 /// A reload shows within this time; until then a reader need not ask again.
 const FRESH: HeaderValue = HeaderValue::from_static("public, max-age=60");
@@ -31,6 +31,7 @@ pub(crate) enum Endpoint {
     OpenApi,
     Livez,
     Readyz,
+    Status,
 }
 
 impl Endpoint {
@@ -44,6 +45,7 @@ impl Endpoint {
             ("/openapi.json", Self::OpenApi),
             ("/livez", Self::Livez),
             ("/readyz", Self::Readyz),
+            ("/__pay/status", Self::Status),
         ];
         known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(path)).map(|(_, endpoint)| endpoint)
     }
@@ -55,6 +57,8 @@ pub(crate) struct Public {
     manifest: Document,
     well_known: Document,
     openapi: Option<Document>,
+    /// Whether `/status` is nobody else's.
+    pub(crate) has_status: bool,
 }
 
 /// Rendered JSON, and the tag that names this very text.
@@ -68,7 +72,9 @@ impl Public {
     /// Renders a configuration and what it was compiled to. With a route for `/openapi.json` that document is the upstream's.
     pub(crate) fn render(config: &Config, snapshot: &Snapshot) -> Self {
         let upstreams = config.routes.iter().any(|route| Endpoint::of(route.path.as_str()) == Some(Endpoint::OpenApi));
+        let is_blocked = snapshot.default_action == gate::DefaultAction::Block;
         Self {
+            has_status: is_blocked && snapshot.find("GET", "/status").is_none(),
             manifest: Document::new(&describe::manifest(config, snapshot)),
             well_known: Document::new(&describe::well_known(config, snapshot)),
             openapi: (!upstreams).then(|| Document::new(&openapi::openapi(config))),
@@ -81,7 +87,7 @@ impl Public {
             Endpoint::Manifest => Some(&self.manifest),
             Endpoint::WellKnown => Some(&self.well_known),
             Endpoint::OpenApi => self.openapi.as_ref(),
-            Endpoint::Health | Endpoint::Livez | Endpoint::Readyz => None,
+            Endpoint::Health | Endpoint::Livez | Endpoint::Readyz | Endpoint::Status => None,
         }
     }
 }

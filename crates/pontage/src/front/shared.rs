@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
+use crate::accounts::Nonces;
 use crate::config::{AccountsConfig, Config, ReceiptFormat};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(super) receipts: Option<Arc<Receipts>>,
     /// How accounts pay, where there are any.
     pub(crate) accounts: Option<AccountsConfig>,
+    /// Which signed requests came before.
+    pub(crate) nonces: Arc<Nonces>,
 }
 
 impl Shared {
@@ -100,6 +103,7 @@ impl Shared {
             receipts,
             signer,
             accounts: config.accounts.clone(),
+            nonces: Arc::new(Nonces::new(now_ms())),
         })
     }
 

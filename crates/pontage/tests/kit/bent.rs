@@ -112,7 +112,12 @@ fn truth(call: &Value, rpc_url: &str) -> Value {
 
 /// As of an older block.
 fn behind(call: &Value, method: &str, block: u64, rpc_url: &str) -> Value {
-    let newer = |number: &Value| {
+    let newer = |at: &Value| {
+        let by_hash = at.get("blockHash").map(|hash| {
+            let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByHash", "params": [hash, false]});
+            truth(&asked, rpc_url)["result"]["number"].take()
+        });
+        let number = by_hash.as_ref().unwrap_or(at);
         let number = number.as_str().and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         number.is_some_and(|number| number > block)
     };
@@ -154,6 +159,7 @@ fn forged(call: &Value, receipt: &Value, rpc_url: &str) -> Value {
     receipt["transactionHash"] = call["params"][0].clone();
     for log in receipt["logs"].as_array_mut().expect("logs") {
         log["blockNumber"] = head["number"].clone();
+        log["blockHash"] = head["hash"].clone();
         log["transactionHash"] = call["params"][0].clone();
     }
     receipt

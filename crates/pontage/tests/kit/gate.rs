@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::{PAYEE, REFUNDER, SETTLER, TOKEN, on_tab, until};
+use super::{ADMIN_TOKEN, PAYEE, REFUNDER, SETTLER, TOKEN, on_tab, until};
 
 /// What gate and origin share, where `proxy.trust_secret` says so.
 pub(crate) const TRUST_SECRET: &str = "between the gate and its origin";
@@ -220,8 +220,14 @@ impl Gate {
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
     command.args(["start", "--config"]).arg(folder.join("pontage.yaml")).args(arguments).stdin(Stdio::null());
-    let secrets = [SETTLER.secret, TOKEN, TRUST_SECRET, REFUNDER.secret];
-    let names = ["PONTAGE_SIGNER_KEY", "PONTAGE_TEST_TOKEN", "PONTAGE_TRUST_SECRET", "PONTAGE_REFUNDS_KEY"];
+    let secrets = [SETTLER.secret, TOKEN, TRUST_SECRET, REFUNDER.secret, ADMIN_TOKEN];
+    let names = [
+        "PONTAGE_SIGNER_KEY",
+        "PONTAGE_TEST_TOKEN",
+        "PONTAGE_TRUST_SECRET",
+        "PONTAGE_REFUNDS_KEY",
+        "PONTAGE_ADMIN_TOKEN",
+    ];
     command.envs(names.into_iter().zip(secrets));
     command
 }

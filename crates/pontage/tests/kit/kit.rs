@@ -1,6 +1,7 @@
 //! A chain, a gate, an upstream and a payer for one test. Everything is on loopback and port 0, and ends with the test.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "no suite uses everything, and a test may panic")]
 
+mod admin;
 mod bent;
 mod books;
 mod calldata;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use xtask::chain::{Chain, ChainOptions, KEYS, TestKey};
 
+pub(crate) use admin::{ADMIN, ADMIN_TOKEN, Admin};
 pub(crate) use bent::{Bent, Way};
 pub(crate) use books::{Books, Claim};
 pub(crate) use calldata::{block, cancel, land, land_json, move_all, unblock};

@@ -266,6 +266,10 @@ impl Audit {
                 End::Released(_) | End::Burnt if hold.late => vec!["late"],
                 End::Released(_) | End::Burnt | End::Open | End::Answered | End::Submitted => Vec::new(),
             };
+            let recovered = hold.end == End::Lost && hold.late;
+            if recovered && hold.owed_back {
+                wanted.push("refund_due");
+            }
             let back = hold.reorgs - u32::from(hold.reorgs > 0 && hold.end == End::Lost);
             wanted.extend((0..hold.reorgs).map(|_| "unsettled").chain((0..back).map(|_| "resettled")));
             kinds.sort_unstable();

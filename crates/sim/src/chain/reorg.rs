@@ -27,8 +27,10 @@ impl Undone {
     }
 
     fn payers_in(&self, block: &Block) -> Vec<Address> {
+        // In this block: what failed here may have gone through in another one that was taken out.
         let moved = |hash: B256, call: &TransferWith| {
-            self.moved.iter().any(|moved| (moved.chain_tx, moved.from, moved.nonce) == (hash, call.from, call.nonce))
+            let mut here = self.moved.iter().filter(|moved| moved.block_hash == block.hash);
+            here.any(|moved| (moved.chain_tx, moved.from, moved.nonce) == (hash, call.from, call.nonce))
         };
         let failed = |raw: &Raw| {
             let calls = raw.carried().into_iter().filter(|call| !moved(raw.hash, call));

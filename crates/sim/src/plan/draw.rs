@@ -60,7 +60,7 @@ impl Plan {
             answers_max: if chance.one_in(6) { 1 } else { 100 },
             last_restart: chance.one_in(2),
             reorgs_per_mille: [0, 0, 50, 200, 500][chance.place(5)],
-            branches_ms: if chance.one_in(4) { chance.between(1_000, 8_000) } else { 0 },
+            branches_ms: if chance.one_in(4) { chance.between(1_000, 15_000) } else { 0 },
             lanes: if chance.one_in(3) { 2 } else { 1 },
         }
     }

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const ELSEWHERE: B256 = B256::with_last_byte(8);
-
 /// A payment of ours that is posted in block 104, as the chain has it.
 fn posted(rail: Rail) -> World {
     let world = World::new();
@@ -33,7 +31,6 @@ fn reorg(world: &World) {
 
 fn moved_to(world: &World, block: u64) {
     world.pay(OURS, block, lane_key().address());
-    world.receipts.borrow_mut().last_mut().unwrap().block_hash = ELSEWHERE;
     world.mined.set(6);
 }
 
@@ -108,6 +105,7 @@ fn what_a_node_does_not_know_is_no_reorg() {
     };
     let without_block: Event = |world| {
         reorg(world);
+        world.latest.set(105);
         // The newest block, the final one; then it does not have the block that was posted in.
         world.fail_after("block", 2);
     };
@@ -142,7 +140,6 @@ fn the_payer_lands_it_on_the_new_branch() {
     let world = posted(Rail::Direct);
     reorg(&world);
     PAID_BY_PAYER(&world);
-    world.receipts.borrow_mut()[0].block_hash = ELSEWHERE;
     reconcile(&world).unwrap();
     reconcile(&world).unwrap();
     assert_eq!(
@@ -225,6 +222,14 @@ fn confirmations_are_waited_for() {
         world.at_ms.set((at_ms, |world| world.latest.set(106)));
         assert_eq!(settlement_word(&now(deep(&world).settle(&hold(0)))), want);
     }
+    // As many blocks on another branch do not make it deeper.
+    let world = World::new();
+    world.on_submit.set(|world| {
+        PAID_BY_US(world);
+        world.latest.set(106);
+        world.hashes.borrow_mut().extend((104..=106).map(|number| (number, ELSEWHERE)));
+    });
+    assert_eq!(settlement_word(&now(deep(&world).settle(&hold(0)))), "unknown c1");
     // The reconciler waits as well, and so does a payment that its payer landed.
     for (event, word) in [(PAID_BY_US, "posted c1, Kept"), (PAID_BY_PAYER, "posted c2, Kept")] {
         let world = World::new();
@@ -238,5 +243,27 @@ fn confirmations_are_waited_for() {
         world.latest.set(106);
         now(deep(&world).reconcile(&world, Network::BASE_SEPOLIA)).unwrap();
         assert_eq!(state_word(&world.record(0)), word);
+    }
+}
+
+/// A block that a node calls safe is final where the newest block stands on it.
+#[test]
+fn what_is_safe_on_another_branch_is_not_final() {
+    let time_s = VALID_BEFORE_S + 1;
+    for (safe, want) in [
+        (Some((92, HERE)), "released Expired, Kept"),
+        (Some((LATEST, HERE)), "released Expired, Kept"),
+        (Some((92, ELSEWHERE)), "submitted, Kept"),
+        (Some((LATEST, ELSEWHERE)), "submitted, Kept"),
+        (Some((LATEST + 1, HERE)), "submitted, Kept"),
+        (None, "submitted, Kept"),
+    ] {
+        let world = World::new();
+        world.put(0, SUBMITTED, AnswerState::Kept, &[5]);
+        world.mined.set(5);
+        world.safe.set(safe.map(|(number, hash)| Block { number, hash, time_s }));
+        let finality = Finality { last: FinalAt::Safe, ..Finality::default() };
+        now(Engine { finality, ..engine(&world) }.reconcile(&world, Network::BASE_SEPOLIA)).unwrap();
+        assert_eq!(state_word(&world.record(0)), want, "{safe:?}: {}", world.said());
     }
 }

@@ -87,6 +87,31 @@ fn submitted_holds() {
     }
 }
 
+/// A receipt of a block that the newest one does not stand on says nothing: not that the chain_tx failed, nor that it moved the money,
+/// nor that its sequence was lost to another one.
+#[test]
+fn a_receipt_of_another_branch() {
+    for event in [REVERTED, PAID_BY_US] {
+        for (above, by) in [(0, None), (2, None), (2, Some(1))] {
+            let world = World::new();
+            world.put(0, SUBMITTED, AnswerState::Kept, &[5]);
+            world.mined.set(6);
+            event(&world);
+            world.latest.set(world.latest.get() + above);
+            world.hashes.borrow_mut().extend((104..=106).map(|number| (number, ELSEWHERE)));
+            if let Some(by) = by {
+                final_at(&world, by);
+            }
+            reconcile(&world).unwrap();
+            assert_eq!(state_word(&world.record(0)), "submitted, Kept", "{above}");
+            // The reorg is heard of: the same block is there again, or the one that was asked is.
+            world.hashes.borrow_mut().clear();
+            reconcile(&world).unwrap();
+            assert!(world.record(0).state.ended(), "{above}: {}", world.said());
+        }
+    }
+}
+
 /// Every sequence that it had went to another chain_tx of the key: a new one is safe, since the nonce is used once. Its receipt
 /// is for the next pass.
 #[test]
@@ -268,8 +293,11 @@ fn late_money_of_watched_holds() {
         for state in [released, expired, burnt, refused, lost] {
             let world = World::new();
             world.put(0, state, AnswerState::Lost, &[5]);
-            // What could not be collected on the tab is recovered; anything else is nobody's yet.
-            let entries = if state == lost && !entries.is_empty() { "recovered" } else { entries };
+            // What could not be collected on the tab is recovered, and owed back of a lost answer; anything else is nobody's yet.
+            let (want, entries) = match (state == lost, want) {
+                (true, ", late") => (", late, refund", "recovered refund_due"),
+                (_, want) => (want, entries),
+            };
             event(&world);
             final_at(&world, by);
             let before = state_word(&world.record(0));

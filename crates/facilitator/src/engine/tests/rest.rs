@@ -79,7 +79,7 @@ fn the_gas_of_a_trial() {
 fn a_batch_that_failed_as_a_whole() {
     let (trials, alone) = ("1 calls latest, 3 calls latest", "submit, submit, submit");
     let all = format!("{trials}, 1 calls latest");
-    let refused = "block latest, block latest, 1 calls 103, 2 calls 103";
+    let refused = "block latest, 1 calls 103, 2 calls 103";
     for (multicall, poisoned, want, calls) in [
         (Multicall::Works, false, "0+1+2", "1 calls latest, submit 3".to_owned()),
         (Multicall::Faults, false, "0, 1, 2", format!("{all}, {alone}")),
@@ -124,7 +124,7 @@ fn one_that_is_left_goes_without_another_trial() {
     world.poisoned.borrow_mut().insert(nonce(1));
     assert_eq!(settle(&world, &terms(), true), Ok(1));
     assert_eq!(batches(&world), "0");
-    assert!(world.said().ends_with("block latest, block 91, submit, due"));
+    assert!(world.said().ends_with("block 91, submit, due"));
 }
 
 /// Of what nothing can be said: it rests, is passed over for ten seconds, and is looked at again then.

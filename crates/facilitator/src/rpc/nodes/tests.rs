@@ -19,6 +19,8 @@ struct Says {
     head: u64,
     chain_id: u64,
     genesis: u8,
+    /// Which branch its newest blocks are of.
+    branch: u8,
     /// It takes requests and answers none.
     hangs: bool,
     /// It breaks every connection.
@@ -106,7 +108,7 @@ impl Says {
             return json!({"id": call["id"], "error": {"code": -32005, "message": "limit exceeded"}});
         }
         let block = |number: u64| {
-            let byte = if number == 0 { self.genesis } else { 1 };
+            let byte = if number == 0 { self.genesis } else { 1 + self.branch };
             json!({"number": format!("{number:#x}"), "hash": B256::repeat_byte(byte), "timestamp": "0x1"})
         };
         let result = match method {
@@ -233,13 +235,37 @@ async fn a_question_about_a_block_goes_to_one_that_has_it() {
     fakes[0].says(|says| says.breaks = true);
     assert_eq!(nodes.block(BlockAt::Latest).await.map(|block| block.number), Ok(12));
     fakes[0].says(|says| says.breaks = false);
-    assert_eq!(nodes.logs(ACCOUNT, &[], 3).await, Ok(Vec::new()));
+    assert_eq!(nodes.logs(ACCOUNT, &[], 3, place(12, 1)).await, Ok(Vec::new()));
     assert_eq!((fakes[0].asked("eth_getLogs"), fakes[1].asked("eth_getLogs")), (0, 1));
     fakes[1].says(|says| says.breaks = true);
-    assert_eq!(nodes.logs(ACCOUNT, &[], 3).await, Err(NodeFault));
+    assert_eq!(nodes.logs(ACCOUNT, &[], 3, place(12, 1)).await, Err(NodeFault));
     assert_eq!(nodes.sequence(ACCOUNT, BlockAt::Number(12)).await, Err(NodeFault));
     fakes[0].says(|says| says.head = 12);
-    assert_eq!(nodes.logs(ACCOUNT, &[], 3).await, Ok(Vec::new()));
+    assert_eq!(nodes.logs(ACCOUNT, &[], 3, place(12, 1)).await, Ok(Vec::new()));
+}
+
+fn place(number: u64, byte: u8) -> BlockRef {
+    BlockRef { number, hash: B256::repeat_byte(byte) }
+}
+
+/// Endpoints hear of a reorg one after the other. What belongs together is of one branch, and where nobody has that, nobody says it.
+#[tokio::test]
+async fn a_question_about_a_branch_is_answered_by_one_that_is_on_it() {
+    let (nodes, fakes) = nodes(&[9, 9], 1).await;
+    fakes.iter().for_each(|fake| fake.result("eth_getLogs", json!([])));
+    fakes[1].says(|says| says.branch = 1);
+    for (byte, there) in [(1, true), (2, true), (3, false)] {
+        let head = place(9, byte);
+        assert_eq!(nodes.logs(ACCOUNT, &[], 3, head).await.is_ok(), there, "{byte}");
+        let want = if there { Ok(head.hash) } else { Err(NodeFault) };
+        assert_eq!(nodes.under(head, 8).await.map(|block| block.hash), want, "{byte}");
+        assert_eq!(nodes.block(BlockAt::Of(head)).await.map(|block| block.hash), want, "{byte}");
+    }
+    // Two that must agree, and are on two branches, do not.
+    let (nodes, fakes) = self::nodes(&[9, 9], 2).await;
+    fakes[1].says(|says| says.branch = 1);
+    assert_eq!(nodes.under(place(9, 1), 8).await, Err(NodeFault));
+    assert_eq!(nodes.block(BlockAt::Latest).await, Err(NodeFault));
 }
 
 #[tokio::test]

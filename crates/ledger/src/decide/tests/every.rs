@@ -101,7 +101,8 @@ fn what_is_booked_says_where_the_money_is() {
             assert_eq!(came, usize::from(is_posted || record.late), "{what}: what came is what is there");
             assert_eq!(times("late") + times("recovered"), usize::from(record.late), "{what}");
             assert!(!is_posted || !record.late, "{what}: the money moves once");
-            assert!(!record.refund_due || (is_posted && record.answer == AnswerState::Lost), "{what}");
+            let earned = is_posted || (is_lost && record.late);
+            assert_eq!(record.refund_due, earned && record.answer == AnswerState::Lost, "{what}");
             assert!(times("recovered") == 0 || is_lost, "{what}");
         }
     }

@@ -69,6 +69,22 @@ fn nothing_is_owed_back_of_money_that_did_not_come() {
     assert_eq!(outcome(&lost, Step::Post(settled(1))), "posted resettled+refund_due");
 }
 
+/// It was given up, and came after all: of an answer that was lost it is owed back, whenever that was.
+#[test]
+fn what_is_recovered_of_a_lost_answer_is_owed_back() {
+    for rail in [Rail::Direct, Rail::Tab] {
+        let unsettled = unsettled(rail, AnswerState::Lost);
+        assert_eq!(outcome(&unsettled, Step::Burn(BurnReason::ForeignTransfer)), "lost recovered+refund_due");
+        let lost = advance(&unsettled, Step::Refuse(LossReason::Gone)).unwrap().unwrap().record;
+        assert_eq!(outcome(&lost, Step::Arrive(settled(2))), "lost recovered+refund_due", "{rail:?}");
+        let back = advance(&lost, Step::Arrive(settled(2))).unwrap().unwrap().record;
+        assert!(back.refund_due && back.late, "{rail:?}");
+        assert_eq!(outcome(&back, Step::Arrive(settled(2))), "=", "{rail:?}");
+        let live = Record { answer: AnswerState::Live, refund_due: false, ..back };
+        assert!(advance(&live, Step::LoseAnswer).unwrap().unwrap().record.refund_due, "{rail:?}");
+    }
+}
+
 /// What is un-settled on the tab counts on the tab again.
 #[test]
 fn it_is_exposed_again() {

@@ -6,6 +6,7 @@ use protocol::Network;
 use serde_json::{Value, json};
 
 use super::answer;
+use crate::maintenance::Closed;
 
 /// What `/__pay/health` is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,17 @@ impl Readiness {
 /// `/livez`: whoever answers is alive.
 pub(crate) fn livez() -> Response<Bytes> {
     answer(StatusCode::OK, &json!({ "status": "ok" }))
+}
+
+/// `/status`: whether calls are taken. Nothing in it is secret.
+pub(crate) fn status(closed: Option<&Closed>) -> Response<Bytes> {
+    let body = match closed {
+        None => json!({ "status": "operating" }),
+        Some(closed) => {
+            json!({ "status": "maintenance", "message": closed.message, "until_ms": closed.until_ms })
+        }
+    };
+    answer(StatusCode::OK, &body)
 }
 
 /// Chains whose money is worth nothing. Every chain that is not known to be one counts as real.

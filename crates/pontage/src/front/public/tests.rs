@@ -197,6 +197,7 @@ fn endpoint_table() {
         ("/openapi.json", Some(Endpoint::OpenApi)),
         ("/livez", Some(Endpoint::Livez)),
         ("/readyz", Some(Endpoint::Readyz)),
+        ("/__pay/status", Some(Endpoint::Status)),
         ("/__pay/healthy", None),
         ("/", None),
     ] {

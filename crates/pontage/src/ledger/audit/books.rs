@@ -63,16 +63,14 @@ fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<
     for _ in 0..back {
         expected.push(("resettled", wallet.clone(), loss.clone(), all));
     }
+    // The gate owes all of it, but for what refunds had booked as owed before.
+    let own = refunds.iter().filter(|refund| refund.own_due);
+    let left = own.fold(all, |left, refund| left.saturating_sub(refund.amount_atomic));
+    if record.refund_due && left > 0 {
+        expected.push(("refund_due", revenue.clone(), due.clone(), left));
+    }
     match record.state {
-        State::Posted(_) => {
-            expected.push(("posted", wallet.clone(), revenue.clone(), all));
-            // The gate owes all of it, but for what refunds had booked as owed before.
-            let own = refunds.iter().filter(|refund| refund.own_due);
-            let left = own.fold(all, |left, refund| left.saturating_sub(refund.amount_atomic));
-            if record.refund_due && left > 0 {
-                expected.push(("refund_due", revenue.clone(), due.clone(), left));
-            }
-        }
+        State::Posted(_) => expected.push(("posted", wallet.clone(), revenue.clone(), all)),
         State::Lost(_) if record.reorgs > 0 => {
             expected.push(("posted", wallet.clone(), revenue.clone(), all));
             if record.late {

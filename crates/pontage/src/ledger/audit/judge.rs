@@ -224,6 +224,10 @@ fn unseen(payment: &Payment, unread: bool) -> Verdict {
             let found = format!("money of {payer} came after its end and is in suspense, by the books alone");
             (Word::Late, found, send_back(payment), hold_tx)
         }
+        State::Lost(_) if record.late && record.refund_due => {
+            let found = "collected after all, by the books alone, and its answer was lost".to_owned();
+            (Word::OwedBack, found, send_back(payment), hold_tx)
+        }
         State::Lost(_) if record.late => {
             (Word::Recovered, "collected after all, by the books alone".to_owned(), NOTHING.to_owned(), hold_tx)
         }
@@ -327,6 +331,11 @@ fn after_its_end(payment: &Payment, evidence: &Evidence<'_>, assets: &Assets) ->
     let named = Payment { chain_tx: Some(end.chain_tx), ..payment.clone() };
     match compare(&named, evidence.end_receipt, assets) {
         Err((word, found)) => (word, found, COMPARE.to_owned(), at),
+        Ok(_) if recovered && payment.record.refund_due => {
+            let found =
+                format!("collected after all in {} (block {}), and its answer was lost", end.chain_tx, end.block);
+            (Word::OwedBack, found, send_back(payment), at)
+        }
         Ok(_) if recovered => {
             let found = format!("collected after all in {} (block {})", end.chain_tx, end.block);
             (Word::Recovered, found, NOTHING.to_owned(), at)

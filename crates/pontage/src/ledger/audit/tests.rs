@@ -67,7 +67,8 @@ fn owed() -> Payment {
 }
 
 fn log(event: &str, places: [B256; 2], data: Bytes) -> Log {
-    Log { address: TOKEN, topics: vec![keccak256(event), places[0], places[1]], data, chain_tx: TX, block: 9 }
+    let topics = vec![keccak256(event), places[0], places[1]];
+    Log { address: TOKEN, topics, data, chain_tx: TX, block: 9, block_hash: B256::ZERO }
 }
 
 fn used(nonce: B256) -> Log {
@@ -107,7 +108,9 @@ fn what_a_payment_comes_to() {
     let cancelled = End { cancelled: true, ..END };
     let (burnt, gone) = (State::Burnt(BurnReason::Unanswered), State::Lost(LossReason::Gone));
     let released = State::Released(ReleaseReason::NotSent);
-    let rows: [(Payment, Option<&Mined>, Option<End>, Word); 22] = [
+    let mut owed_late = late(gone);
+    owed_late.record.refund_due = true;
+    let rows: [(Payment, Option<&Mined>, Option<End>, Word); 23] = [
         (payment(settled()), Some(&paid), None, Word::Matched),
         (owed(), Some(&paid), None, Word::OwedBack),
         (payment(settled()), None, None, Word::Missing),
@@ -127,6 +130,7 @@ fn what_a_payment_comes_to() {
         (late(released), None, None, Word::Missing),
         (late(burnt), None, Some(cancelled), Word::Missing),
         (late(gone), Some(&paid), Some(END), Word::Recovered),
+        (owed_late, Some(&paid), Some(END), Word::OwedBack),
         (late(gone), Some(&less), Some(END), Word::Under),
         (payment(gone), None, Some(cancelled), Word::Lost),
         (payment(State::Lost(LossReason::Expired)), None, None, Word::Lost),
@@ -201,7 +205,10 @@ fn money_that_is_not_in_the_books_is_a_difference_once_a_gate_would_have_booked_
 
 #[test]
 fn without_a_chain_nothing_is_called_matched() {
+    let mut owed_late = late(State::Lost(LossReason::Gone));
+    owed_late.record.refund_due = true;
     for (payment, offline, unread) in [
+        (owed_late, Word::OwedBack, Word::Unread),
         (payment(settled()), Word::Posted, Word::Unread),
         (owed(), Word::OwedBack, Word::Unread),
         (late(State::Burnt(BurnReason::Unanswered)), Word::Late, Word::Unread),

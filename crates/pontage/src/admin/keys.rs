@@ -62,8 +62,8 @@ fn desk(api: &Api, ask: &Ask, subject: Subject) -> Result<Desk, Refused> {
 
 pub(super) async fn create(api: &Api, ask: &Ask) -> Outcome {
     let new: NewKey = ask.body()?;
-    let desk = desk(api, ask, Subject::Other("key", new.name.clone()))?;
-    reply(&desk.create(&new).await.map_err(refusal)?)
+    let desk = desk(api, ask, Subject::Other("key", new.name.clone().unwrap_or_default()))?;
+    reply(&desk.create(&new, false).await.map_err(refusal)?)
 }
 
 fn refusal(error: DeskError) -> Refused {

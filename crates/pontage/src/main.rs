@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod cache;
 mod chain;
 mod cli;
 mod config;

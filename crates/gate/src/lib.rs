@@ -22,6 +22,7 @@ mod outcome;
 mod pattern;
 mod permit;
 mod port;
+pub mod price;
 mod rate;
 mod replay;
 mod reply;

@@ -88,17 +88,26 @@ pub enum Unpaid {
     Allowlisted(Payer),
     /// This address has paid for the same resource not long ago, and has proved that it has the key.
     PaidBefore(Payer),
+    /// Accounts are tried out.
+    Rehearsed,
     /// It shows a payment that nobody can verify now, and the operator lets such calls through.
     Unverified,
 }
 
-/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one.
+/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one, and
+/// [`Self::rehearsal`].
 #[derive(Debug)]
 pub struct FreePass(Unpaid);
 
 impl FreePass {
     pub(crate) const fn new(why: Unpaid) -> Self {
         Self(why)
+    }
+
+    /// For a gate that is tried out: its operator has said that calls with a key are judged, and neither charged nor refused.
+    #[must_use]
+    pub const fn rehearsal() -> Self {
+        Self(Unpaid::Rehearsed)
     }
 
     /// Why nothing is charged.

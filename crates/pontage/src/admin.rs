@@ -65,7 +65,7 @@ pub(crate) fn start(config: &Config, store: &Store, operation: &Operation) -> an
              token into the environment variable {VARIABLE}, or where admin.token says"
         );
     }
-    let address = listen_on(listen, operation.clone(), Some((store.clone(), (door, config.accounts.clone()))))?;
+    let address = listen_on(listen, operation.clone(), Some((store.clone(), (door, config.accounts))))?;
     info!(%address, "the admin listener: /metrics, /livez, /readyz, /admin/v1, /docs");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::B256;
-use bytes::Bytes;
+use gate::Answer;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ledger::KeyId;
@@ -40,13 +40,19 @@ struct Entry {
     turn: u64,
 }
 
-/// An answer, without the length.
+/// An answer, and when it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CachedAnswer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) answer: Answer,
     pub(crate) at_ms: u64,
+}
+
+/// Where an answer is kept, and for which calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    name: B256,
+    keep_ms: u64,
+    vary: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
 /// A call whose answer may be kept, and be another one's answer.
@@ -88,9 +94,17 @@ impl Cachable {
         Some(Self { name: B256::from_slice(&hasher.finalize()), headers: headers.clone(), keep_ms })
     }
 
-    /// For how long an answer may be kept; `None` where the upstream forbids it.
-    pub(crate) fn keep_ms(&self, status: StatusCode, headers: &HeaderMap) -> Option<u64> {
-        if status != StatusCode::OK || headers.contains_key(SET_COOKIE) || words(headers, &VARY).any(|word| word == "*") {
+    /// Where its answer may be kept; `None` where the upstream forbids it.
+    pub(crate) fn slot(&self, status: StatusCode, headers: &HeaderMap) -> Option<Slot> {
+        let keep_ms = self.keep_ms(status, headers)?;
+        let named = words(headers, &VARY).filter_map(|name| HeaderName::try_from(name).ok());
+        let vary = named.map(|name| (name.clone(), self.headers.get(&name).cloned())).collect();
+        Some(Slot { name: self.name, keep_ms, vary })
+    }
+
+    fn keep_ms(&self, status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+        if status != StatusCode::OK || headers.contains_key(SET_COOKIE) || words(headers, &VARY).any(|word| word == "*")
+        {
             return None;
         }
         let mut keep_ms = self.keep_ms;
@@ -143,28 +157,26 @@ impl Cache {
     }
 
     /// Keeps an answer. Others make room for it.
-    pub(crate) fn keep(&self, call: &Cachable, answer: CachedAnswer) {
-        let Some(keep_ms) = call.keep_ms(answer.status, &answer.headers) else { return };
-        let sized = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len().saturating_add(value.len());
+    pub(crate) fn keep(&self, slot: &Slot, answer: Answer, now_ms: u64) {
+        let sized = |(name, value): &(String, Vec<u8>)| name.len().saturating_add(value.len());
         let head: usize = answer.headers.iter().map(sized).fold(0, usize::saturating_add);
         let size = head.saturating_add(answer.body.len()).saturating_add(ENTRY_BYTES);
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
         if bytes > self.max_bytes {
             return;
         }
-        let named = words(&answer.headers, &VARY).filter_map(|name| HeaderName::try_from(name).ok());
-        let vary = named.map(|name| (name.clone(), call.headers.get(&name).cloned())).collect();
         let mut kept = self.kept();
-        kept.remove(call.name);
+        kept.remove(slot.name);
         while kept.bytes.saturating_add(bytes) > self.max_bytes {
             let Some((_, oldest)) = kept.order.pop_first() else { break };
             kept.remove(oldest);
         }
         kept.asked = kept.asked.saturating_add(1);
-        let (turn, until_ms) = (kept.asked, answer.at_ms.saturating_add(keep_ms));
-        kept.order.insert(turn, call.name);
+        let (turn, until_ms) = (kept.asked, now_ms.saturating_add(slot.keep_ms));
+        kept.order.insert(turn, slot.name);
         kept.bytes = kept.bytes.saturating_add(bytes);
-        kept.entries.insert(call.name, Entry { answer: Arc::new(answer), vary, until_ms, bytes, turn });
+        let answer = Arc::new(CachedAnswer { answer, at_ms: now_ms });
+        kept.entries.insert(slot.name, Entry { answer, vary: slot.vary.clone(), until_ms, bytes, turn });
     }
 }
 
@@ -192,20 +204,23 @@ mod tests {
         Cachable::of(key, "GET /paid/*", ("GET", url), &headers(lines), 60_000)
     }
 
-    fn answer(body: &'static str, lines: &[(&'static str, &'static str)]) -> CachedAnswer {
-        let body = Bytes::from_static(body.as_bytes());
-        CachedAnswer { status: StatusCode::OK, headers: headers(lines), body, at_ms: NOW_MS }
+    /// Keeps an answer to a call that came with these headers, if it may be kept.
+    fn keep(cache: &Cache, call: &Cachable, body: &str, lines: &[(&'static str, &'static str)]) {
+        let answer = Answer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec(), request_digest: None };
+        if let Some(slot) = call.slot(StatusCode::OK, &headers(lines)) {
+            cache.keep(&slot, answer, NOW_MS);
+        }
     }
 
     fn found(cache: &Cache, call: &Cachable, now_ms: u64) -> Option<String> {
-        cache.find(call, now_ms).map(|found| String::from_utf8(found.body.to_vec()).unwrap())
+        cache.find(call, now_ms).map(|found| String::from_utf8(found.answer.body.clone()).unwrap())
     }
 
     #[test]
     fn an_answer_is_its_keys_and_its_requests() {
         let cache = Cache::new(1 << 20);
         let mine = call(ONE, "http://a/x", &[]).unwrap();
-        cache.keep(&mine, answer("mine", &[]));
+        keep(&cache, &mine, "mine", &[]);
         assert_eq!(found(&cache, &mine, NOW_MS).as_deref(), Some("mine"));
         for other in [
             call(KeyId([2; 16]), "http://a/x", &[]),
@@ -266,7 +281,7 @@ mod tests {
     fn what_an_answer_varies_with_must_be_the_same() {
         let cache = Cache::new(1 << 20);
         let asked = |lines| call(ONE, "http://a/x", lines).unwrap();
-        cache.keep(&asked(&[("accept", "text/plain")]), answer("plain", &[("vary", "Accept, Accept-Language")]));
+        keep(&cache, &asked(&[("accept", "text/plain")]), "plain", &[("vary", "Accept, Accept-Language")]);
         assert_eq!(found(&cache, &asked(&[("accept", "text/plain")]), NOW_MS).as_deref(), Some("plain"));
         assert_eq!(found(&cache, &asked(&[("accept", "text/html")]), NOW_MS), None);
         assert_eq!(found(&cache, &asked(&[]), NOW_MS), None);
@@ -279,19 +294,19 @@ mod tests {
         let cache = Cache::new(room);
         let asked = |nth: u32| call(ONE, &format!("http://a/{nth}"), &[]).unwrap();
         for nth in 0..3 {
-            cache.keep(&asked(nth), answer("body", &[]));
+            keep(&cache, &asked(nth), "body", &[]);
         }
         assert!(found(&cache, &asked(0), NOW_MS).is_some());
-        cache.keep(&asked(3), answer("body", &[]));
+        keep(&cache, &asked(3), "body", &[]);
         let there: Vec<bool> = (0..4).map(|nth| found(&cache, &asked(nth), NOW_MS).is_some()).collect();
         assert_eq!(there, [true, false, true, true]);
         for nth in 0..1_000 {
-            cache.keep(&asked(nth % 7), answer("body", &[]));
+            keep(&cache, &asked(nth % 7), "body", &[]);
             let kept = cache.kept();
             assert!(kept.bytes <= room && kept.entries.len() == kept.order.len() && kept.entries.len() <= 3);
         }
         let none = Cache::new(0);
-        none.keep(&asked(0), answer("body", &[]));
+        keep(&none, &asked(0), "body", &[]);
         assert_eq!(found(&none, &asked(0), NOW_MS), None);
     }
 }

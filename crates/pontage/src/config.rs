@@ -9,6 +9,7 @@ mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod formula;
 mod gas;
 mod info;
 mod keys;
@@ -28,6 +29,7 @@ mod service;
 mod signer;
 mod store;
 mod tab;
+mod tariff;
 mod template;
 mod url;
 mod written;
@@ -136,6 +138,8 @@ pub(crate) struct Config {
     pub(crate) payment_identifier: IdentifierConfig,
     /// API keys with balances. `None`: there are none.
     pub(crate) accounts: Option<AccountsConfig>,
+    /// What each key, or all together, may call and spend.
+    pub(crate) account_budgets: Vec<BudgetConfig>,
     /// What makes this a facilitator's configuration, and not a gate's.
     pub(crate) service: Option<ServiceConfig>,
 }
@@ -220,7 +224,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let fields = &reader.fields(&root, "")?;
     let version = version(reader, fields);
     let service = service::service(reader, fields, folder);
-    let accounts = accounts::accounts(reader, fields);
+    let (accounts, account_budgets) = accounts::accounts(reader, fields).unzip();
     let is_gate = fields.get("service").is_none();
     let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
@@ -231,7 +235,18 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
     let money = match is_gate {
-        true => money(reader, fields, payee, tab.unwrap_or_default(), default_network),
+        true => {
+            let tab = tab.unwrap_or_default();
+            let around = Around {
+                tokens: &[],
+                all_tokens: false,
+                payee,
+                tab,
+                accounts: accounts.flatten(),
+                has_accounts: fields.was_meant("accounts"),
+            };
+            money(reader, fields, around, default_network)
+        }
         false => chains(reader, fields).map(|networks| (networks, Vec::new())),
     };
     let facilitator = facilitator(reader, fields, folder);
@@ -283,6 +298,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         receipts: receipts?,
         payment_identifier,
         accounts: accounts?,
+        account_budgets: account_budgets?,
         service: service?,
     })
 }
@@ -298,8 +314,7 @@ fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Networ
 fn money<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
-    payee: Option<Payee>,
-    tab: TabConfig,
+    around: Around<'_>,
     default_network: Network,
 ) -> Option<(Vec<NetworkConfig>, Vec<RouteConfig>)> {
     let mut tokens = Vec::new();
@@ -314,7 +329,7 @@ fn money<'d>(
     let fix = "write a list of routes, each with a path and a price or `free: true`.";
     let routes = reader.required(fields, "routes", fix).and_then(|node| {
         let all_tokens = networks.is_some() && !misspelt(fields, "networks");
-        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, payee, tab })
+        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, ..around })
     })?;
     let mut networks = networks?;
     if routes.iter().any(|route| route.price != PriceConfig::Free) {

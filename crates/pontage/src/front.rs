@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use facilitator::point::{self, Act};
 use gate::{
-    Call, ChargePermit, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing, Taken,
-    Unpaid,
+    Call, ChargePermit, Denial, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing,
+    Taken, Unpaid,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
@@ -40,7 +40,7 @@ use protocol::x402::{Challenge, Receipt};
 use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
-use crate::accounts::Directory;
+use crate::accounts::{Directory, Unresolved};
 use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
 use crate::plan::Plan;
@@ -51,6 +51,7 @@ use crate::telemetry::{Limit, MoneyOutcome};
 
 use account::guards;
 use account::holder::Question;
+use account::rehearsed::Verdict;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -261,16 +262,22 @@ impl Front {
         let holder = match unasked {
             None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
                 Ok(holder) => holder,
+                Err(why) if self.rehearses() => {
+                    let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                    let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
+                    let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
+                    return answer::holding(turn, told);
+                }
                 Err(why) => return self.unresolved(arriving, why).full(),
             },
             _ => None,
         };
         let own = match &holder {
-            Some(holder) => match Box::pin(self.admitted(arriving, holder)).await {
+            Some(holder) if !self.rehearses() => match Box::pin(self.admitted(arriving, holder)).await {
                 Ok(turn) => turn,
                 Err(refused) => return refused.full(),
             },
-            None => None,
+            Some(_) | None => None,
         };
         let Ok(turn) = self.0.shared.turns.take(guards::place(holder.as_deref())).await else { return busy() };
         let told = match holder {
@@ -351,6 +358,10 @@ impl Front {
 
     /// The answer to a call that is not run.
     async fn refused(&self, arriving: &Arriving<'_>, opened: Opened<WorkerHost>) -> Told<Bytes> {
+        let accounts_alone = arriving.route_plan.is_some_and(|route| route.accounts_alone);
+        if accounts_alone && matches!(opened, Opened::Challenge { .. }) {
+            return self.unresolved(arriving, Unresolved::Denied(Denial::MissingApiKey, None));
+        }
         match self.refused_shortly(arriving, &opened) {
             Ok(told) => told,
             Err(story) => story.with(Box::pin(self.explained(arriving, opened, story.taken)).await),

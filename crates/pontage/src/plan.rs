@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use gate::price::Tariff;
 use gate::{Honoured, Price, Rate, Route, Snapshot, Terms};
 use ledger::Rail;
 use protocol::x402::ext::{BAZAAR, Info, PAYMENT_IDENTIFIER, PaymentId};
@@ -94,6 +95,12 @@ pub(crate) struct RoutePlan {
     pub(crate) in_flight_max: Option<u32>,
     /// For so long an answer is given out again to its key.
     pub(crate) cache_ms: u64,
+    /// What accounts pay, where that depends on the call.
+    pub(crate) tariff: Option<Arc<Tariff>>,
+    /// What accounts in credits pay, where the price is fixed.
+    pub(crate) credits: Option<u64>,
+    /// Whether nobody pays here but accounts.
+    pub(crate) accounts_alone: bool,
 }
 
 /// A price endpoint, and what its answer is made into.
@@ -180,14 +187,16 @@ impl RoutePlan {
         if let Some(info) = &info {
             extensions.insert(BAZAAR.to_owned(), info.extension(route.template.as_deref()));
         }
-        let quoted = match &route.price {
+        let due = match &route.price {
             PriceConfig::Free => None,
-            PriceConfig::Due(due) => due.endpoint.clone().map(|endpoint| {
-                let caps = config.tab.caps;
-                let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
-                Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) }
-            }),
+            PriceConfig::Due(due) => Some(due),
         };
+        let quoted = due.and_then(|due| {
+            let caps = config.tab.caps;
+            let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
+            let endpoint = due.endpoint.clone()?;
+            Some(Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) })
+        });
         let signs_in = !route.allowlist.is_empty() || route.reentry_s > 0;
         let mut plan = Self {
             description: route.description.clone(),
@@ -205,13 +214,23 @@ impl RoutePlan {
             rate_per_key: route.rate_per_key,
             in_flight_max: route.in_flight_max,
             cache_ms: route.cache_s.saturating_mul(1_000),
+            tariff: due.and_then(|due| due.tariff.clone()).map(Arc::new),
+            credits: due.and_then(|due| due.credits),
+            accounts_alone: due.is_some_and(|due| due.tariff.is_some() && due.accepts.is_empty()),
         };
         let changes = signs_in || !config.global_allowlist.is_empty() || config.offer_signer.is_some();
-        if let (Price::Due(terms), false) = (&compiled.price, changes) {
+        if let (Price::Due(terms), false) = (&compiled.price, changes)
+            && !terms.offers.is_empty()
+        {
             let print = |url: &str| Problem::challenge(plan.challenge(url, terms), None).into_response();
             plan.prepared = Prepared::new(print);
         }
         plan
+    }
+
+    /// Whether answers are read for what the upstream reports in them.
+    pub(crate) fn reads_body(&self) -> bool {
+        self.tariff.as_ref().is_some_and(|tariff| tariff.reads_body())
     }
 
     /// The answer to a payment that is refused, printed once for each reason. `None` where the route's 402 is made each time.
@@ -277,6 +296,14 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
     let method = route.method.as_ref().map(|method| method.as_str().to_owned());
     let price = match &route.price {
         PriceConfig::Free => Price::Free,
+        // Accounts alone pay: nothing is offered to others.
+        PriceConfig::Due(due) if due.tariff.is_some() && due.accepts.is_empty() => Price::Due(Terms {
+            offers: Vec::new(),
+            rail: Rail::Direct,
+            exposure_micros: 0,
+            settle_first: false,
+            sells: None,
+        }),
         PriceConfig::Due(due) => match fixed_terms(due, direct_s) {
             Some(terms) if due.endpoint.is_none() => Price::Due(terms),
             Some(_) | None => Price::Quoted(due.accepts.iter().map(|accept| accept.token.clone()).collect()),

@@ -306,7 +306,7 @@ async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
 
 /// Does what falls due with accounts, where there are any. Ends when it cannot.
 async fn keep_accounts(config: &Config, store: &Store) {
-    match (&config.accounts, store.handle()) {
+    match (config.accounts, store.handle()) {
         (Some(_), Ok(journal)) => accounts::keep(&journal).await,
         (Some(_), Err(_)) => {}
         (None, _) => std::future::pending().await,

@@ -100,6 +100,8 @@ codes! {
         Busy = "busy",
         /// Let through unpaid while nobody could verify payments.
         PassedOpen = "passed_open",
+        /// Let through uncharged because accounts are tried out.
+        Rehearsed = "rehearsed",
         /// Let through unpaid by proof of a listed key.
         Allowlisted = "allowlisted",
         /// Let through unpaid by proof of a key that paid before.

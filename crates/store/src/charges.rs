@@ -14,6 +14,7 @@ use crate::accounts::{account, grant_by_id, unit_of, usable, write_rows};
 use crate::budgets;
 use crate::handle::{Handle, put_answer};
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
+use crate::spending::month;
 use crate::writer::Batch;
 
 pub(crate) const CHARGE: &str = "charges.id, account, unit, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, reason, captured,
@@ -227,8 +228,13 @@ fn update(batch: &Batch<'_>, before: &ChargeRecord, change: &ChargeChange) -> ru
     let (was, is) = (signed(net(before))?, signed(net(record))?);
     let first = !matches!(before.state, ChargeState::Captured(_)) && matches!(record.state, ChargeState::Captured(_));
     if first || was != is {
-        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4 WHERE id = ?1";
-        let values = params![record.charge.key.0, i64::from(first), is.saturating_sub(was), signed(batch.now_ms)?];
+        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4, month = ?5,
+                          month_calls = iif(month = ?5, month_calls, 0) + ?2,
+                          month_spent = max(0, iif(month = ?5, month_spent, 0) + ?3)
+                   WHERE id = ?1";
+        let month = signed(month(batch.now_ms))?;
+        let taken = is.saturating_sub(was);
+        let values = params![record.charge.key.0, i64::from(first), taken, signed(batch.now_ms)?, month];
         batch.db.prepare_cached(sql)?.execute(values)?;
     }
     Ok(())

@@ -21,6 +21,7 @@ mod receipts;
 mod refunds;
 mod rows;
 mod seal;
+mod spending;
 mod tabs;
 mod usage;
 mod writer;

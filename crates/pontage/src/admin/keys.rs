@@ -53,7 +53,7 @@ pub(super) struct NewKeyBody {
 
 /// A desk whose acts are noted.
 fn desk(api: &Api, ask: &Ask, subject: Subject) -> Result<Desk, Refused> {
-    let Some(accounts) = &api.accounts else {
+    let Some(accounts) = api.accounts else {
         let message = "This gate has no keys: write `accounts: {}` into its configuration.";
         return Err(Refused::conflict("accounts_off", message));
     };

@@ -15,14 +15,12 @@ const CACHE_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
 const CACHE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
 /// How accounts pay.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccountsConfig {
     /// What a credit is worth, in millionths of a dollar. Never zero.
     pub(crate) credit_micros: u64,
     /// What a new key's balance is counted in, where whoever makes it does not say.
     pub(crate) default_unit: Unit,
-    /// What each key, or all together, may call and spend.
-    pub(crate) budgets: Vec<BudgetConfig>,
     /// For each key: its calls.
     pub(crate) rate_per_key: Option<Rate>,
     /// For each key: its calls that are with the upstream at once.
@@ -31,14 +29,20 @@ pub(crate) struct AccountsConfig {
     pub(crate) cache_max_bytes: u64,
     /// Whether an answer of those is charged like any other.
     pub(crate) cache_hits_charged: bool,
+    /// Whether calls with a key are judged, and neither charged nor refused.
+    pub(crate) shadow: bool,
 }
 
+/// What each key, or all together, may call and spend.
+type Budgets = Vec<BudgetConfig>;
+
 /// Reads `accounts`. The inner `None` is where there are none.
-pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Option<AccountsConfig>> {
-    let Some(node) = fields.get("accounts") else { return Some(None) };
+pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<(Option<AccountsConfig>, Budgets)> {
+    let Some(node) = fields.get("accounts") else { return Some((None, Vec::new())) };
     let fields = reader.fields(&node, "accounts")?;
     let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
     let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
+    let shadow = optional(reader, &fields, "shadow", false, |reader, node| reader.truth(node));
     let budgets =
         optional(reader, &fields, "budgets", Vec::new(), |reader, node| budgets(reader, node, Place::Accounts));
     let rate_per_key = optional(reader, &fields, "rate_per_key", None, rate);
@@ -47,15 +51,16 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
         reader.whole(node, 0..=CACHE_MAX_BYTES, "bytes")
     });
     let cache_hits_charged = optional(reader, &fields, "cache_hits", true, hits_charged);
-    Some(Some(AccountsConfig {
+    let config = AccountsConfig {
+        shadow: shadow?,
         credit_micros: credit_micros?,
         default_unit: default_unit?,
-        budgets: budgets?,
         rate_per_key: rate_per_key?,
         in_flight_per_key: in_flight_per_key?,
         cache_max_bytes: cache_max_bytes?,
         cache_hits_charged: cache_hits_charged?,
-    }))
+    };
+    Some((Some(config), budgets?))
 }
 
 /// So many calls at once.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::account::rehearsed::Verdict;
 use super::answer::{Body, full};
 use super::arrived::Arrived;
 use super::arriving::Seen;
@@ -97,7 +98,12 @@ impl Front {
         if unasked.is_none() && !arriving.shown.pays() {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
-                Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, forwarded).await.full(),
+                Ok(Some(holder)) => {
+                    return self.check_on_account(&arriving, &holder, &parts.headers, forwarded).await.full();
+                }
+                Err(why) if self.rehearses() => {
+                    return self.rehearsed_unseen(&arriving, &Verdict::of_key(&why), forwarded).full();
+                }
                 Err(why) => return self.unresolved(&arriving, why).full(),
             }
         }

@@ -15,7 +15,8 @@ use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
 use crate::accounts::Nonces;
-use crate::config::{AccountsConfig, Config, ReceiptFormat};
+use crate::cache::Cache;
+use crate::config::{AccountsConfig, BudgetConfig, Config, ReceiptFormat};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -57,6 +58,10 @@ pub(crate) struct Shared {
     signs_offers: bool,
     /// Where calls get receipts.
     pub(super) receipts: Option<Arc<Receipts>>,
+    /// Answers of routes with a `cache_s`.
+    pub(super) cache: Arc<Cache>,
+    /// What each key, or all together, may call and spend.
+    pub(super) account_budgets: Arc<[BudgetConfig]>,
     /// How accounts pay, where there are any.
     pub(crate) accounts: Option<AccountsConfig>,
     /// Which signed requests came before.
@@ -102,7 +107,9 @@ impl Shared {
             signs_offers: config.offer_signer.is_some(),
             receipts,
             signer,
-            accounts: config.accounts.clone(),
+            cache: Arc::new(Cache::new(config.accounts.as_ref().map_or(0, |accounts| accounts.cache_max_bytes))),
+            accounts: config.accounts,
+            account_budgets: config.account_budgets.clone().into(),
             nonces: Arc::new(Nonces::new(now_ms())),
         })
     }

@@ -83,6 +83,7 @@ impl Story {
             Unpaid::Allowlisted(payer) => by(MoneyOutcome::Allowlisted, payer),
             Unpaid::PaidBefore(payer) => by(MoneyOutcome::PaidBefore, payer),
             Unpaid::Unverified => Self::of(MoneyOutcome::PassedOpen),
+            Unpaid::Rehearsed => Self::of(MoneyOutcome::Rehearsed),
         }
     }
 

@@ -37,6 +37,7 @@ fn pass_word(pass: &FreePass) -> &'static str {
             "paid before"
         }
         Unpaid::Unverified => "unverified",
+        Unpaid::Rehearsed => "rehearsed",
     }
 }
 

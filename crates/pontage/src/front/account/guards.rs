@@ -39,7 +39,7 @@ impl Front {
         let mut guards = principal.policy.guards(arriving.method, arriving.path.path());
         if let Some(accounts) = &self.0.shared.accounts {
             let of_route = arriving.route_plan.map_or(&[][..], |route| &route.budgets);
-            let all = accounts.budgets.iter().chain(of_route);
+            let all = self.0.shared.account_budgets.iter().chain(of_route);
             guards.budgets.extend(all.filter_map(|budget| budget.of(principal.unit, accounts.credit_micros)));
         }
         guards
@@ -71,7 +71,7 @@ impl Front {
     }
 
     /// Takes from the buckets of a key. What the caller is told of is the one with the least in it.
-    fn keeps_pace(&self, arriving: &Arriving<'_>, principal: &Principal) -> Result<(), Told<Bytes>> {
+    pub(super) fn keeps_pace(&self, arriving: &Arriving<'_>, principal: &Principal) -> Result<(), Told<Bytes>> {
         let (method, path, now_ms) = (arriving.method, arriving.path.path(), now_ms());
         let mut rates = Vec::new();
         match &principal.policy.rates {

@@ -90,12 +90,19 @@ pub enum Unpaid {
     PaidBefore(Payer),
     /// Accounts are tried out.
     Rehearsed,
+    /// A pass for a time has paid for it.
+    Pass {
+        /// Who paid for the pass.
+        payer: Payer,
+        /// The payment that bought it.
+        payment: HoldId,
+    },
     /// It shows a payment that nobody can verify now, and the operator lets such calls through.
     Unverified,
 }
 
-/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one, and
-/// [`Self::rehearsal`].
+/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open),
+/// [`Pass::opens`](crate::Pass::opens) and [`Self::rehearsal`] make one.
 #[derive(Debug)]
 pub struct FreePass(Unpaid);
 

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{config, init, ledger, pay, receipt, refund, run, sandbox, say, service, signer};
+use crate::{backup, config, init, ledger, operator, pass, pay, receipt, refund, run, sandbox, say, service, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -83,6 +83,14 @@ enum Command {
     /// Give money back for a payment, whole or in part. Asked for twice it moves once. Ends with 1 where it is refused, 2 where it has
     /// not moved yet.
     Refund(refund::RefundArgs),
+    /// Use the admin API of a running gate: keys, balances, usage, admins, maintenance. A table on a terminal, JSON elsewhere.
+    Admin(operator::AdminArgs),
+    /// Copy the journal, also while a gate runs, and check the copy.
+    Backup(backup::BackupArgs),
+    /// Check a copy of a journal, and put it where the configuration wants its journal. Nothing is written over.
+    Restore(backup::BackupArgs),
+    /// Passes that are out: take one back.
+    Pass(pass::PassArgs),
     /// Receipts of calls: check one without asking anybody.
     Receipt(receipt::ReceiptArgs),
     /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
@@ -150,6 +158,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(args) => return ledger::run(args, json),
         Command::Reconcile(args) => return ledger::reconcile(args, json),
         Command::Refund(args) => return refund::run(&args, json).unwrap_or_else(|error| failed(&error)),
+        Command::Admin(args) => return operator::run(&args, json).unwrap_or_else(|error| failed(&error)),
+        Command::Backup(args) => backup::backup(&args, json),
+        Command::Restore(args) => backup::restore(&args, json),
+        Command::Pass(args) => return pass::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Receipt(args) => return receipt::run(args, json),
         Command::Signer(args) => signer::run(&args),
         Command::Completions { shell } => completions(shell),

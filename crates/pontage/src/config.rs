@@ -17,6 +17,7 @@ mod limits;
 mod mistake;
 mod network;
 mod operation;
+mod pass;
 mod price;
 mod reader;
 mod receipts;
@@ -51,6 +52,7 @@ pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
+pub(crate) use pass::{PassConfig, PassesConfig, RoutePasses};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
 pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
 pub(crate) use refunds::RefundsConfig;
@@ -130,6 +132,8 @@ pub(crate) struct Config {
     pub(crate) discovery: DiscoveryConfig,
     /// The key of the HMAC over `X-Pay-*`.
     pub(crate) trust_secret: Option<SecretSource>,
+    /// Who signs passes.
+    pub(crate) passes: PassesConfig,
     /// The key that signs offers, and what has settled.
     pub(crate) offer_signer: Option<SecretSource>,
     /// How calls get receipts. `None`: they get none.
@@ -251,6 +255,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     };
     let facilitator = facilitator(reader, fields, folder);
     let refunds = refunds::refunds(reader, fields, folder);
+    let passes = pass::passes(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
     let replay = store::replay(reader, fields);
     let rates = limits::rates(reader, fields);
@@ -280,6 +285,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         gas,
         remote,
         refunds: refunds?,
+        passes: passes?,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,

@@ -49,6 +49,7 @@ use crate::problem::{Problem, money_of};
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
+use account::Revoked;
 use account::guards;
 use account::holder::Question;
 use account::rehearsed::Verdict;
@@ -82,6 +83,7 @@ struct Inner {
     prices: Prices,
     /// Who has which key, where there are accounts.
     directory: Option<Directory>,
+    revoked: Revoked,
     shared: Shared,
     tasks: Tasks,
 }
@@ -107,7 +109,16 @@ impl Front {
     ) -> Self {
         let mut plans = shared.plan.clone();
         let newest = RefCell::new(Arc::clone(&plans.borrow_and_update()));
-        let front = Self(Rc::new(Inner { flow, upstream, plan: newest, prices, directory, shared, tasks }));
+        let front = Self(Rc::new(Inner {
+            flow,
+            upstream,
+            plan: newest,
+            prices,
+            directory,
+            revoked: Revoked::default(),
+            shared,
+            tasks,
+        }));
         let follower = front.clone();
         tokio::task::spawn_local(async move {
             while plans.changed().await.is_ok() {
@@ -245,9 +256,9 @@ impl Front {
         arriving.allowed(Limit::Address)
     }
 
-    /// Whether the caller shows a key, and such keys are ours.
+    /// Whether the caller shows a key or a pass, and such are ours.
     fn names_account(&self, arriving: &Arriving<'_>) -> bool {
-        self.0.directory.is_some() && arriving.shown.names_account
+        self.0.directory.is_some() && arriving.shown.names_account || self.shown_pass(arriving).is_some()
     }
 
     async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
@@ -260,16 +271,18 @@ impl Front {
         let unasked = self.unasked(arriving);
         // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
         let holder = match unasked {
-            None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
-                Ok(holder) => holder,
-                Err(why) if self.rehearses() => {
-                    let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                    let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
-                    let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
-                    return answer::holding(turn, told);
+            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() => {
+                match self.holder(arriving, &parts.headers) {
+                    Ok(holder) => holder,
+                    Err(why) if self.rehearses() => {
+                        let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                        let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
+                        let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
+                        return answer::holding(turn, told);
+                    }
+                    Err(why) => return self.unresolved(arriving, why).full(),
                 }
-                Err(why) => return self.unresolved(arriving, why).full(),
-            },
+            }
             _ => None,
         };
         let own = match &holder {
@@ -299,6 +312,9 @@ impl Front {
         unasked: Option<Opened<WorkerHost>>,
     ) -> Told<Body> {
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
+        if let Some(shown) = self.shown_pass(arriving).filter(|_| unasked.is_none()) {
+            return Box::pin(self.with_pass(arriving, shown, forward(parts), upload)).await;
+        }
         let opened = match unasked {
             Some(opened) => opened,
             None => Box::pin(self.open(arriving)).await,
@@ -432,7 +448,13 @@ impl Front {
                 }
             }
             Opened::TooMany => Problem::too_many(taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
-            Opened::Replay(replay) => Problem::replay(replay).into_response(),
+            Opened::Replay(replay) => {
+                let mut headers = HeaderMap::new();
+                self.put_pass_again(arriving, &replay, &mut headers);
+                let mut response = Problem::replay(replay).into_response();
+                response.headers_mut().extend(headers);
+                response
+            }
             Opened::Fault(fault) => {
                 warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
                 Problem::fault(fault).into_response()
@@ -532,6 +554,7 @@ impl Front {
             Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
                 let mut response = answer::stored(answer, &receipt);
                 self.receipt_again(hold, response.headers_mut()).await;
+                self.put_stored_pass(hold, response.headers_mut()).await;
                 response
             }
             // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod backup;
 mod cache;
 mod chain;
 mod cli;
@@ -19,7 +20,9 @@ mod maintenance;
 mod metrics;
 mod nodes;
 mod operation;
+mod operator;
 mod owner;
+mod pass;
 mod pay;
 mod plan;
 mod price;

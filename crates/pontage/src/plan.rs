@@ -1,5 +1,8 @@
 //! From a checked configuration to what a call is judged by, and what the front does with it. Immutable; replaced as a whole.
 
+mod pass;
+mod top_up;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use gate::price::Tariff;
@@ -15,6 +18,8 @@ use crate::config::{
 };
 use crate::front::Prepared;
 use crate::problem::Problem;
+
+pub(crate) use top_up::TopUp;
 
 /// After this long without a receipt a `direct` settlement is Unknown.
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
@@ -58,6 +63,10 @@ pub(crate) struct Plan {
     pub(crate) website: Option<String>,
     /// Whether somebody passes unpaid everywhere.
     lists_globally: bool,
+    /// What a payment may raise a balance by, where there are balances.
+    pub(crate) top_up: Option<TopUp>,
+    /// Whether some route is opened by passes.
+    pub(crate) takes_passes: bool,
     /// Web pages of which origins may read answers.
     pub(crate) cors_origins: Vec<String>,
 }
@@ -135,7 +144,6 @@ impl Plan {
         let routes = config.routes.iter().zip(&snapshot.routes);
         Self {
             routes: routes.map(|(written, route)| RoutePlan::of(config, written, route, direct_s)).collect(),
-            snapshot: Arc::new(snapshot),
             public_url: config.public_url.clone(),
             trusted_proxies: config.trusted_proxies,
             chains: config.networks.iter().map(|network| network.network).collect(),
@@ -144,6 +152,9 @@ impl Plan {
             website: config.discovery.website.clone(),
             lists_globally: !config.global_allowlist.is_empty(),
             cors_origins: config.cors_origins.clone(),
+            top_up: TopUp::of(config, &snapshot, direct_s),
+            takes_passes: snapshot.routes.iter().any(|route| route.pass_scope.is_some()),
+            snapshot: Arc::new(snapshot),
         }
     }
 
@@ -222,7 +233,8 @@ impl RoutePlan {
         if let (Price::Due(terms), false) = (&compiled.price, changes)
             && !terms.offers.is_empty()
         {
-            let print = |url: &str| Problem::challenge(plan.challenge(url, terms), None).into_response();
+            let print =
+                |url: &str| Problem::challenge(plan.challenge(url, compiled.offers(terms)), None).into_response();
             plan.prepared = Prepared::new(print);
         }
         plan
@@ -257,9 +269,8 @@ impl RoutePlan {
     }
 
     /// The 402's words for a URL.
-    fn challenge(&self, url: &str, terms: &Terms) -> Challenge {
-        let challenge =
-            Challenge { offers: terms.offers.clone(), error: "payment_required".to_owned(), ..Challenge::default() };
+    fn challenge(&self, url: &str, offers: Vec<Offer>) -> Challenge {
+        let challenge = Challenge { offers, error: "payment_required".to_owned(), ..Challenge::default() };
         self.dress(challenge, url)
     }
 
@@ -309,14 +320,16 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
             Some(_) | None => Price::Quoted(due.accepts.iter().map(|accept| accept.token.clone()).collect()),
         },
     };
+    let id = format!("{} {}", method.as_deref().unwrap_or("*"), route.path);
     Route {
-        id: format!("{} {}", method.as_deref().unwrap_or("*"), route.path),
         pattern: route.path.clone(),
         method,
         price,
         allowlist: route.allowlist.clone(),
         reentry_ms: route.reentry_s.saturating_mul(1_000),
-        passes: Vec::new(),
+        passes: route.passes.sold.iter().filter_map(|pass| pass::terms(pass, direct_s)).collect(),
+        pass_scope: pass::scope(&route.passes, &id),
+        id,
     }
 }
 

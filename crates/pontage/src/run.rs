@@ -306,10 +306,12 @@ async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
 
 /// Does what falls due with accounts, where there are any. Ends when it cannot.
 async fn keep_accounts(config: &Config, store: &Store) {
-    match (config.accounts, store.handle()) {
-        (Some(_), Ok(journal)) => accounts::keep(&journal).await,
-        (Some(_), Err(_)) => {}
-        (None, _) => std::future::pending().await,
+    // A pass that counts is an account as well.
+    let counts = config.accounts.is_some() || config.routes.iter().any(|route| !route.passes.sold.is_empty());
+    match (counts, store.handle()) {
+        (true, Ok(journal)) => accounts::keep(&journal).await,
+        (true, Err(_)) => {}
+        (false, _) => std::future::pending().await,
     }
 }
 

@@ -84,6 +84,8 @@ codes! {
         ServedTab = "served_tab",
         /// Served, and charged to a balance.
         ServedBalance = "served_balance",
+        /// Served to a pass for a time, which was paid for before.
+        ServedPass = "served_pass",
         /// The payment was used before.
         Replayed = "replayed",
         /// Paid, run, and not charged: the upstream failed or refused.

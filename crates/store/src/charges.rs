@@ -63,28 +63,41 @@ impl Handle {
         })
     }
 
-    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered.
+    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered. An answer that
+    /// was being given out is lost to who asks for it again by its name.
     ///
     /// # Errors
     /// The journal's [`Fault`].
     pub async fn recover_charges(&self) -> Result<usize, Fault> {
-        let mut ended = 0usize;
+        let (mut ended, mut behind) = (0usize, 0i64);
         loop {
-            let recover = |batch: &mut Batch<'_>| {
-                let sql = "SELECT id FROM charges WHERE state = 'open' ORDER BY turn LIMIT 256";
+            let recover = move |batch: &mut Batch<'_>| {
+                let sql = "SELECT id, turn FROM charges WHERE state = 'open' AND turn > ?1 ORDER BY turn LIMIT 256";
                 let mut statement = batch.db.prepare_cached(sql)?;
-                let ids = statement.query_map([], |row| fixed(row, 0).map(HoldId))?;
-                let ids = ids.collect::<rusqlite::Result<Vec<_>>>()?;
-                for id in &ids {
-                    advance(batch, *id, ChargeStep::Burn(ledger::BurnReason::Interrupted))?.ok();
+                let open = statement.query_map([behind], |row| Ok((fixed(row, 0).map(HoldId)?, row.get(1)?)))?;
+                let open = open.collect::<rusqlite::Result<Vec<(HoldId, i64)>>>()?;
+                let mut ended = 0usize;
+                for (id, _) in &open {
+                    // One that cannot end, for its file was changed, is logged and left to the audit.
+                    let burnt = advance(batch, *id, ChargeStep::Burn(ledger::BurnReason::Interrupted))?;
+                    ended = ended.saturating_add(usize::from(burnt.is_ok()));
                 }
-                Ok(ids.len())
+                Ok((ended, open.last().map(|(_, turn)| *turn)))
             };
-            match self.writer.run(&[Act::Recover], recover).await? {
-                0 => return Ok(ended),
-                more => ended = ended.saturating_add(more),
+            let (more, last) = self.writer.run(&[Act::Recover], recover).await?;
+            ended = ended.saturating_add(more);
+            match last {
+                Some(last) => behind = last,
+                None => break,
             }
         }
+        let lose = |batch: &mut Batch<'_>| {
+            let sql = "UPDATE charges SET answer = 'lost'
+                       WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live'";
+            batch.db.prepare_cached(sql)?.execute([])
+        };
+        self.writer.run(&[Act::Recover], lose).await?;
+        Ok(ended)
     }
 }
 
@@ -94,7 +107,7 @@ const fn act(step: &ChargeStep) -> Act {
         ChargeStep::Capture(_) => Act::Capture,
         ChargeStep::Release(_) => Act::ReleaseCharge,
         ChargeStep::Burn(_) => Act::BurnCharge,
-        ChargeStep::Refund(_) => Act::GiveBack,
+        ChargeStep::Refund(_) | ChargeStep::TakeBack => Act::GiveBack,
         ChargeStep::KeepAnswer | ChargeStep::LoseAnswer => Act::KeepChargedAnswer,
     }
 }

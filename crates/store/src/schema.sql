@@ -283,6 +283,8 @@ CREATE TABLE IF NOT EXISTS charges (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
 CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS charges_unanswered ON charges (turn)
+    WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live';
 CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;
 
 -- Who may use the admin API, besides who has the token of the configuration.
@@ -379,6 +381,13 @@ CREATE INDEX IF NOT EXISTS revoked_tokens_ending ON revoked_tokens (expires_at_m
 
 -- What is booked under tags, for reports.
 CREATE INDEX IF NOT EXISTS charges_tagged ON charges (opened_at_ms) WHERE tags IS NOT NULL;
+
+-- Passes that were taken back.
+CREATE TABLE IF NOT EXISTS revoked_passes (
+    payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
+    at_ms      INTEGER NOT NULL,
+    ends_at_ms INTEGER                                 -- when it would have ended by itself
+) STRICT, WITHOUT ROWID;
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (

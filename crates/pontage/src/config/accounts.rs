@@ -13,6 +13,8 @@ use super::tab::micros;
 const CREDIT_DEFAULT_MICROS: u64 = 10_000;
 const CACHE_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
 const CACHE_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// One dollar to a thousand.
+const TOPUP_DEFAULT_MICROS: (u64, u64) = (1_000_000, 1_000_000_000);
 
 /// How accounts pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) struct AccountsConfig {
     pub(crate) cache_hits_charged: bool,
     /// Whether calls with a key are judged, and neither charged nor refused.
     pub(crate) shadow: bool,
+    /// What a payment may raise a balance by, in millionths of a dollar: at least, and at most.
+    pub(crate) topup_micros: (u64, u64),
 }
 
 /// What each key, or all together, may call and spend.
@@ -43,6 +47,7 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
     let credit_micros = optional(reader, &fields, "credit_usd", CREDIT_DEFAULT_MICROS, credit);
     let default_unit = optional(reader, &fields, "default_unit", Unit::Credit, unit);
     let shadow = optional(reader, &fields, "shadow", false, |reader, node| reader.truth(node));
+    let topup_micros = topup(reader, &fields);
     let budgets =
         optional(reader, &fields, "budgets", Vec::new(), |reader, node| budgets(reader, node, Place::Accounts));
     let rate_per_key = optional(reader, &fields, "rate_per_key", None, rate);
@@ -59,6 +64,7 @@ pub(super) fn accounts<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Opti
         in_flight_per_key: in_flight_per_key?,
         cache_max_bytes: cache_max_bytes?,
         cache_hits_charged: cache_hits_charged?,
+        topup_micros: topup_micros?,
     };
     Some((Some(config), budgets?))
 }
@@ -76,6 +82,20 @@ fn hits_charged<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<bool> {
         "free" => Some(false),
         _ => reader.mistake(&node.at, format!("{} is not what an answer of the cache costs.", text.shown()), fix),
     }
+}
+
+/// How much a payment may raise a balance by.
+fn topup<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<(u64, u64)> {
+    let Some(node) = fields.get("topup") else { return Some(TOPUP_DEFAULT_MICROS) };
+    let fields = reader.fields(&node, "accounts.topup")?;
+    let (least, most) = TOPUP_DEFAULT_MICROS;
+    let least = optional(reader, &fields, "min", least, micros)?;
+    let most = optional(reader, &fields, "max", most.max(least), micros)?;
+    if least == 0 || least > most {
+        let fix = "write two amounts of dollars above zero, such as { min: \"1.00\", max: \"1000.00\" }.";
+        return reader.mistake(&node.at, "no amount is between these two.", fix);
+    }
+    Some((least, most))
 }
 
 fn credit<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<u64> {

@@ -26,7 +26,8 @@ const MICRO: u128 = 1_000_000_000_000;
 /// Up to this price a call goes on the tab unless the route says otherwise.
 pub(crate) const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 /// What a free route has no use for.
-const PAID_ONLY: &[&str] = &["settlement", "settle_first", "pay_to", "accepts", "credits", "reentry_s"];
+const PAID_ONLY: &[&str] =
+    &["settlement", "settle_first", "pay_to", "accepts", "credits", "reentry_s", "pass", "pass_scope"];
 
 /// What a call of a route costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub(super) struct Around<'a> {
 }
 
 /// A price before it is in a token.
-struct Dollars {
+pub(super) struct Dollars {
     at: At,
     text: String,
     shown: String,
@@ -254,7 +255,7 @@ fn in_tokens<'t>(
     Some(accepts)
 }
 
-fn in_token(reader: &mut Reader<'_>, dollars: &Dollars, token: &AssetInfo) -> Option<FixedPrice> {
+pub(super) fn in_token(reader: &mut Reader<'_>, dollars: &Dollars, token: &AssetInfo) -> Option<FixedPrice> {
     let (shown, name, network) = (&dollars.shown, &token.name, token.asset.network);
     let what = match parse_decimal(&dollars.text, token.decimals) {
         Ok(atomic) => return Some(FixedPrice { atomic, micros: dollars.micros }),
@@ -386,7 +387,7 @@ fn settlement<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Rail> {
     }
 }
 
-fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Dollars> {
+pub(super) fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Dollars> {
     let text = reader.text(node, PRICE_FIX)?;
     let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
     let refuse = |why: &str| format!("{} is not a price: {why}.", text.shown());

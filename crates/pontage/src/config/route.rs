@@ -12,6 +12,7 @@ use super::budgets::{BudgetConfig, Place, budgets};
 use super::info::info;
 use super::keys::METHODS;
 use super::limits::rate;
+use super::pass::{self, RoutePasses};
 use super::price::{Around, PriceConfig, price};
 use super::reader::{At, Entry, Fields, Node, Reader};
 use super::{address, optional};
@@ -56,6 +57,8 @@ pub(crate) struct RouteConfig {
     pub(crate) in_flight_max: Option<u32>,
     /// For so long an answer is given out again to the key that it was for, in seconds; 0 is never.
     pub(crate) cache_s: u64,
+    /// Passes that are sold here, and those that open it.
+    pub(crate) passes: RoutePasses,
     /// Where the route stands in the file.
     pub(crate) line: usize,
 }
@@ -98,6 +101,7 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
     let path = path(reader, &fields);
     let method = optional(reader, &fields, "method", None, |reader, node| method(reader, node).map(Some));
     let price = price(reader, &fields, around);
+    let passes = pass::of_route(reader, &fields, price.as_ref());
     let allowlist = optional(reader, &fields, "allowlist", Vec::new(), address::payers);
     let reentry_s =
         optional(reader, &fields, "reentry_s", 0, |reader, node| reader.whole(node, 0..=REENTRY_MAX_S, "seconds"));
@@ -131,6 +135,7 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
         rate_per_key: rate_per_key?,
         in_flight_max: in_flight_max?,
         cache_s: cache_s?,
+        passes: passes?,
         line: item.at.line,
     })
 }

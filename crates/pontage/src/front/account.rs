@@ -5,9 +5,11 @@ mod cached;
 pub(super) mod guards;
 pub(super) mod holder;
 mod once;
+mod pass;
 mod price;
 pub(super) mod rehearsed;
 mod tags;
+mod top_up;
 mod unseen;
 
 use std::rc::Rc;
@@ -26,6 +28,7 @@ pub(super) use answer::Charged;
 use answer::Metered;
 use cached::Looked;
 use once::repeated;
+pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 use price::Due;
 
 use super::answer::{Body, Relay, full, pass_read};

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::account::X_PAYMENT_PASS;
 use super::account::rehearsed::Verdict;
 use super::answer::{Body, full};
 use super::arrived::Arrived;
@@ -95,6 +96,9 @@ impl Front {
             return refused.full();
         }
         let unasked = self.unasked(&arriving);
+        if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
+            return Box::pin(self.check_pass(&arriving, shown, forwarded)).await.full();
+        }
         if unasked.is_none() && !arriving.shown.pays() {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
@@ -155,6 +159,9 @@ impl Front {
         let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
         problem::receipts(response.headers_mut(), &receipt, extensions);
         response.headers_mut().insert(HOLD, self.named(hold.id));
+        if let Some(pass) = self.pass_of(arriving.plan, &hold) {
+            response.headers_mut().insert(X_PAYMENT_PASS, pass);
+        }
         if let Some(mut prepaid) = prepaid {
             prepaid.served();
         }

@@ -33,6 +33,8 @@ pub(super) struct Shown {
     pub(super) idempotency: Option<B256>,
     /// What names the call for a caller with a key; the error is what is wrong with it.
     named: Result<Option<B256>, &'static str>,
+    /// A pass.
+    pub(super) pass: Option<HeaderValue>,
     /// Whether something is shown that names an account.
     pub(super) names_account: bool,
 }
@@ -55,12 +57,13 @@ impl Shown {
     /// Reads what a request's headers show, in one walk over them. An empty header is an absent one: some proxies send it so.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let (mut payment, mut is_foreign, mut sign_in, mut key) = (Payment::Nothing, false, None, None);
-        let (mut names_account, mut named) = (false, Ok(None));
+        let (mut names_account, mut named, mut pass) = (false, Ok(None), None);
         for (name, value) in headers {
             match name.as_str() {
                 "payment-signature" | "x-payment" if !value.is_empty() => payment = payment.and(value),
                 // MicroAI's: they name no authorization and move no money.
                 "x-402-signature" | "x-402-nonce" => is_foreign = true,
+                "x-payment-pass" => pass = pass.or(Some(value)),
                 "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
                 "idempotency-key" => {
                     key = key.or(Some(value));
@@ -80,6 +83,7 @@ impl Shown {
             sign_in: sign_in.filter(|value| !value.is_empty()).cloned(),
             sign_in_refused: Cell::new(None),
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
+            pass: pass.filter(|value| !value.is_empty()).cloned(),
             names_account,
             named,
         }

@@ -19,7 +19,8 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::upload::Upload;
 use super::super::{Arriving, Front};
-use super::{Left, repeated};
+use super::once::repeated;
+use super::{Left, Sent};
 use crate::host::now_ms;
 use crate::plan::Plan;
 use crate::problem::Problem;
@@ -70,7 +71,8 @@ impl Front {
                 match opened {
                     Ok(permit) => {
                         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
-                        Box::pin(self.charged(arriving, story, (forward, upload), permit)).await
+                        let sent = Sent { forward, upload, meter: None, cachable: None, is_sandbox: false };
+                        Box::pin(self.charged(arriving, story, sent, permit)).await
                     }
                     Err(Uncharged::Repeat(Repeat::Stored(charge))) => {
                         let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };

@@ -65,7 +65,7 @@ impl Front {
                 meter: None,
             });
         };
-        let asked = self.asked(arriving, principal, tariff, headers, size)?;
+        let asked = self.facts(arriving, principal, tariff, headers, size)?;
         let meter = Meter::new(Arc::clone(tariff), asked, principal.unit, accounts.credit_micros, key_terms);
         let amount = meter.held().map_err(|why| {
             error!(route = arriving.route.map_or("", |route| &route.id), %why, "a call has no price");
@@ -76,7 +76,7 @@ impl Front {
     }
 
     /// What a tariff asks about a call before it is run.
-    fn asked(
+    fn facts(
         &self,
         arriving: &Arriving<'_>,
         principal: &Principal,

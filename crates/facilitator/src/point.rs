@@ -88,6 +88,8 @@ acts! {
     Withdraw,
     /// A part of a balance goes to another account.
     Transfer,
+    /// A pass is taken back.
+    RevokePass,
     /// Grants whose time is over end.
     Lapse,
     /// The price of a call is held.

@@ -19,9 +19,11 @@ mod call;
 mod fault;
 mod flow;
 mod outcome;
+mod pass;
 mod pattern;
 mod permit;
 mod port;
+pub mod price;
 mod rate;
 mod replay;
 mod reply;
@@ -32,7 +34,7 @@ pub use access::{
     AddressRule, BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Denial, KeyChange, KeyRecord, KeyRefusal,
     KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RequestSignature, RouteRule,
     SECRET_PREFIX, SIGNATURE_WINDOW_MS, Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, Token, ToolRule,
-    new_secret, secret_prefix, signing_secret,
+    TopUpRule, new_secret, secret_prefix, signing_secret,
 };
 pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};
@@ -40,6 +42,7 @@ pub use call::{Call, Presented};
 pub use fault::{Fault, FaultKind};
 pub use flow::Flow;
 pub use outcome::{Due, FreeReason, Outcome};
+pub use pass::{Admission, Pass, PassKeys, PassKind, PassRefusal};
 pub use pattern::{Pattern, PatternRefusal};
 pub use permit::{FreePass, Permit, Prepaid, Progress, Unpaid};
 pub use port::{Check, Depth, Facilitator, Host, Journal, Seen, Settlement, Standing, Until};

@@ -88,17 +88,33 @@ pub enum Unpaid {
     Allowlisted(Payer),
     /// This address has paid for the same resource not long ago, and has proved that it has the key.
     PaidBefore(Payer),
+    /// Accounts are tried out.
+    Rehearsed,
+    /// A pass for a time has paid for it.
+    Pass {
+        /// Who paid for the pass.
+        payer: Payer,
+        /// The payment that bought it.
+        payment: HoldId,
+    },
     /// It shows a payment that nobody can verify now, and the operator lets such calls through.
     Unverified,
 }
 
-/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open) makes one.
+/// The right to run the upstream for a call that is not charged for. Only [`Flow::open`](crate::Flow::open),
+/// [`Pass::opens`](crate::Pass::opens) and [`Self::rehearsal`] make one.
 #[derive(Debug)]
 pub struct FreePass(Unpaid);
 
 impl FreePass {
     pub(crate) const fn new(why: Unpaid) -> Self {
         Self(why)
+    }
+
+    /// For a gate that is tried out: its operator has said that calls with a key are judged, and neither charged nor refused.
+    #[must_use]
+    pub const fn rehearsal() -> Self {
+        Self(Unpaid::Rehearsed)
     }
 
     /// Why nothing is charged.

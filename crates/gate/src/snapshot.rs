@@ -50,6 +50,8 @@ pub struct Route {
     pub reentry_ms: u64,
     /// Passes that are sold with a call, each an offer of its own beside the price; told apart by their amounts.
     pub passes: Vec<Terms>,
+    /// Passes of which name open it, and those of its own id; `None` where none do.
+    pub pass_scope: Option<String>,
 }
 
 /// What happens to a call that no route covers.
@@ -249,6 +251,7 @@ mod tests {
             allowlist: Vec::new(),
             reentry_ms: 0,
             passes: Vec::new(),
+            pass_scope: None,
         };
         Snapshot {
             routes: vec![

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::run::{Mode, Options};
-use crate::{backup, config, init, ledger, operator, pay, receipt, refund, run, sandbox, say, service, signer};
+use crate::{backup, config, init, ledger, operator, pass, pay, receipt, refund, run, sandbox, say, service, signer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -89,6 +89,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Check a copy of a journal, and put it where the configuration wants its journal. Nothing is written over.
     Restore(backup::BackupArgs),
+    /// Passes that are out: take one back.
+    Pass(pass::PassArgs),
     /// Receipts of calls: check one without asking anybody.
     Receipt(receipt::ReceiptArgs),
     /// Keep a settlement key in a process of its own, which signs settlements alone, over a local socket.
@@ -159,6 +161,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Admin(args) => return operator::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Backup(args) => backup::backup(&args, json),
         Command::Restore(args) => backup::restore(&args, json),
+        Command::Pass(args) => return pass::run(&args, json).unwrap_or_else(|error| failed(&error)),
         Command::Receipt(args) => return receipt::run(args, json),
         Command::Signer(args) => signer::run(&args),
         Command::Completions { shell } => completions(shell),

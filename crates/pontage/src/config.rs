@@ -4,10 +4,12 @@
 
 mod accounts;
 mod address;
+mod budgets;
 mod discovery;
 mod ends;
 mod env;
 mod expand;
+mod formula;
 mod gas;
 mod info;
 mod keys;
@@ -15,6 +17,7 @@ mod limits;
 mod mistake;
 mod network;
 mod operation;
+mod pass;
 mod price;
 mod reader;
 mod receipts;
@@ -27,6 +30,7 @@ mod service;
 mod signer;
 mod store;
 mod tab;
+mod tariff;
 mod template;
 mod url;
 mod written;
@@ -41,12 +45,14 @@ use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
 pub(crate) use accounts::AccountsConfig;
+pub(crate) use budgets::BudgetConfig;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use network::NetworkConfig;
 pub(crate) use operation::{LogConfig, LogFormat, LogLevel, OperationConfig};
+pub(crate) use pass::{PassConfig, PassesConfig, RoutePasses};
 pub(crate) use price::{AcceptConfig, DueConfig, EndpointConfig, PriceConfig, TAB_DEFAULT_MAX_MICROS};
 pub(crate) use receipts::{ReceiptFormat, ReceiptsConfig};
 pub(crate) use refunds::RefundsConfig;
@@ -126,6 +132,8 @@ pub(crate) struct Config {
     pub(crate) discovery: DiscoveryConfig,
     /// The key of the HMAC over `X-Pay-*`.
     pub(crate) trust_secret: Option<SecretSource>,
+    /// Who signs passes.
+    pub(crate) passes: PassesConfig,
     /// The key that signs offers, and what has settled.
     pub(crate) offer_signer: Option<SecretSource>,
     /// How calls get receipts. `None`: they get none.
@@ -134,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) payment_identifier: IdentifierConfig,
     /// API keys with balances. `None`: there are none.
     pub(crate) accounts: Option<AccountsConfig>,
+    /// What each key, or all together, may call and spend.
+    pub(crate) account_budgets: Vec<BudgetConfig>,
     /// What makes this a facilitator's configuration, and not a gate's.
     pub(crate) service: Option<ServiceConfig>,
 }
@@ -218,7 +228,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let fields = &reader.fields(&root, "")?;
     let version = version(reader, fields);
     let service = service::service(reader, fields, folder);
-    let accounts = accounts::accounts(reader, fields);
+    let (accounts, account_budgets) = accounts::accounts(reader, fields).unzip();
     let is_gate = fields.get("service").is_none();
     let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
@@ -229,13 +239,25 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
     let money = match is_gate {
-        true => money(reader, fields, payee, tab.unwrap_or_default(), default_network),
+        true => {
+            let tab = tab.unwrap_or_default();
+            let around = Around {
+                tokens: &[],
+                all_tokens: false,
+                payee,
+                tab,
+                accounts: accounts.flatten(),
+                has_accounts: fields.was_meant("accounts"),
+            };
+            money(reader, fields, around, default_network)
+        }
         false => chains(reader, fields).map(|networks| (networks, Vec::new())),
     };
     let facilitator = facilitator(reader, fields, folder);
     let refunds = refunds::refunds(reader, fields, folder);
+    let passes = pass::passes(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
-    let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
+    let replay = store::replay(reader, fields);
     let rates = limits::rates(reader, fields);
     let in_flight = limits::in_flight(reader, fields);
     let cors_origins = discovery::cors(reader, fields);
@@ -263,6 +285,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         gas,
         remote,
         refunds: refunds?,
+        passes: passes?,
         store_path: store_path?,
         replay: replay?,
         tab: tab?,
@@ -281,6 +304,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         receipts: receipts?,
         payment_identifier,
         accounts: accounts?,
+        account_budgets: account_budgets?,
         service: service?,
     })
 }
@@ -296,8 +320,7 @@ fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Networ
 fn money<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
-    payee: Option<Payee>,
-    tab: TabConfig,
+    around: Around<'_>,
     default_network: Network,
 ) -> Option<(Vec<NetworkConfig>, Vec<RouteConfig>)> {
     let mut tokens = Vec::new();
@@ -312,7 +335,7 @@ fn money<'d>(
     let fix = "write a list of routes, each with a path and a price or `free: true`.";
     let routes = reader.required(fields, "routes", fix).and_then(|node| {
         let all_tokens = networks.is_some() && !misspelt(fields, "networks");
-        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, payee, tab })
+        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, ..around })
     })?;
     let mut networks = networks?;
     if routes.iter().any(|route| route.price != PriceConfig::Free) {

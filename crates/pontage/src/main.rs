@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod backup;
+mod cache;
 mod chain;
 mod cli;
 mod config;
@@ -21,6 +22,7 @@ mod nodes;
 mod operation;
 mod operator;
 mod owner;
+mod pass;
 mod pay;
 mod plan;
 mod price;

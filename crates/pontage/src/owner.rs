@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::hex;
 use anyhow::{Context as _, bail};
+use ledger::HoldId;
 use serde_json::{Value, json};
 use store::Store;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +41,8 @@ const AT_ONCE: usize = 32;
 pub(crate) enum Command {
     /// Give money back for a payment.
     Refund(Ask),
+    /// Take a pass back.
+    RevokePass(HoldId),
     /// Give back everything that is owed.
     RefundDue {
         /// Whether somebody pays it by hand.
@@ -57,6 +61,9 @@ impl Command {
                 "by_hand": ask.by_hand,
                 "settled_by": ask.settled_by,
             }),
+            Self::RevokePass(payment) => {
+                json!({ "command": "revoke_pass", "payment": payment.to_string(), "by_hand": false })
+            }
             Self::RefundDue { by_hand } => json!({ "command": "refund_due", "by_hand": by_hand }),
         }
     }
@@ -72,6 +79,7 @@ impl Command {
                 by_hand,
                 settled_by: text("settled_by"),
             })),
+            "revoke_pass" => Some(Self::RevokePass(HoldId(hex::decode_to_array(text("payment")?).ok()?))),
             "refund_due" => Some(Self::RefundDue { by_hand }),
             _ => None,
         }
@@ -213,7 +221,8 @@ mod tests {
             settled_by: None,
         };
         let whole = Ask { amount: None, settled_by: Some("0x1".to_owned()), ..ask.clone() };
-        for command in [Command::Refund(ask), Command::Refund(whole), Command::RefundDue { by_hand: true }] {
+        let revoked = Command::RevokePass(HoldId([7; 16]));
+        for command in [Command::Refund(ask), Command::Refund(whole), revoked, Command::RefundDue { by_hand: true }] {
             let line = command.to_json().to_string();
             assert!(!line.contains('\n'));
             assert_eq!(Command::from_json(&serde_json::from_str(&line).unwrap()), Some(command));

@@ -1,7 +1,11 @@
 //! From a checked configuration to what a call is judged by, and what the front does with it. Immutable; replaced as a whole.
 
+mod pass;
+mod top_up;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
+use gate::price::Tariff;
 use gate::{Honoured, Price, Rate, Route, Snapshot, Terms};
 use ledger::Rail;
 use protocol::x402::ext::{BAZAAR, Info, PAYMENT_IDENTIFIER, PaymentId};
@@ -9,11 +13,13 @@ use protocol::x402::{Challenge, Extensions, Resource};
 use protocol::{Network, Offer, OfferExtra, Refusal, parse_decimal};
 
 use crate::config::{
-    AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
-    TAB_DEFAULT_MAX_MICROS,
+    AcceptConfig, BudgetConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig,
+    RouteConfig, TAB_DEFAULT_MAX_MICROS,
 };
 use crate::front::Prepared;
 use crate::problem::Problem;
+
+pub(crate) use top_up::TopUp;
 
 /// After this long without a receipt a `direct` settlement is Unknown.
 pub(crate) const SETTLE_BUDGET_MS: u64 = 15_000;
@@ -57,6 +63,10 @@ pub(crate) struct Plan {
     pub(crate) website: Option<String>,
     /// Whether somebody passes unpaid everywhere.
     lists_globally: bool,
+    /// What a payment may raise a balance by, where there are balances.
+    pub(crate) top_up: Option<TopUp>,
+    /// Whether some route is opened by passes.
+    pub(crate) takes_passes: bool,
     /// Web pages of which origins may read answers.
     pub(crate) cors_origins: Vec<String>,
 }
@@ -86,6 +96,20 @@ pub(crate) struct RoutePlan {
     pub(crate) rate_limit: Option<Rate>,
     /// Who is asked for the price.
     pub(crate) quoted: Option<Quoted>,
+    /// What each key, or all together, may call and spend here.
+    pub(crate) budgets: Vec<BudgetConfig>,
+    /// For each key: its calls of the route.
+    pub(crate) rate_per_key: Option<Rate>,
+    /// Calls that are paid from balances and with the upstream at once.
+    pub(crate) in_flight_max: Option<u32>,
+    /// For so long an answer is given out again to its key.
+    pub(crate) cache_ms: u64,
+    /// What accounts pay, where that depends on the call.
+    pub(crate) tariff: Option<Arc<Tariff>>,
+    /// What accounts in credits pay, where the price is fixed.
+    pub(crate) credits: Option<u64>,
+    /// Whether nobody pays here but accounts.
+    pub(crate) accounts_alone: bool,
 }
 
 /// A price endpoint, and what its answer is made into.
@@ -120,7 +144,6 @@ impl Plan {
         let routes = config.routes.iter().zip(&snapshot.routes);
         Self {
             routes: routes.map(|(written, route)| RoutePlan::of(config, written, route, direct_s)).collect(),
-            snapshot: Arc::new(snapshot),
             public_url: config.public_url.clone(),
             trusted_proxies: config.trusted_proxies,
             chains: config.networks.iter().map(|network| network.network).collect(),
@@ -129,6 +152,9 @@ impl Plan {
             website: config.discovery.website.clone(),
             lists_globally: !config.global_allowlist.is_empty(),
             cors_origins: config.cors_origins.clone(),
+            top_up: TopUp::of(config, &snapshot, direct_s),
+            takes_passes: snapshot.routes.iter().any(|route| route.pass_scope.is_some()),
+            snapshot: Arc::new(snapshot),
         }
     }
 
@@ -172,14 +198,16 @@ impl RoutePlan {
         if let Some(info) = &info {
             extensions.insert(BAZAAR.to_owned(), info.extension(route.template.as_deref()));
         }
-        let quoted = match &route.price {
+        let due = match &route.price {
             PriceConfig::Free => None,
-            PriceConfig::Due(due) => due.endpoint.clone().map(|endpoint| {
-                let caps = config.tab.caps;
-                let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
-                Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) }
-            }),
+            PriceConfig::Due(due) => Some(due),
         };
+        let quoted = due.and_then(|due| {
+            let caps = config.tab.caps;
+            let cap = caps.payer_micros.min(caps.source_micros).min(caps.gate_micros);
+            let endpoint = due.endpoint.clone()?;
+            Some(Quoted { endpoint, due: due.clone(), direct_s, tab_max_micros: cap.min(TAB_DEFAULT_MAX_MICROS) })
+        });
         let signs_in = !route.allowlist.is_empty() || route.reentry_s > 0;
         let mut plan = Self {
             description: route.description.clone(),
@@ -193,13 +221,28 @@ impl RoutePlan {
             params: route.params.clone(),
             rate_limit: route.rate_limit,
             quoted,
+            budgets: route.budgets.clone(),
+            rate_per_key: route.rate_per_key,
+            in_flight_max: route.in_flight_max,
+            cache_ms: route.cache_s.saturating_mul(1_000),
+            tariff: due.and_then(|due| due.tariff.clone()).map(Arc::new),
+            credits: due.and_then(|due| due.credits),
+            accounts_alone: due.is_some_and(|due| due.tariff.is_some() && due.accepts.is_empty()),
         };
         let changes = signs_in || !config.global_allowlist.is_empty() || config.offer_signer.is_some();
-        if let (Price::Due(terms), false) = (&compiled.price, changes) {
-            let print = |url: &str| Problem::challenge(plan.challenge(url, terms), None).into_response();
+        if let (Price::Due(terms), false) = (&compiled.price, changes)
+            && !terms.offers.is_empty()
+        {
+            let print =
+                |url: &str| Problem::challenge(plan.challenge(url, compiled.offers(terms)), None).into_response();
             plan.prepared = Prepared::new(print);
         }
         plan
+    }
+
+    /// Whether answers are read for what the upstream reports in them.
+    pub(crate) fn reads_body(&self) -> bool {
+        self.tariff.as_ref().is_some_and(|tariff| tariff.reads_body())
     }
 
     /// The answer to a payment that is refused, printed once for each reason. `None` where the route's 402 is made each time.
@@ -226,9 +269,8 @@ impl RoutePlan {
     }
 
     /// The 402's words for a URL.
-    fn challenge(&self, url: &str, terms: &Terms) -> Challenge {
-        let challenge =
-            Challenge { offers: terms.offers.clone(), error: "payment_required".to_owned(), ..Challenge::default() };
+    fn challenge(&self, url: &str, offers: Vec<Offer>) -> Challenge {
+        let challenge = Challenge { offers, error: "payment_required".to_owned(), ..Challenge::default() };
         self.dress(challenge, url)
     }
 
@@ -265,19 +307,29 @@ fn compile_route(route: &RouteConfig, direct_s: u64) -> Route {
     let method = route.method.as_ref().map(|method| method.as_str().to_owned());
     let price = match &route.price {
         PriceConfig::Free => Price::Free,
+        // Accounts alone pay: nothing is offered to others.
+        PriceConfig::Due(due) if due.tariff.is_some() && due.accepts.is_empty() => Price::Due(Terms {
+            offers: Vec::new(),
+            rail: Rail::Direct,
+            exposure_micros: 0,
+            settle_first: false,
+            sells: None,
+        }),
         PriceConfig::Due(due) => match fixed_terms(due, direct_s) {
             Some(terms) if due.endpoint.is_none() => Price::Due(terms),
             Some(_) | None => Price::Quoted(due.accepts.iter().map(|accept| accept.token.clone()).collect()),
         },
     };
+    let id = format!("{} {}", method.as_deref().unwrap_or("*"), route.path);
     Route {
-        id: format!("{} {}", method.as_deref().unwrap_or("*"), route.path),
         pattern: route.path.clone(),
         method,
         price,
         allowlist: route.allowlist.clone(),
         reentry_ms: route.reentry_s.saturating_mul(1_000),
-        passes: Vec::new(),
+        passes: route.passes.sold.iter().filter_map(|pass| pass::terms(pass, direct_s)).collect(),
+        pass_scope: pass::scope(&route.passes, &id),
+        id,
     }
 }
 

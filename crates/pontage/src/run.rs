@@ -306,10 +306,12 @@ async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
 
 /// Does what falls due with accounts, where there are any. Ends when it cannot.
 async fn keep_accounts(config: &Config, store: &Store) {
-    match (config.accounts, store.handle()) {
-        (Some(_), Ok(journal)) => accounts::keep(&journal).await,
-        (Some(_), Err(_)) => {}
-        (None, _) => std::future::pending().await,
+    // A pass that counts is an account as well.
+    let counts = config.accounts.is_some() || config.routes.iter().any(|route| !route.passes.sold.is_empty());
+    match (counts, store.handle()) {
+        (true, Ok(journal)) => accounts::keep(&journal).await,
+        (true, Err(_)) => {}
+        (false, _) => std::future::pending().await,
     }
 }
 
@@ -456,8 +458,11 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            let directory =
-                self.front.accounts.map(|_| Directory::new(flow.journal.clone(), Arc::clone(&self.front.nonces)));
+            let directory = self
+                .front
+                .accounts
+                .as_ref()
+                .map(|_| Directory::new(flow.journal.clone(), Arc::clone(&self.front.nonces)));
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, directory, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));

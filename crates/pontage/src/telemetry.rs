@@ -84,6 +84,8 @@ codes! {
         ServedTab = "served_tab",
         /// Served, and charged to a balance.
         ServedBalance = "served_balance",
+        /// Served to a pass for a time, which was paid for before.
+        ServedPass = "served_pass",
         /// The payment was used before.
         Replayed = "replayed",
         /// Paid, run, and not charged: the upstream failed or refused.
@@ -100,6 +102,8 @@ codes! {
         Busy = "busy",
         /// Let through unpaid while nobody could verify payments.
         PassedOpen = "passed_open",
+        /// Let through uncharged because accounts are tried out.
+        Rehearsed = "rehearsed",
         /// Let through unpaid by proof of a listed key.
         Allowlisted = "allowlisted",
         /// Let through unpaid by proof of a key that paid before.
@@ -127,6 +131,9 @@ codes! {
         Route = "route",
         Verification = "verification",
         Caller = "caller",
+        Key = "key",
+        InFlight = "in_flight",
+        Budget = "budget",
     }
 }
 

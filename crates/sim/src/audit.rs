@@ -1,6 +1,7 @@
 //! The auditor. It shares no code with the ledger: it sees what the upstream, the callers and the chain see, reads the books as
 //! plain rows, and says which sentence was broken.
 
+mod balances;
 mod plain;
 mod rest;
 
@@ -8,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 
-pub(crate) use plain::{Books, End, PlainHold};
+pub(crate) use balances::{Asked, Cost};
+pub(crate) use plain::{Books, End, PlainCharge, PlainEnd, PlainGrant, PlainHold};
 pub(crate) use rest::{Facts, Transfer};
 
 /// An authorization, as the chain knows it.
@@ -74,6 +76,7 @@ pub(crate) struct Audit {
     broke: BTreeSet<Id>,
     statements: Vec<Statement>,
     payloads: BTreeMap<(Address, u64), B256>,
+    calls: balances::Calls,
     /// The first broken sentence, and further ones.
     pub(crate) broken: Vec<String>,
 }
@@ -98,6 +101,7 @@ impl Audit {
             broke: BTreeSet::new(),
             statements: Vec::new(),
             payloads: BTreeMap::new(),
+            calls: balances::Calls::default(),
             broken: Vec::new(),
         }
     }

@@ -28,11 +28,27 @@ pub enum Bug {
     ReusedSequence,
     /// What a chain_tx has cost is booked once for each bid at its sequence.
     BumpPaysTwice,
+    /// What a call with a key costs is taken with the hold, before it is run.
+    DebitBeforeHold,
+    /// A charge goes by what the balance had before the step that holds it.
+    GrantUsedTwice,
+    /// The journal does not look at the names of grants.
+    GrantTwice,
+    /// A charge that was let go can be refunded.
+    RefundOfRelease,
+    /// What a metered call did not use stays held.
+    RemainderKept,
+    /// A transfer leaves with the giver what it gives.
+    TransferCopies,
+    /// At start, charges that a crash left open are left open.
+    NoChargeRecovery,
+    /// What a payment bought stays when a reorg takes the payment.
+    KeepsBought,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::NoReservation,
         Self::TimeoutIsFailure,
         Self::NoMark,
@@ -45,5 +61,13 @@ impl Bug {
         Self::NoUnsettle,
         Self::ReusedSequence,
         Self::BumpPaysTwice,
+        Self::DebitBeforeHold,
+        Self::GrantUsedTwice,
+        Self::GrantTwice,
+        Self::RefundOfRelease,
+        Self::RemainderKept,
+        Self::TransferCopies,
+        Self::NoChargeRecovery,
+        Self::KeepsBought,
     ];
 }

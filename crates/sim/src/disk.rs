@@ -1,5 +1,7 @@
 //! The committed state of the journal: what a crash leaves. It asks the real ledger what a command does to its rows.
 
+mod balances;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
@@ -12,6 +14,7 @@ use ledger::{
 use protocol::{Amount, Asset, ClaimKey, Network, Payer};
 
 use crate::bug::Bug;
+pub(crate) use balances::{Account, Balances};
 
 /// A chain_tx and what became of its gas.
 #[derive(Clone, Debug)]
@@ -32,6 +35,11 @@ pub(crate) struct Disk {
     answers: BTreeMap<HoldId, Answer>,
     pickups: BTreeMap<B256, HoldId>,
     unwatched: BTreeSet<HoldId>,
+    pub(crate) balances: Balances,
+    /// The clock of what is written.
+    pub(crate) now_ms: u64,
+    /// How often a step came that a charge's state does not allow.
+    pub(crate) refused: u64,
     /// How often a step came that a hold's state does not allow.
     pub(crate) violations: u64,
     bug: Option<Bug>,
@@ -126,19 +134,20 @@ impl Disk {
         if self.bug == Some(Bug::NoUnsettle) && matches!(step, Step::Unsettle(_)) {
             return Ok(self.records.get(at).cloned());
         }
-        let record = &mut self.records[at];
-        match ledger::advance(record, step) {
-            Ok(None) => {}
+        let record = self.records[at].clone();
+        match ledger::advance(&record, step) {
+            Ok(None) => Ok(Some(record)),
             Ok(Some(Change { record: next, entries })) => {
-                *record = next;
                 self.entries.extend(entries);
+                self.follow(&record, &next);
+                self.records[at] = next.clone();
+                Ok(Some(next))
             }
             Err(violation) => {
                 self.violations += 1;
-                return Err(violation);
+                Err(violation)
             }
         }
-        Ok(Some(record.clone()))
     }
 
     /// What [`Bug::ReleaseOfSubmitted`] and [`Bug::ExpiryUnderRun`] do to a hold, past the ledger.

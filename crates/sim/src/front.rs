@@ -1,5 +1,6 @@
 //! The front's stand-in: what `pontage`'s front does with the flow, without HTTP.
 
+mod account;
 mod body;
 mod words;
 

@@ -1,6 +1,7 @@
 //! The journal's ports over the disk: a writer with a queue and group commits, faults before and after the commit, a disk that is
 //! away or hangs for a while.
 
+mod accounts;
 mod ports;
 
 use std::rc::Rc;
@@ -109,6 +110,7 @@ async fn run(world: Rc<World>, queue: Inbox<Job>) {
         }
         let replies: Vec<Reply> = {
             let mut disk = world.disk.borrow_mut();
+            disk.now_ms = world.exec.now_ms();
             jobs.into_iter().map(|job| job(&mut disk)).collect()
         };
         world.committed();

@@ -11,6 +11,7 @@ mod chance;
 mod disk;
 mod executor;
 mod front;
+mod holders;
 mod journal;
 mod keys;
 mod node;
@@ -80,6 +81,20 @@ pub struct Figures {
     pub violations: u64,
     /// How often a lane could not look after what is on its way.
     pub rebroadcast_faults: u64,
+    /// Requests with a key.
+    pub key_calls: u64,
+    /// Of them, those whose price was held.
+    pub charges: u64,
+    /// Charges that were taken, all or a part.
+    pub captured: u64,
+    /// Requests that a balance had too little for.
+    pub short: u64,
+    /// Grants, also those of transfers.
+    pub grants: u64,
+    /// Of them, those that a payment bought.
+    pub bought: u64,
+    /// Grants that ended.
+    pub lapsed: u64,
     /// Polls of tasks.
     pub polls: u64,
 }
@@ -93,7 +108,7 @@ impl Figures {
     }
 
     /// Every figure with its name.
-    pub fn fields(&mut self) -> [(&'static str, &mut u64); 28] {
+    pub fn fields(&mut self) -> [(&'static str, &mut u64); 35] {
         [
             ("calls", &mut self.calls),
             ("runs", &mut self.runs),
@@ -122,6 +137,13 @@ impl Figures {
             ("commits", &mut self.commits),
             ("violations", &mut self.violations),
             ("rebroadcast faults", &mut self.rebroadcast_faults),
+            ("key calls", &mut self.key_calls),
+            ("charges", &mut self.charges),
+            ("captured", &mut self.captured),
+            ("short", &mut self.short),
+            ("grants", &mut self.grants),
+            ("bought", &mut self.bought),
+            ("lapsed", &mut self.lapsed),
             ("polls", &mut self.polls),
         ]
     }

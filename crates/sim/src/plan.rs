@@ -112,6 +112,8 @@ pub(crate) enum Moment {
     Pend,
     Keep,
     Send,
+    Charge,
+    EndCharge,
 }
 
 /// When a process dies: so many polls after it comes to a moment, or after some time.

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use alloy_primitives::B256;
 use facilitator::engine::{self, Engine, FeeCaps, Finality, Head, Lane, Live, Pace, Signers, Submitter};
-use gate::{Check, Closed, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Outcome, Settlement};
-use ledger::{Hold, HoldId, Step};
+use gate::{Accounts, Check, Closed, Depth, Facilitator, Fault, FaultKind, Flow, Host, Journal, Outcome, Settlement};
+use ledger::{ChargeStep, Hold, HoldId, Step};
 use protocol::{MoneyState, Proven, Refusal};
 
 use crate::bug::Bug;
@@ -23,6 +23,7 @@ pub(crate) type SimFlow = Flow<SimJournal, Chains, GateHost>;
 const LANE_WAIT_MS: u64 = 15_000;
 const REBROADCAST_MS: u64 = 2_000;
 const RECONCILE_MS: u64 = 1_000;
+const LAPSE_MS: u64 = 5_000;
 /// While nothing more goes wrong, everything may be looked at less often.
 const QUIET_MS: u64 = 5_000;
 
@@ -30,6 +31,7 @@ const QUIET_MS: u64 = 5_000;
 pub(crate) enum Work {
     Close(Hold, Outcome),
     Later(HoldId, Step),
+    LaterCharge(HoldId, ChargeStep),
 }
 
 /// Time, chance and detached work.
@@ -56,8 +58,8 @@ impl Host for GateHost {
         self.work.push(Work::Later(hold, step));
     }
 
-    fn later_charge(&self, _: HoldId, _: ledger::ChargeStep) {
-        unreachable!("no call is paid from a balance yet");
+    fn later_charge(&self, charge: HoldId, step: ChargeStep) {
+        self.work.push(Work::LaterCharge(charge, step));
     }
 }
 
@@ -130,6 +132,9 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
     while engine::recover(&journal, network).await.is_err() {
         world.exec.sleep(500).await;
     }
+    while journal.recover_charges().await.is_err() {
+        world.exec.sleep(500).await;
+    }
     let (mut orders, mut signers) = (Vec::new(), Vec::new());
     for place in 0..world.plan.lanes {
         let lane = loop {
@@ -162,6 +167,7 @@ pub(crate) async fn boot(world: Rc<World>, owner: Owner) {
     });
     world.exec.spawn(owner, "work", do_work(Rc::clone(&world), owner, Rc::clone(&flow), work));
     world.exec.spawn(owner, "reconciler", reconcile(Rc::clone(&world), Rc::clone(&engine), journal.clone()));
+    world.exec.spawn(owner, "lapser", lapse(Rc::clone(&world), journal.clone()));
     world.exec.spawn(owner, "collector", collect(Rc::clone(&world), engine, journal));
     world.serve(Rc::new(Gate { world: Rc::clone(&world), owner, flow }));
 }
@@ -223,8 +229,34 @@ async fn do_work(world: Rc<World>, owner: Owner, flow: Rc<SimFlow>, items: Inbox
                 Work::Later(hold, step) => {
                     world.exec.spawn(owner, "later", repeat(Rc::clone(&world), flow, hold, step))
                 }
+                Work::LaterCharge(charge, step) => {
+                    world.exec.spawn(owner, "later", repeat_charge(Rc::clone(&world), flow, charge, step))
+                }
             };
         }
+    }
+}
+
+/// Ends what has expired.
+async fn lapse(world: Rc<World>, journal: SimJournal) {
+    // A world without balances has nothing that could end.
+    while world.holders.accounts > 0 {
+        let ended = journal.lapse().await.unwrap_or(0);
+        world.count(|figures| figures.lapsed += u64::try_from(ended).unwrap_or(0));
+        world.exec.sleep(LAPSE_MS).await;
+    }
+    std::future::pending().await
+}
+
+/// Repeats a charge's step until the journal takes it.
+async fn repeat_charge(world: Rc<World>, flow: Rc<SimFlow>, charge: HoldId, step: ChargeStep) {
+    let mut pause_ms = 200;
+    while let Err(fault) = flow.journal.advance_charge(charge, step).await {
+        if fault.kind == FaultKind::Invariant {
+            return;
+        }
+        world.exec.sleep(pause_ms).await;
+        pause_ms = (pause_ms * 2).min(30_000);
     }
 }
 

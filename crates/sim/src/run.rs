@@ -1,5 +1,7 @@
 //! One seed from its beginning to rest.
 
+mod holding;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -25,7 +27,7 @@ const REST_MAX_MS: u64 = 900_000;
 pub(crate) const PATIENT_MS: u64 = 100_000;
 const POLLS_MAX: u64 = 3_000_000;
 /// How often a process looks at what it has; anything else ends by itself.
-const STANDING: [&str; 5] = ["writer", "lane", "reconciler", "collector", "work"];
+const STANDING: [&str; 6] = ["writer", "lane", "reconciler", "collector", "lapser", "work"];
 
 /// A seed that broke a sentence.
 #[derive(Clone, Debug)]
@@ -107,6 +109,7 @@ fn start(world: &Rc<World>) {
         let caller = call(Rc::clone(world), request);
         exec.spawn(Owner::WORLD, "caller", caller);
     }
+    holding::start(world);
 }
 
 /// The faults end.
@@ -276,6 +279,7 @@ fn facts(world: &World) -> Facts {
         blocks: chain.blocks.iter().map(|block| block.hash).collect(),
         gas: chain.gas.clone(),
         crashed: world.figures().crashes > 0,
+        now_ms: world.exec.now_ms(),
         tasks,
         restless: !is_at_rest(world),
     }
@@ -304,7 +308,11 @@ fn figures(world: &World) -> Figures {
     figures.unsettled = kinds("unsettled");
     figures.resettled = kinds("resettled");
     figures.expired = count(books.holds.iter().filter(|hold| hold.end == End::Released(true)).count());
-    figures.violations = disk.violations;
+    figures.violations = disk.violations + disk.refused;
+    figures.charges = count(books.charges.len());
+    figures.captured = kinds("captured");
+    figures.grants = count(books.grants.len());
+    figures.bought = count(books.grants.iter().filter(|grant| grant.payment.is_some()).count());
     figures.polls = world.exec.polls();
     figures
 }

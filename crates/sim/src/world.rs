@@ -10,14 +10,15 @@ use ledger::{BurnReason, HoldId, Record, State};
 use protocol::Network;
 
 use crate::Figures;
-use crate::audit::{Audit, End, PlainHold};
+use crate::audit::{Audit, End, PlainCharge, PlainHold};
 use crate::bug::Bug;
 use crate::chain::abi::TransferWith;
 use crate::chain::{Chain, Deed, Moved, Spent};
 use crate::chance::Chance;
-use crate::disk::{Disk, Signed};
+use crate::disk::{Account, Disk, Signed};
 use crate::executor::{Executor, Owner};
 use crate::front::Gate;
+use crate::holders::{self, Holders};
 use crate::keys::LANES;
 use crate::plan::{Moment, Plan};
 
@@ -28,6 +29,7 @@ pub(crate) struct World {
     pub(crate) exec: Executor,
     pub(crate) chance: RefCell<Chance>,
     pub(crate) plan: Plan,
+    pub(crate) holders: Holders,
     pub(crate) chain: RefCell<Chain>,
     pub(crate) disk: RefCell<Disk>,
     pub(crate) audit: RefCell<Audit>,
@@ -49,8 +51,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plan: Plan, bug: Option<Bug>, trace: bool) -> Rc<Self> {
+    pub(crate) fn new(seed: u64, mut plan: Plan, bug: Option<Bug>, trace: bool) -> Rc<Self> {
         let now_ms = BEGIN_S * 1_000;
+        let holders = Holders::draw(seed, &mut plan);
         let mut chain = Chain::new(plan.token(), plan.balances(), BEGIN_S);
         chain.lanes = usize::from(plan.lanes);
         plan.payments.iter().for_each(|payment| payment.register(&mut chain));
@@ -59,12 +62,17 @@ impl World {
                 chain.signed.insert(data.digest_key(), (data.v, data.r, data.s));
             }
         }
-        let disk = Disk::new(bug, plan.answers_max);
+        let mut disk = Disk::new(bug, plan.answers_max);
+        for number in 0..holders.accounts {
+            let account = Account { unit: holders::unit(number), calls: 0, spent: 0 };
+            disk.balances.accounts.insert(holders::key(number), account);
+        }
         let audit = Audit::new(plan.audit_terms());
         Rc::new(Self {
             exec: Executor::new(now_ms, Chance::new(seed ^ 0xe0ec)),
             chance: RefCell::new(Chance::new(seed ^ 0x3a17)),
             plan,
+            holders,
             chain: RefCell::new(chain),
             disk: RefCell::new(disk),
             audit: RefCell::new(audit),
@@ -172,6 +180,9 @@ impl World {
     pub(crate) fn committed(&self) {
         self.count(|figures| figures.commits += 1);
         let (disk, chain) = (self.disk.borrow(), self.chain.borrow());
+        for record in &disk.balances.charges {
+            self.audit.borrow_mut().charge_is(&PlainCharge::of(record));
+        }
         for record in &disk.records {
             let refused = record.state == State::Burnt(BurnReason::SettlementRefused);
             let given_up = refused || matches!(record.state, State::Lost(_));

@@ -6,7 +6,7 @@ use sim::{Bug, run};
 const SEEDS: u64 = 200;
 
 /// A word of the sentence that each bug must break first.
-const WORDS: [(Bug, &str); 12] = [
+const WORDS: [(Bug, &str); 20] = [
     (Bug::NoReservation, "two runs at a time"),
     (Bug::TimeoutIsFailure, "charged for a call that was let go or burnt"),
     (Bug::NoMark, "not in the journal"),
@@ -19,6 +19,14 @@ const WORDS: [(Bug, &str); 12] = [
     (Bug::NoUnsettle, "and the chain moved None"),
     (Bug::ReusedSequence, "two payments were signed for the sequence"),
     (Bug::BumpPaysTwice, "is not what was paid"),
+    (Bug::DebitBeforeHold, "the upstream runs without a held charge"),
+    (Bug::GrantUsedTwice, "is used for more than it had"),
+    (Bug::GrantTwice, "two grants have the name"),
+    (Bug::RefundOfRelease, "was given back more often than it was taken"),
+    (Bug::RemainderKept, "is not what it was given less what it gave"),
+    (Bug::TransferCopies, "is not what it was given less what it gave"),
+    (Bug::NoChargeRecovery, "a charge never ends"),
+    (Bug::KeepsBought, "are not those of"),
 ];
 
 #[test]

@@ -14,6 +14,7 @@ use crate::accounts::{account, grant_by_id, unit_of, usable, write_rows};
 use crate::budgets;
 use crate::handle::{Handle, put_answer};
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
+use crate::spending::month;
 use crate::writer::Batch;
 
 pub(crate) const CHARGE: &str = "charges.id, account, unit, amount, route, fingerprint, idempotency, opened_at_ms, tags, draws, state, reason, captured,
@@ -62,28 +63,41 @@ impl Handle {
         })
     }
 
-    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered.
+    /// At start: charges that a crash left open are given back. The call may have run; nobody can say what was delivered. An answer that
+    /// was being given out is lost to who asks for it again by its name.
     ///
     /// # Errors
     /// The journal's [`Fault`].
     pub async fn recover_charges(&self) -> Result<usize, Fault> {
-        let mut ended = 0usize;
+        let (mut ended, mut behind) = (0usize, 0i64);
         loop {
-            let recover = |batch: &mut Batch<'_>| {
-                let sql = "SELECT id FROM charges WHERE state = 'open' ORDER BY turn LIMIT 256";
+            let recover = move |batch: &mut Batch<'_>| {
+                let sql = "SELECT id, turn FROM charges WHERE state = 'open' AND turn > ?1 ORDER BY turn LIMIT 256";
                 let mut statement = batch.db.prepare_cached(sql)?;
-                let ids = statement.query_map([], |row| fixed(row, 0).map(HoldId))?;
-                let ids = ids.collect::<rusqlite::Result<Vec<_>>>()?;
-                for id in &ids {
-                    advance(batch, *id, ChargeStep::Burn(ledger::BurnReason::Interrupted))?.ok();
+                let open = statement.query_map([behind], |row| Ok((fixed(row, 0).map(HoldId)?, row.get(1)?)))?;
+                let open = open.collect::<rusqlite::Result<Vec<(HoldId, i64)>>>()?;
+                let mut ended = 0usize;
+                for (id, _) in &open {
+                    // One that cannot end, for its file was changed, is logged and left to the audit.
+                    let burnt = advance(batch, *id, ChargeStep::Burn(ledger::BurnReason::Interrupted))?;
+                    ended = ended.saturating_add(usize::from(burnt.is_ok()));
                 }
-                Ok(ids.len())
+                Ok((ended, open.last().map(|(_, turn)| *turn)))
             };
-            match self.writer.run(&[Act::Recover], recover).await? {
-                0 => return Ok(ended),
-                more => ended = ended.saturating_add(more),
+            let (more, last) = self.writer.run(&[Act::Recover], recover).await?;
+            ended = ended.saturating_add(more);
+            match last {
+                Some(last) => behind = last,
+                None => break,
             }
         }
+        let lose = |batch: &mut Batch<'_>| {
+            let sql = "UPDATE charges SET answer = 'lost'
+                       WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live'";
+            batch.db.prepare_cached(sql)?.execute([])
+        };
+        self.writer.run(&[Act::Recover], lose).await?;
+        Ok(ended)
     }
 }
 
@@ -93,7 +107,7 @@ const fn act(step: &ChargeStep) -> Act {
         ChargeStep::Capture(_) => Act::Capture,
         ChargeStep::Release(_) => Act::ReleaseCharge,
         ChargeStep::Burn(_) => Act::BurnCharge,
-        ChargeStep::Refund(_) => Act::GiveBack,
+        ChargeStep::Refund(_) | ChargeStep::TakeBack => Act::GiveBack,
         ChargeStep::KeepAnswer | ChargeStep::LoseAnswer => Act::KeepChargedAnswer,
     }
 }
@@ -227,8 +241,13 @@ fn update(batch: &Batch<'_>, before: &ChargeRecord, change: &ChargeChange) -> ru
     let (was, is) = (signed(net(before))?, signed(net(record))?);
     let first = !matches!(before.state, ChargeState::Captured(_)) && matches!(record.state, ChargeState::Captured(_));
     if first || was != is {
-        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4 WHERE id = ?1";
-        let values = params![record.charge.key.0, i64::from(first), is.saturating_sub(was), signed(batch.now_ms)?];
+        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4, month = ?5,
+                          month_calls = iif(month = ?5, month_calls, 0) + ?2,
+                          month_spent = max(0, iif(month = ?5, month_spent, 0) + ?3)
+                   WHERE id = ?1";
+        let month = signed(month(batch.now_ms))?;
+        let taken = is.saturating_sub(was);
+        let values = params![record.charge.key.0, i64::from(first), taken, signed(batch.now_ms)?, month];
         batch.db.prepare_cached(sql)?.execute(values)?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 mod accounts;
 mod admin;
 mod backup;
+mod balances;
 mod books;
 mod budgets;
 mod charges;
@@ -21,6 +22,7 @@ mod receipts;
 mod refunds;
 mod rows;
 mod seal;
+mod spending;
 mod tabs;
 mod usage;
 mod writer;

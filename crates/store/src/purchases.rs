@@ -1,10 +1,13 @@
 //! What payments buy: balances and passes.
 
-use ledger::{Change, Grant, GrantId, KeyId, Purchase, Record, Unit};
-use rusqlite::{Connection, Row};
+use facilitator::point::Act;
+use gate::Fault;
+use ledger::{Change, Grant, GrantId, HoldId, KeyId, Purchase, Record, Unit};
+use rusqlite::{Connection, Row, params};
 
-use crate::accounts::{grant_by_id, open_account, write};
-use crate::rows::corrupt;
+use crate::accounts::{close_account, grant_by_id, open_account, write};
+use crate::handle::Handle;
+use crate::rows::{self, corrupt, fixed, signed};
 use crate::writer::Batch;
 
 /// Writes what a change of a hold does to what it bought, in the batch that writes the change.
@@ -58,4 +61,43 @@ pub(crate) fn decode(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Purcha
         Some(Purchase { key: KeyId(*key), unit, amount: u64::from_be_bytes(*amount), expires_at_ms })
     };
     read().map(Some).ok_or_else(|| corrupt(at))
+}
+
+impl Handle {
+    /// Takes a pass back: from now on it opens nothing. What is left on its account stays where it is. `false` where no payment of this
+    /// name bought a pass.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub async fn revoke_pass(&self, payment: HoldId) -> Result<bool, Fault> {
+        let work = move |batch: &mut Batch<'_>| {
+            let Some(record) = rows::by_id(batch.db, payment)? else { return Ok(false) };
+            revoke(batch, &record)
+        };
+        self.writer.run(&[Act::RevokePass], work).await
+    }
+
+    /// The passes that were taken back and would be good still.
+    ///
+    /// # Errors
+    /// The journal's [`Fault`].
+    pub fn revoked_passes(&self, now_ms: u64) -> Result<Vec<HoldId>, Fault> {
+        self.read(|db| {
+            let sql = "SELECT payment FROM revoked_passes WHERE ends_at_ms IS NULL OR ends_at_ms > ?1";
+            let mut statement = db.prepare_cached(sql)?;
+            statement.query_map([signed(now_ms)?], |row| fixed(row, 0).map(HoldId))?.collect()
+        })
+    }
+}
+
+/// Takes a pass back within a batch. Every worker reads the list anew.
+pub(crate) fn revoke(batch: &mut Batch<'_>, record: &Record) -> rusqlite::Result<bool> {
+    let id = record.hold.id;
+    let Some(purchase) = record.hold.buys.as_ref().filter(|bought| bought.key.0 == id.0) else { return Ok(false) };
+    let ends = purchase.expires_at_ms.map(signed).transpose()?;
+    let sql = "INSERT INTO revoked_passes (payment, at_ms, ends_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    batch.db.prepare_cached(sql)?.execute(params![id.0, signed(batch.now_ms)?, ends])?;
+    close_account(batch, purchase.key, true, None)?;
+    batch.rekeyed = true;
+    Ok(true)
 }

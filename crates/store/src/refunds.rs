@@ -15,7 +15,7 @@ use tracing::error;
 use crate::accounts;
 use crate::handle::Handle;
 use crate::ledger::{Ledger, ReadFault};
-use crate::purchases::bought;
+use crate::purchases::{self, bought};
 use crate::rows::{self, corrupt, fixed, optional, signed, unsigned};
 use crate::writer::Batch;
 
@@ -66,6 +66,10 @@ impl Handle {
                 Ok(Some(change)) => {
                     insert(batch.db, &change.refund)?;
                     accounts::write(batch, &change.gives_up)?;
+                    if record.hold.buys.as_ref().is_some_and(|bought| bought.amount == 0) {
+                        // A time cannot be given back in part: nobody has both it and his money.
+                        purchases::revoke(batch, &record)?;
+                    }
                     write_entries(batch, &change)?;
                     Ok(Ok(change.refund))
                 }

@@ -238,7 +238,10 @@ CREATE TABLE IF NOT EXISTS accounts (
     suspended_until_ms INTEGER,               -- a budget has closed it: before then it may not pay
     calls        INTEGER NOT NULL DEFAULT 0,  -- charges that were captured
     spent        INTEGER NOT NULL DEFAULT 0,  -- what they took, less what was given back
-    used_at_ms   INTEGER                      -- when the last one was
+    used_at_ms   INTEGER,                     -- when the last one was
+    month        INTEGER NOT NULL DEFAULT 0,  -- of the last one: months since the year 0, in UTC
+    month_calls  INTEGER NOT NULL DEFAULT 0,  -- how many were captured in it
+    month_spent  INTEGER NOT NULL DEFAULT 0   -- what they took, less what was given back in it
 ) STRICT, WITHOUT ROWID;
 
 -- What balances are made of.
@@ -280,6 +283,9 @@ CREATE TABLE IF NOT EXISTS charges (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
 CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS charges_unanswered ON charges (turn)
+    WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live';
+CREATE INDEX IF NOT EXISTS charges_unkept ON charges (turn) WHERE idempotency IS NOT NULL AND answer = 'live';
 CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;
 
 -- Who may use the admin API, besides who has the token of the configuration.
@@ -373,6 +379,16 @@ CREATE TABLE IF NOT EXISTS revoked_tokens (
     revoked_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS revoked_tokens_ending ON revoked_tokens (expires_at_ms);
+
+-- What is booked under tags, for reports.
+CREATE INDEX IF NOT EXISTS charges_tagged ON charges (opened_at_ms) WHERE tags IS NOT NULL;
+
+-- Passes that were taken back.
+CREATE TABLE IF NOT EXISTS revoked_passes (
+    payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
+    at_ms      INTEGER NOT NULL,
+    ends_at_ms INTEGER                                 -- when it would have ended by itself
+) STRICT, WITHOUT ROWID;
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.
 CREATE TABLE IF NOT EXISTS budgets_used (

@@ -1,7 +1,9 @@
 //! The journal's promises on a real file.
 
+mod accounts;
 mod budgets;
 mod finality;
+mod keys;
 mod names;
 mod purchases;
 mod receipts;

@@ -58,7 +58,7 @@ pub enum Repeat {
     /// It was another request.
     Other,
     /// It is still running.
-    InFlight,
+    InFlight(HoldId),
     /// It was answered, and the answer is stored.
     Stored(HoldId),
     /// It was answered and charged, and the answer is not stored any more.
@@ -123,6 +123,7 @@ impl<J: Accounts, F, H: Host> Flow<J, F, H> {
     /// # Errors
     /// The journal's [`Fault`]: the answer must not be released then.
     pub async fn close_charge(&self, mut permit: ChargePermit<H>, outcome: Outcome) -> Result<u64, Fault> {
+        let given_out = permit.gives_out();
         let Some(charge) = permit.take() else { return Ok(permit.available()) };
         let due = |reading: Option<u128>| match reading {
             Some(units) => u64::try_from(units).unwrap_or(u64::MAX).min(charge.amount),
@@ -142,7 +143,9 @@ impl<J: Accounts, F, H: Host> Flow<J, F, H> {
             Ok(Some((_, available))) => Ok(available),
             Ok(None) => Err(Fault { kind: FaultKind::Invariant, money: MoneyState::Held }),
             Err(fault) => {
-                self.host.later_charge(charge.id, step);
+                // Whether it was written is not known. Whoever reads the fault in the place of his answer does not pay for it.
+                let is_taken = matches!(step, ChargeStep::Capture(_));
+                self.host.later_charge(charge.id, if is_taken && !given_out { ChargeStep::TakeBack } else { step });
                 Err(Fault { money: MoneyState::Held, ..fault })
             }
         }
@@ -162,7 +165,7 @@ fn repeat(record: &ChargeRecord, fingerprint: B256) -> Repeat {
             Repeat::Burnt
         }
         (ChargeState::Open, _) | (ChargeState::Captured(_), AnswerState::Live | AnswerState::Pending) => {
-            Repeat::InFlight
+            Repeat::InFlight(record.charge.id)
         }
         (ChargeState::Captured(_), AnswerState::Kept) => Repeat::Stored(record.charge.id),
         (ChargeState::Captured(_), AnswerState::Delivered | AnswerState::Lost) => Repeat::Gone,

@@ -62,6 +62,11 @@ impl<H: Host> ChargePermit<H> {
         self.reading = Some(units);
     }
 
+    /// Whether the caller has some of the answer's body.
+    pub(super) fn gives_out(&self) -> bool {
+        self.progress == Progress::Body
+    }
+
     /// Takes the charge out: from here on the caller ends it.
     pub(super) const fn take(&mut self) -> Option<Charge> {
         self.charge.take()

@@ -379,6 +379,7 @@ fn snapshot_on(rail: Rail, offers: Vec<Offer>) -> Snapshot {
         allowlist: Vec::new(),
         reentry_ms: 0,
         passes: Vec::new(),
+        pass_scope: None,
     };
     Snapshot {
         routes: vec![route("/free", Price::Free), route("/paid", due(offers.clone())), route("/other", due(offers))],

@@ -115,6 +115,8 @@ pub enum ChargeStep {
     Burn(BurnReason),
     /// A part of what was taken is given back; in all so much.
     Refund(u64),
+    /// The answer was not given out: what was held or taken is given back.
+    TakeBack,
     /// The answer is in the store.
     KeepAnswer,
     /// The answer was given out, or is lost: nobody can fetch it.
@@ -157,6 +159,12 @@ pub fn advance_charge(
     now_ms: u64,
 ) -> Result<Option<ChargeChange>, ChargeViolation> {
     let violation = Err(ChargeViolation { state: record.state, step });
+    let is_lost = step == ChargeStep::TakeBack;
+    let step = match (record.state, step) {
+        (ChargeState::Open, ChargeStep::TakeBack) => ChargeStep::Burn(BurnReason::Broken),
+        (ChargeState::Captured(taken), ChargeStep::TakeBack) => ChargeStep::Refund(taken),
+        (_, step) => step,
+    };
     let mut next = record.clone();
     let (mut entries, mut back) = (Vec::new(), 0);
     match (record.state, step) {
@@ -188,7 +196,8 @@ pub fn advance_charge(
         }
         (ChargeState::Captured(_), ChargeStep::Capture(_))
         | (ChargeState::Released(_), ChargeStep::Release(_))
-        | (ChargeState::Burnt(_), ChargeStep::Burn(_)) => return Ok(None),
+        | (ChargeState::Burnt(_), ChargeStep::Burn(_))
+        | (_, ChargeStep::TakeBack) => return Ok(None),
         (_, ChargeStep::KeepAnswer | ChargeStep::LoseAnswer) => {
             let answer = if step == ChargeStep::KeepAnswer { AnswerState::Kept } else { AnswerState::Lost };
             if record.answer == answer {
@@ -202,6 +211,9 @@ pub fn advance_charge(
         | (ChargeState::Burnt(_), ChargeStep::Capture(_) | ChargeStep::Release(_) | ChargeStep::Refund(_)) => {
             return violation;
         }
+    }
+    if is_lost {
+        next.answer = AnswerState::Lost;
     }
     let Some(changed) = give_back(record, grants, back) else { return violation };
     let left = |grant: &Grant| changed.iter().find(|after| after.id == grant.id).unwrap_or(grant).clone();

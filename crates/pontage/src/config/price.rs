@@ -2,15 +2,19 @@
 
 use std::fmt;
 
+use gate::price::Tariff;
 use ledger::Rail;
 use protocol::{AssetAddress, AssetInfo, Network, NotAnAmount, Payee, parse_decimal};
 
+use super::accounts::AccountsConfig;
 use super::reader::{At, Fields, Node, Reader};
 use super::tab::TabConfig;
+use super::tariff;
 use super::url::url;
 use super::{address, optional};
 
 const MAX_ACCEPTS: usize = 24;
+const CREDITS_MAX: u64 = 1_000_000_000;
 const PRICE_FIX: &str = "write a decimal number of dollars, such as price: \"0.01\".";
 const ENDPOINT_FIX: &str =
     "write an address such as \"http://127.0.0.1:3000/price\", or { url, timeout_ms, cache_s, quote_s }.";
@@ -22,7 +26,8 @@ const MICRO: u128 = 1_000_000_000_000;
 /// Up to this price a call goes on the tab unless the route says otherwise.
 pub(crate) const TAB_DEFAULT_MAX_MICROS: u64 = 1_000_000;
 /// What a free route has no use for.
-const PAID_ONLY: &[&str] = &["settlement", "settle_first", "pay_to", "accepts", "reentry_s"];
+const PAID_ONLY: &[&str] =
+    &["settlement", "settle_first", "pay_to", "accepts", "credits", "reentry_s", "pass", "pass_scope"];
 
 /// What a call of a route costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +41,12 @@ pub(crate) enum PriceConfig {
 /// What a paid call costs, and when its money moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DueConfig {
-    /// In which tokens, in order of preference; never empty.
+    /// In which tokens, in order of preference; empty where accounts alone pay, by a tariff.
     pub(crate) accepts: Vec<AcceptConfig>,
+    /// What accounts pay, where that depends on the call.
+    pub(crate) tariff: Option<Tariff>,
+    /// What accounts in credits pay, where the price is fixed.
+    pub(crate) credits: Option<u64>,
     /// Who is asked for the price; the fixed prices of `accepts` stand in for him.
     pub(crate) endpoint: Option<EndpointConfig>,
     /// When the money moves. `None` where only the price endpoint's answer can tell.
@@ -92,10 +101,14 @@ pub(super) struct Around<'a> {
     pub(super) all_tokens: bool,
     pub(super) payee: Option<Payee>,
     pub(super) tab: TabConfig,
+    /// Who pays by a tariff.
+    pub(super) accounts: Option<AccountsConfig>,
+    /// Whether the file means to have accounts: their section may have a mistake.
+    pub(super) has_accounts: bool,
 }
 
 /// A price before it is in a token.
-struct Dollars {
+pub(super) struct Dollars {
     at: At,
     text: String,
     shown: String,
@@ -160,18 +173,67 @@ fn due<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>, around: &Around<'_>) ->
         Some(node) => address::payee(reader, &node),
         None => around.payee,
     };
-    let dollars = optional(reader, fields, "price", None, |reader, node| dollars(reader, node).map(Some));
+    let priced = optional(reader, fields, "price", (None, None), |reader, node| priced(reader, node, fields, around));
+    let (dollars, tariff) = match priced {
+        Some((dollars, tariff)) => (Some(dollars), Some(tariff)),
+        None => (None, None),
+    };
+    let credits =
+        optional(reader, fields, "credits", None, |reader, node| credits(reader, node, fields, around).map(Some));
     let endpoint = optional(reader, fields, "price_endpoint", None, |reader, node| endpoint(reader, node).map(Some));
     let defaults = Defaults { around, payee, dollars, endpoint: fields.was_meant("price_endpoint") };
     let accepts = match fields.get("accepts") {
         Some(node) => accepts(reader, &node, &defaults),
+        None if matches!((&tariff, &defaults.dollars), (Some(Some(_)), Some(None))) => Some(Vec::new()),
         None => in_tokens(reader, around.tokens, defaults.dollars.as_ref().and_then(Option::as_ref), payee),
     };
     let dearest = accepts.iter().flatten().filter_map(|accept| Some(accept.price.as_ref()?.micros)).max();
     let whole = defaults.dollars.iter().flatten().map(|dollars| dollars.micros).max();
     let (rail, settle_first) = rail(reader, fields, around, dearest.max(whole))?;
     defaults.dollars?;
-    Some(DueConfig { accepts: accepts?, endpoint: endpoint?, rail, settle_first })
+    Some(DueConfig { accepts: accepts?, tariff: tariff?, credits: credits?, endpoint: endpoint?, rail, settle_first })
+}
+
+/// A price in dollars; or a tariff, with what x402 payers pay instead.
+fn priced<'d>(
+    reader: &mut Reader<'d>,
+    node: &Node<'d>,
+    route: &Fields<'d>,
+    around: &Around<'_>,
+) -> Option<(Option<Dollars>, Option<Tariff>)> {
+    if !node.is_mapping() {
+        return dollars(reader, node).map(|dollars| (Some(dollars), None));
+    }
+    let fields = tariff::fields(reader, node)?;
+    let mut sound = needs_accounts(reader, node, around);
+    if let Some(endpoint) = route.get("price_endpoint") {
+        let what = "the route has a price of several parts, and an endpoint that says it.";
+        reader.mistake::<()>(&endpoint.at, what, "keep one of the two.");
+        sound = false;
+    }
+    let offer = optional(reader, &fields, "offer", None, |reader, node| dollars(reader, node).map(Some));
+    let tariff = tariff::tariff(reader, node, &fields, around.accounts.as_ref());
+    let (offer, tariff) = (offer?, tariff?);
+    sound.then_some((offer, Some(tariff)))
+}
+
+/// Notes that there are no accounts, where there are none.
+fn needs_accounts(reader: &mut Reader<'_>, node: &Node<'_>, around: &Around<'_>) -> bool {
+    if !around.has_accounts {
+        let what = "only accounts pay in this way, and the file has no `accounts`.";
+        reader.mistake::<()>(&node.at, what, "write accounts: {} as well, or a price in dollars.");
+    }
+    around.has_accounts
+}
+
+fn credits<'d>(reader: &mut Reader<'d>, node: &Node<'d>, route: &Fields<'d>, around: &Around<'_>) -> Option<u64> {
+    let sound = needs_accounts(reader, node, around);
+    let credits = reader.whole(node, 1..=CREDITS_MAX, "credits");
+    if route.get("price").is_none_or(|price| price.is_mapping()) {
+        let what = "credits stand beside a price in dollars, and there is none.";
+        return reader.mistake(&node.at, what, "write price: \"0.01\" as well, or price: { in: credits, call: 1 }.");
+    }
+    credits.filter(|_| sound)
 }
 
 /// One price in each of some tokens. At the first that cannot hold it the mistake is noted.
@@ -193,7 +255,7 @@ fn in_tokens<'t>(
     Some(accepts)
 }
 
-fn in_token(reader: &mut Reader<'_>, dollars: &Dollars, token: &AssetInfo) -> Option<FixedPrice> {
+pub(super) fn in_token(reader: &mut Reader<'_>, dollars: &Dollars, token: &AssetInfo) -> Option<FixedPrice> {
     let (shown, name, network) = (&dollars.shown, &token.name, token.asset.network);
     let what = match parse_decimal(&dollars.text, token.decimals) {
         Ok(atomic) => return Some(FixedPrice { atomic, micros: dollars.micros }),
@@ -325,7 +387,7 @@ fn settlement<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Rail> {
     }
 }
 
-fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Dollars> {
+pub(super) fn dollars<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<Dollars> {
     let text = reader.text(node, PRICE_FIX)?;
     let dollars = text.value.strip_prefix('$').unwrap_or(&text.value);
     let refuse = |why: &str| format!("{} is not a price: {why}.", text.shown());

@@ -152,6 +152,11 @@ impl<'a> Arriving<'a> {
         story.with(Problem::too_many(taken.retry_after_s).into_response())
     }
 
+    /// A call that cannot be sold as it is.
+    pub(super) fn invalid(&self, problem: Problem) -> Told<Bytes> {
+        Story { taken: self.taken.get(), ..Story::of(MoneyOutcome::BadRequest) }.with(problem.into_response())
+    }
+
     /// Whether a call that pays looks as its route says, so that nobody pays for a 400. Its body is read first only where that is
     /// said to have a shape.
     ///

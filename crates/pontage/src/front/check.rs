@@ -18,6 +18,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::account::X_PAYMENT_PASS;
+use super::account::rehearsed::Verdict;
 use super::answer::{Body, full};
 use super::arrived::Arrived;
 use super::arriving::Seen;
@@ -94,10 +96,18 @@ impl Front {
             return refused.full();
         }
         let unasked = self.unasked(&arriving);
+        if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
+            return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
+        }
         if unasked.is_none() && !arriving.shown.pays() {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
-                Ok(Some(holder)) => return self.check_on_account(&arriving, &holder, forwarded).await.full(),
+                Ok(Some(holder)) => {
+                    return self.check_on_account(&arriving, &holder, &parts.headers, forwarded).await.full();
+                }
+                Err(why) if self.rehearses() => {
+                    return self.rehearsed_unseen(&arriving, &Verdict::of_key(&why), forwarded).full();
+                }
                 Err(why) => return self.unresolved(&arriving, why).full(),
             }
         }
@@ -149,6 +159,9 @@ impl Front {
         let extensions = self.0.shared.sign_receipt(&receipt, &arriving.url).await;
         problem::receipts(response.headers_mut(), &receipt, extensions);
         response.headers_mut().insert(HOLD, self.named(hold.id));
+        if let Some(pass) = self.pass_of(arriving.plan, &hold) {
+            response.headers_mut().insert(X_PAYMENT_PASS, pass);
+        }
         if let Some(mut prepaid) = prepaid {
             prepaid.served();
         }

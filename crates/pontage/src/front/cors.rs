@@ -9,18 +9,19 @@ use http::header::{
 use http::{Method, Response, StatusCode};
 
 /// What a page has to read to pay, and to know how often it may ask.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 9] = [
     "PAYMENT-REQUIRED",
     "PAYMENT-RESPONSE",
     "X-PAYMENT-RESPONSE",
     "X-402-RECEIPT",
+    "X-PAYMENT-PASS",
     "RETRY-AFTER",
     "X-RATELIMIT-LIMIT",
     "X-RATELIMIT-REMAINING",
     "X-RATELIMIT-RESET",
 ];
 /// What a page sends to pay. The third of them is an answer's header that x402 clients send by mistake.
-const ALLOWED: &str = "PAYMENT-SIGNATURE, X-PAYMENT, Access-Control-Expose-Headers, SIGN-IN-WITH-X, IDEMPOTENCY-KEY, \
+const ALLOWED: &str = "PAYMENT-SIGNATURE, X-PAYMENT, X-PAYMENT-PASS, Access-Control-Expose-Headers, SIGN-IN-WITH-X, IDEMPOTENCY-KEY, \
                        CONTENT-TYPE, AUTHORIZATION";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// How long a browser may remember a preflight. Chromium takes no more.

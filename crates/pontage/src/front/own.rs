@@ -12,6 +12,7 @@ use protocol::{MoneyState, Settled};
 use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
+use super::account::quote::is_quote;
 use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
@@ -49,6 +50,12 @@ impl Front {
             let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
             let refused = || Problem::method_not_allowed("GET, HEAD");
             return own.with(full(if is_read { receipt::signer(key) } else { refused() }));
+        }
+        if is_quote(path) {
+            return Box::pin(self.quoted(arrived, request)).await.full();
+        }
+        if path.path() == TOP_UP && self.0.directory.is_some() {
+            return self.top_up(arrived, request, path).await.full();
         }
         if let Some(name) = receipt::name_beneath(path.path()) {
             return self.receipt(request.method(), name, arrived.from).await.full();
@@ -120,12 +127,17 @@ impl Front {
                 (AnswerState::Kept, Ok(Some(answer))) => {
                     let mut response = answer::stored(answer, &Receipt::Settled(settled));
                     self.receipt_again(record.hold.id, response.headers_mut()).await;
+                    self.put_pass(record, response.headers_mut());
                     return response;
                 }
                 (AnswerState::Pending, Ok(_)) => {
                     let message = "The payment moved and the answer is being stored. Ask again.";
                     let status = StatusCode::SERVICE_UNAVAILABLE;
                     Problem::new(status, "answer_pending", message, MoneyState::Moved).retry_after(1)
+                }
+                (AnswerState::Lost, Ok(_)) if record.hold.buys.is_some() => {
+                    let message = "The payment moved and the answer was lost. What it bought stands.";
+                    gone("answer_lost", message, MoneyState::Moved).with_receipt(Receipt::Settled(settled))
                 }
                 (AnswerState::Lost, Ok(_)) => gone(
                     "answer_lost",
@@ -139,7 +151,9 @@ impl Front {
                 }
             },
         };
-        full(problem.into_response())
+        let mut response = problem.into_response();
+        self.put_pass(record, response.headers_mut());
+        full(response)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Closed, FreeReason, Outcome, Permit, Prepaid, Progress, Replay};
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use ledger::{HoldId, Rail};
 use protocol::MoneyState;
 use protocol::x402::{Challenge, Extensions, Receipt};
@@ -14,6 +14,7 @@ use proxy::UpstreamFault;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::account::X_PAYMENT_PASS;
 use super::answer::{self, Body, Keeper, Relay, full};
 use super::cors::Whose;
 use super::own::PICKUP;
@@ -45,6 +46,7 @@ impl Front {
         self.tell_origin(&word, &mut forward);
         let request = upload.digest(idempotent || self.0.shared.receipts.is_some());
         let draft = self.draft(arriving, hold, request.clone());
+        let pass = self.pass_of(arriving.plan, hold);
         let noted = Noted { request, draft };
         if permit.is_first() {
             return Box::pin(self.paid_first(arriving, story, (forward, upload, noted), permit)).await;
@@ -75,6 +77,7 @@ impl Front {
             // On the tab nothing is refused after the run.
             challenge: if on_tab { None } else { arriving.challenge(self).await },
             url: arriving.url.clone(),
+            pass,
             story,
         };
         let step = arriving.trace.step("close");
@@ -222,6 +225,8 @@ struct End {
     idempotent: bool,
     challenge: Option<Challenge>,
     url: String,
+    /// What the payment buys besides, given out once it has moved.
+    pass: Option<HeaderValue>,
     story: Story,
 }
 
@@ -267,7 +272,9 @@ impl End {
                     response.body_mut().is_whole().await;
                 }
                 let story = Story { outcome: MoneyOutcome::ServedSettled, ..story }.whose(Whose::Paid);
-                story.with(answer::release(response, &receipt, extensions, keeper))
+                let mut response = answer::release(response, &receipt, extensions, keeper);
+                self.pass.map(|pass| response.headers_mut().insert(X_PAYMENT_PASS, pass));
+                story.with(response)
             }
             Closed::Refused { receipt, refusal } => {
                 warn!(%hold, route, reason = refusal.code(), "the chain refused after the run");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use gate::PassKeys;
 use protocol::Key;
 use protocol::x402::ext::{
     Claim as _, Jws, OFFER_RECEIPT, OfferClaim, ReceiptClaim, Signed, offers_extension, receipt_extension,
@@ -15,7 +16,8 @@ use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
 use crate::accounts::Nonces;
-use crate::config::{AccountsConfig, Config, ReceiptFormat};
+use crate::cache::Cache;
+use crate::config::{AccountsConfig, BudgetConfig, Config, ReceiptFormat, SecretSource};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -24,6 +26,9 @@ use crate::turns::Turns;
 
 /// How many bodies may be in memory to be judged.
 const BODIES_MAX: usize = 64;
+
+/// A shorter secret could be guessed.
+const PASS_SECRET_MIN_BYTES: usize = 32;
 
 /// What the front does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,12 @@ pub(crate) struct Shared {
     signs_offers: bool,
     /// Where calls get receipts.
     pub(super) receipts: Option<Arc<Receipts>>,
+    /// Answers of routes with a `cache_s`.
+    pub(super) cache: Arc<Cache>,
+    /// What each key, or all together, may call and spend.
+    pub(super) account_budgets: Arc<[BudgetConfig]>,
+    /// Sign passes.
+    pub(super) pass_keys: Arc<PassKeys>,
     /// How accounts pay, where there are any.
     pub(crate) accounts: Option<AccountsConfig>,
     /// Which signed requests came before.
@@ -102,7 +113,10 @@ impl Shared {
             signs_offers: config.offer_signer.is_some(),
             receipts,
             signer,
+            cache: Arc::new(Cache::new(config.accounts.as_ref().map_or(0, |accounts| accounts.cache_max_bytes))),
+            pass_keys: Arc::new(pass_keys(config, store)?),
             accounts: config.accounts,
+            account_budgets: config.account_budgets.clone().into(),
             nonces: Arc::new(Nonces::new(now_ms())),
         })
     }
@@ -138,6 +152,22 @@ impl Shared {
         }
         extensions
     }
+}
+
+/// The secrets of passes: those of the configuration, or the journal's own.
+fn pass_keys(config: &Config, store: &Store) -> anyhow::Result<PassKeys> {
+    let read = |key: &'static str, source: &SecretSource| {
+        let secret = source.read().context(key)?;
+        let long = secret.expose().len() >= PASS_SECRET_MIN_BYTES;
+        long.then_some(secret).ok_or_else(|| anyhow!("{key}: {source} is shorter than {PASS_SECRET_MIN_BYTES} bytes"))
+    };
+    let Some(newest) = &config.passes.secret else {
+        return Ok(PassKeys::new(&store.secret("passes", &entropy::<32>())?, &[]));
+    };
+    let newest = read("passes.secret", newest)?;
+    let earlier = config.passes.previous.as_ref().map(|source| read("passes.previous", source)).transpose()?;
+    let earlier: Vec<&[u8]> = earlier.iter().map(|secret| secret.expose().as_bytes()).collect();
+    Ok(PassKeys::new(newest.expose().as_bytes(), &earlier))
 }
 
 /// The key that certifies. The configuration has seen to it that there are no two.

@@ -82,7 +82,9 @@ impl Story {
             Unpaid::Passthrough => Self::of(MoneyOutcome::Passthrough),
             Unpaid::Allowlisted(payer) => by(MoneyOutcome::Allowlisted, payer),
             Unpaid::PaidBefore(payer) => by(MoneyOutcome::PaidBefore, payer),
+            Unpaid::Pass { payer, payment } => Self { hold: Some(payment), ..by(MoneyOutcome::ServedPass, payer) },
             Unpaid::Unverified => Self::of(MoneyOutcome::PassedOpen),
+            Unpaid::Rehearsed => Self::of(MoneyOutcome::Rehearsed),
         }
     }
 

@@ -79,7 +79,8 @@ impl Word {
             Unpaid::Free | Unpaid::Passthrough => return None,
             Unpaid::Allowlisted(payer) => ("allowlisted", Some(payer.to_string())),
             Unpaid::PaidBefore(payer) => ("paid-before", Some(payer.to_string())),
-            Unpaid::Unverified => ("false", None),
+            Unpaid::Pass { payer, .. } => ("pass", Some(payer.to_string())),
+            Unpaid::Unverified | Unpaid::Rehearsed => ("false", None),
         };
         Some(Self { verified, from, paid: None })
     }

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::ledger::Assets;
 use crate::link::Link;
 use crate::owner::Command;
+use crate::pass;
 
 /// How long a command waits until its refunds have moved.
 const WAIT: Duration = Duration::from_secs(20);
@@ -132,6 +133,7 @@ impl Desk {
     pub(crate) async fn run(&self, command: &Command) -> anyhow::Result<Value> {
         let (asks, left) = match command {
             Command::Refund(ask) => (vec![ask.clone()], 0),
+            Command::RevokePass(payment) => return pass::revoke(&self.journal, *payment).await,
             Command::RefundDue { by_hand } => {
                 let owed = self.journal.owed_back()?;
                 let ask = |payment: &HoldId| Ask {
@@ -147,7 +149,7 @@ impl Desk {
         let (mut ids, mut refusals) = (Vec::new(), Vec::new());
         // What was asked for before and has not moved is owed as well.
         match command {
-            Command::Refund(_) => {}
+            Command::Refund(_) | Command::RevokePass(_) => {}
             Command::RefundDue { by_hand: true } => ids.extend(self.journal.awaited_refunds()?),
             Command::RefundDue { by_hand: false } => {
                 for network in self.ways.keys() {

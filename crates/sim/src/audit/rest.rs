@@ -32,6 +32,7 @@ pub(crate) struct Facts {
     pub(crate) tasks: Vec<&'static str>,
     /// Whether a process died. What it knew alone of an answer's end is lost then: what had been answered is charged.
     pub(crate) crashed: bool,
+    pub(crate) now_ms: u64,
     /// Whether the reconciler still has something to look at.
     pub(crate) restless: bool,
 }
@@ -59,6 +60,8 @@ impl Audit {
         self.words_are_true(books, facts);
         self.entries_match_states(books);
         self.names_are_of_one(books);
+        self.purchases(books);
+        self.balances(books, facts.crashed, facts.now_ms);
     }
 
     fn holds_end(&mut self, books: &Books) {
@@ -191,9 +194,12 @@ impl Audit {
     fn broken_answers_are_not_paid_for(&mut self, books: &Books, facts: &Facts) {
         for hold in &books.holds {
             let (broke, whole) = (self.broke.contains(&hold.id), self.whole.contains(&hold.id));
-            let charged = by_us(books, facts, hold.id, hold.key) && !hold.owed_back;
+            // What it bought besides is there.
+            let charged = by_us(books, facts, hold.id, hold.key) && !hold.owed_back && hold.buys.is_none();
             self.check(facts.crashed || !broke || !charged, || format!("a broken answer is charged for: {hold:?}"));
-            self.check(!whole || !hold.owed_back, || format!("a whole answer is owed back: {hold:?}"));
+            // What came after it was given up does not bring back what it had bought.
+            let unbought = hold.buys.is_some() && hold.end == End::Lost;
+            self.check(!whole || unbought || !hold.owed_back, || format!("a whole answer is owed back: {hold:?}"));
         }
     }
 
@@ -272,6 +278,12 @@ impl Audit {
             }
             let back = hold.reorgs - u32::from(hold.reorgs > 0 && hold.end == End::Lost);
             wanted.extend((0..hold.reorgs).map(|_| "unsettled").chain((0..back).map(|_| "resettled")));
+            if hold.buys.is_some() {
+                // Bought each time that its money came, and un-bought each time that it went.
+                let times = |kind: &str| wanted.iter().filter(|wanted| **wanted == kind).count();
+                let (came, went) = (times("posted") + times("resettled"), times("unsettled"));
+                wanted.extend((0..came).map(|_| "converted").chain((0..went).map(|_| "unconverted")));
+            }
             kinds.sort_unstable();
             wanted.sort_unstable();
             self.check(kinds == wanted, || format!("the entries {kinds:?} are not those of {hold:?}"));

@@ -145,6 +145,7 @@ fn routes(on_tab: Offer) -> Vec<Route> {
         allowlist: Vec::new(),
         reentry_ms: 0,
         passes: Vec::new(),
+        pass_scope: None,
     };
     vec![route("/d/*", direct_offer(), Rail::Direct), route("/t/*", on_tab, Rail::Tab)]
 }

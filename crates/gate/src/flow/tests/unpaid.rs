@@ -36,7 +36,9 @@ fn pass_word(pass: &FreePass) -> &'static str {
             assert_eq!(payer, settled().payer);
             "paid before"
         }
+        Unpaid::Pass { .. } => "a pass",
         Unpaid::Unverified => "unverified",
+        Unpaid::Rehearsed => "rehearsed",
     }
 }
 

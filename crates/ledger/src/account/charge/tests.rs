@@ -106,6 +106,23 @@ fn what_was_given_back_is_neither_taken_nor_refunded() {
 }
 
 #[test]
+fn what_was_not_given_out_is_not_paid_for() {
+    let grants = vec![part(1, 0, 10, None)];
+    let held = won(&grants, 10);
+    let grants = after(grants, &held.grants);
+    let step = |record: &ChargeRecord, grants: &[Grant], step| advance_charge(record, grants, step, NOW_MS).unwrap();
+    let burnt = step(&held.record, &grants, ChargeStep::TakeBack).unwrap();
+    assert_eq!((burnt.record.state, burnt.available), (ChargeState::Burnt(BurnReason::Broken), 10));
+    assert_eq!(step(&burnt.record, &after(grants.clone(), &burnt.grants), ChargeStep::TakeBack), None);
+    let taken = step(&held.record, &grants, ChargeStep::Capture(7)).unwrap();
+    let grants = after(grants, &taken.grants);
+    let back = step(&taken.record, &grants, ChargeStep::TakeBack).unwrap();
+    assert_eq!((back.record.refunded, back.available, back.entries[0].kind), (7, 10, EntryKind::GivenBack));
+    assert_eq!((burnt.record.answer, back.record.answer), (AnswerState::Lost, AnswerState::Lost));
+    assert_eq!(step(&back.record, &after(grants, &back.grants), ChargeStep::TakeBack), None);
+}
+
+#[test]
 fn what_comes_back_to_an_expired_grant_lapses() {
     let grants = vec![part(1, 0, 10, Some(2_000))];
     let held = won(&grants, 10);

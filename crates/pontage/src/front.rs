@@ -19,6 +19,7 @@ mod sign_in;
 mod story;
 mod trust;
 mod upload;
+mod words;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ use gate::{
     Taken, Unpaid,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use ledger::HoldId;
 use protocol::Payer;
 use protocol::x402::ext::SIGN_IN_WITH_X;
@@ -50,6 +51,7 @@ use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
 use account::Revoked;
+use account::guards;
 use account::holder::Question;
 use account::rehearsed::Verdict;
 use account::rotate;
@@ -61,6 +63,7 @@ use request::Forward;
 use story::{Story, Told};
 use trust::Word;
 use upload::Upload;
+use words::{strip_callers_words, strip_payment_words};
 
 pub(crate) use prepared::Prepared;
 pub(crate) use shared::{Role, Shared};
@@ -274,33 +277,54 @@ impl Front {
             Ok(None) => return busy(),
             Err(refused) => return refused.full(),
         };
-        let Ok(turn) = self.0.shared.turns.take().await else { return busy() };
-        answer::holding(turn, self.answered(arriving, parts, upload).await)
+        let unasked = self.unasked(arriving);
+        // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
+        let holder = match unasked {
+            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() => {
+                match self.holder(arriving, &parts.headers) {
+                    Ok(holder) => holder,
+                    Err(why) if self.rehearses() => {
+                        let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                        let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
+                        let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
+                        return answer::holding(turn, told);
+                    }
+                    Err(why) => return self.unresolved(arriving, why).full(),
+                }
+            }
+            _ => None,
+        };
+        let own = match &holder {
+            Some(holder) if !self.rehearses() => match Box::pin(self.admitted(arriving, holder)).await {
+                Ok(turn) => turn,
+                Err(refused) => return refused.full(),
+            },
+            Some(_) | None => None,
+        };
+        let Ok(turn) = self.0.shared.turns.take(guards::place(holder.as_deref())).await else { return busy() };
+        let told = match holder {
+            Some(holder) => {
+                let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                let mut told = Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await;
+                holder.put_end(told.response.headers_mut(), now_ms());
+                told
+            }
+            None => self.answered(arriving, parts, upload, unasked).await,
+        };
+        answer::holding(turn.and(own), told)
     }
 
     /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
-    async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
-        let unasked = self.unasked(arriving);
+    async fn answered(
+        &self,
+        arriving: &Arriving<'_>,
+        parts: Parts,
+        upload: Upload,
+        unasked: Option<Opened<WorkerHost>>,
+    ) -> Told<Body> {
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
         if let Some(shown) = self.shown_pass(arriving).filter(|_| unasked.is_none()) {
             return Box::pin(self.with_pass(arriving, shown, forward(parts), upload)).await;
-        }
-        // A payment that comes beside a key pays.
-        let holder = match unasked {
-            None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
-                Ok(holder) => holder,
-                Err(why) if self.rehearses() => {
-                    let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                    return Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
-                }
-                Err(why) => return self.unresolved(arriving, why).full(),
-            },
-            _ => None,
-        };
-        if let Some(holder) = holder {
-            let mut told = Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
-            holder.put_end(told.response.headers_mut(), now_ms());
-            return told;
         }
         let opened = match unasked {
             Some(opened) => opened,
@@ -581,46 +605,6 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
         | UpstreamFaultKind::Reset
         | UpstreamFaultKind::Protocol
         | UpstreamFaultKind::RequestBody => Problem::upstream(StatusCode::BAD_GATEWAY, "bad_gateway", money),
-    }
-}
-
-/// Payment words of an upstream that must not pass: they would be taken for ours.
-fn strip_payment_words(headers: &mut HeaderMap) {
-    strip(headers, is_payment_word);
-}
-
-/// What a caller says that his upstream must not read: payment words, and those that some upstreams take for another path or method
-/// than the one that was matched.
-fn strip_callers_words(headers: &mut HeaderMap) {
-    strip(headers, |name| is_payment_word(name) || REWRITES.iter().any(|word| reads(name, word, true)));
-}
-
-const REWRITES: [&str; 5] =
-    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method"];
-
-/// Every word that is stripped begins with one of these, and few other names do.
-fn may_be_stripped(name: &str) -> bool {
-    matches!(name.as_bytes().first(), Some(b'p' | b's' | b'x'))
-}
-
-fn is_payment_word(name: &str) -> bool {
-    const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
-    const ARE: [&str; 4] = ["x-402-signature", "x-402-nonce", "x-402-receipt", "sign-in-with-x"];
-    BEGIN.iter().any(|word| reads(name, word, false)) || ARE.iter().any(|word| reads(name, word, true))
-}
-
-/// Whether a name begins with a word, or is it. CGI and its kin read an underscore as a hyphen.
-fn reads(name: &str, word: &str, whole: bool) -> bool {
-    let fits = if whole { name.len() == word.len() } else { name.len() >= word.len() };
-    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    fits && name.bytes().map(as_read).zip(word.bytes()).all(|(name, word)| name == word)
-}
-
-fn strip(headers: &mut HeaderMap, is_stripped: impl Fn(&str) -> bool) {
-    let is_stripped = |name: &&HeaderName| may_be_stripped(name.as_str()) && is_stripped(name.as_str());
-    let names: Vec<_> = headers.keys().filter(is_stripped).cloned().collect();
-    for name in names {
-        headers.remove(name);
     }
 }
 

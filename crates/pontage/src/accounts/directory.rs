@@ -79,6 +79,12 @@ impl Principal {
             }
         }
     }
+
+    /// A pass that counts: its account, and no key.
+    pub(crate) fn of_pass(key: KeyId, unit: Unit) -> Self {
+        let (name, policy) = (String::new(), Rc::new(Policy::default()));
+        Self { key, unit, name, policy, sandbox: false, sunset_at_ms: None, expires: None, may_rotate: false }
+    }
 }
 
 /// Why nobody was found.

@@ -53,6 +53,7 @@ use crate::telemetry::{Limit, MoneyOutcome};
 use account::Revoked;
 use account::holder::Question;
 use account::rehearsed::Verdict;
+use account::rotate;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -155,6 +156,12 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
+        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
+            return Answering::Later(Box::pin(async move {
+                let told = front.rotate(&arrived, &parts, &path).await.full();
+                arrived.tell(None, told)
+            }));
+        }
         if own::is_own(&path) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
@@ -293,7 +300,9 @@ impl Front {
             _ => None,
         };
         if let Some(holder) = holder {
-            return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+            let mut told = Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+            holder.put_end(told.response.headers_mut(), now_ms());
+            return told;
         }
         let opened = match unasked {
             Some(opened) => opened,

@@ -77,6 +77,11 @@ impl Relay {
         }
     }
 
+    /// What the upstream said behind it, once it has come to its end.
+    pub(super) fn trailers(&self) -> HeaderMap {
+        self.body.trailers()
+    }
+
     pub(super) fn is_end(&self) -> bool {
         self.first.is_none() && self.body.is_end_stream()
     }

@@ -1,12 +1,13 @@
 //! Where a body ends, and what of it has come.
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Inbox;
 
 /// The longest line that a chunk's size, with its extension, may take.
 const SIZE_LINE_MAX_BYTES: usize = 1_024;
-/// All trailers together. They are read and forgotten.
+/// All trailers together. They are not passed on.
 const TRAILERS_MAX_BYTES: usize = 16 * 1024;
 
 /// How the end of a body is told.
@@ -34,7 +35,11 @@ pub(crate) enum Decoded {
 
 /// Follows one body through the bytes of its connection.
 #[derive(Debug)]
-pub(crate) struct Decoder(State);
+pub(crate) struct Decoder {
+    state: State,
+    /// The lines of the trailers that have passed.
+    trailers: Vec<u8>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -50,31 +55,46 @@ enum State {
 
 impl Decoder {
     pub(crate) fn new(length: Length) -> Decoder {
-        Decoder(match length {
+        let state = match length {
             Length::Known(0) => State::Over,
             Length::Known(bytes) => State::Length(bytes),
             Length::Chunked => State::ChunkSize,
             Length::UntilEnd => State::UntilEnd,
-        })
+        };
+        Decoder { state, trailers: Vec::new() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.0 == State::Over
+        self.state == State::Over
     }
 
     /// Bytes that are still to come, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Length(left) => Some(left),
             State::Over => Some(0),
             _ => None,
         }
     }
 
+    /// The trailers that have passed, where they read as headers.
+    pub(crate) fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        for line in self.trailers.split(|byte| *byte == b'\n') {
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+            let (name, value) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value.trim_ascii()));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                trailers.append(name, value);
+            }
+        }
+        trailers
+    }
+
     /// The stream has ended. Whether that is the body's end as well.
     pub(crate) fn end(&mut self) -> bool {
-        if self.0 == State::UntilEnd {
-            self.0 = State::Over;
+        if self.state == State::UntilEnd {
+            self.state = State::Over;
         }
         self.is_over()
     }
@@ -82,31 +102,31 @@ impl Decoder {
     /// The next piece of what was read.
     pub(crate) fn decode(&mut self, inbox: &mut Inbox) -> Result<Decoded, Malformed> {
         loop {
-            match self.0 {
+            match self.state {
                 State::Over => return Ok(Decoded::Over),
                 _ if inbox.is_empty() => return Ok(Decoded::More),
                 State::UntilEnd => return Ok(Decoded::Data(inbox.take(usize::MAX))),
                 State::Length(left) => {
                     let (data, left) = take(inbox, left);
-                    self.0 = if left == 0 { State::Over } else { State::Length(left) };
+                    self.state = if left == 0 { State::Over } else { State::Length(left) };
                     return Ok(Decoded::Data(data));
                 }
                 State::Chunk(left) => {
                     let (data, left) = take(inbox, left);
-                    self.0 = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
                     return Ok(Decoded::Data(data));
                 }
                 State::ChunkSize | State::ChunkEnd | State::Trailers(_) => {
                     let Some(next) = self.line(inbox)? else { return Ok(Decoded::More) };
-                    self.0 = next;
+                    self.state = next;
                 }
             }
         }
     }
 
     /// Reads one line of the framing. `None` when it is not there yet.
-    fn line(&self, inbox: &mut Inbox) -> Result<Option<State>, Malformed> {
-        let max = match self.0 {
+    fn line(&mut self, inbox: &mut Inbox) -> Result<Option<State>, Malformed> {
+        let max = match self.state {
             State::Trailers(passed) => TRAILERS_MAX_BYTES.saturating_sub(passed),
             _ => SIZE_LINE_MAX_BYTES,
         };
@@ -117,13 +137,17 @@ impl Decoder {
         if end > max || line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(Malformed);
         }
-        let next = match self.0 {
+        let next = match self.state {
             State::ChunkSize => match chunk_size(line)? {
                 0 => State::Trailers(0),
                 size => State::Chunk(size),
             },
             State::Trailers(_) if line.is_empty() => State::Over,
-            State::Trailers(passed) => State::Trailers(passed.saturating_add(end)),
+            State::Trailers(passed) => {
+                self.trailers.extend_from_slice(line);
+                self.trailers.push(b'\n');
+                State::Trailers(passed.saturating_add(end))
+            }
             _ if line.is_empty() => State::ChunkSize,
             _ => return Err(Malformed),
         };

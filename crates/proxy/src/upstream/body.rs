@@ -41,6 +41,11 @@ impl UpstreamBody {
         body
     }
 
+    /// The trailers that came so far. They are no frames of the body: nobody announced them to the caller.
+    pub fn trailers(&self) -> http::HeaderMap {
+        self.decoder.trailers()
+    }
+
     /// Gives the connection back when the answer has no more bytes to come.
     fn release_if_over(&mut self) {
         if !self.decoder.is_over() {

@@ -72,6 +72,7 @@ pub(super) async fn release_metered(
         return Ok(release_by(front, response, (charge, request, Some(metered)), left));
     };
     metered.note(body);
+    metered.trailers(&response.body().trailers());
     metered.end(&charge);
     let (units, base) = (metered.meter.units(), metered.meter.base_units());
     let Metered { permit, .. } = metered;
@@ -161,9 +162,6 @@ impl Keeper {
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if let Some(metered) = &mut self.metered {
             metered.note(data);
-            if let Some(trailers) = frame.trailers_ref() {
-                metered.trailers(trailers);
-            }
         }
         let max = self.front.0.shared.answer_max_bytes;
         if let Some(kept) = &mut self.kept {
@@ -184,8 +182,9 @@ impl Keeper {
     }
 
     /// The answer is whole.
-    fn finish(&mut self) {
+    fn finish(&mut self, body: &Relay) {
         if let Some(metered) = &mut self.metered {
+            metered.trailers(&body.trailers());
             metered.end(&self.charge);
         }
         let metered = self.metered.take();
@@ -248,18 +247,20 @@ impl Charged {
                 self.body = None;
                 self.keeper.broke(fault);
             }
-            None => {
-                self.body = None;
-                self.keeper.finish();
-            }
+            None => self.end(),
         }
         Poll::Ready(frame)
     }
 
     fn end_if_done(&mut self) {
         if self.body.as_ref().is_some_and(Relay::is_end) {
-            self.body = None;
-            self.keeper.finish();
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(body) = self.body.take() {
+            self.keeper.finish(&body);
         }
     }
 }
@@ -285,7 +286,7 @@ impl Drop for Charged {
                 true
             };
             match tokio::time::timeout(DRAIN_MAX, read).await {
-                Ok(true) => keeper.finish(),
+                Ok(true) => keeper.finish(&body),
                 Ok(false) | Err(_) => keeper.lose(),
             }
         });

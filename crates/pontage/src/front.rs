@@ -19,6 +19,7 @@ mod sign_in;
 mod story;
 mod trust;
 mod upload;
+mod words;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ use gate::{
     Taken, Unpaid,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use ledger::HoldId;
 use protocol::Payer;
 use protocol::x402::ext::SIGN_IN_WITH_X;
@@ -52,6 +53,7 @@ use crate::telemetry::{Limit, MoneyOutcome};
 use account::Revoked;
 use account::holder::Question;
 use account::rehearsed::Verdict;
+use account::rotate;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -60,6 +62,7 @@ use request::Forward;
 use story::{Story, Told};
 use trust::Word;
 use upload::Upload;
+use words::{strip_callers_words, strip_payment_words};
 
 pub(crate) use prepared::Prepared;
 pub(crate) use shared::{Role, Shared};
@@ -153,6 +156,12 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
+        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
+            return Answering::Later(Box::pin(async move {
+                let told = front.rotate(&arrived, &parts, &path).await.full();
+                arrived.tell(None, told)
+            }));
+        }
         if own::is_own(&path) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
@@ -291,7 +300,9 @@ impl Front {
             _ => None,
         };
         if let Some(holder) = holder {
-            return Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+            let mut told = Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
+            holder.put_end(told.response.headers_mut(), now_ms());
+            return told;
         }
         let opened = match unasked {
             Some(opened) => opened,
@@ -572,46 +583,6 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
         | UpstreamFaultKind::Reset
         | UpstreamFaultKind::Protocol
         | UpstreamFaultKind::RequestBody => Problem::upstream(StatusCode::BAD_GATEWAY, "bad_gateway", money),
-    }
-}
-
-/// Payment words of an upstream that must not pass: they would be taken for ours.
-fn strip_payment_words(headers: &mut HeaderMap) {
-    strip(headers, is_payment_word);
-}
-
-/// What a caller says that his upstream must not read: payment words, and those that some upstreams take for another path or method
-/// than the one that was matched.
-fn strip_callers_words(headers: &mut HeaderMap) {
-    strip(headers, |name| is_payment_word(name) || REWRITES.iter().any(|word| reads(name, word, true)));
-}
-
-const REWRITES: [&str; 5] =
-    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method"];
-
-/// Every word that is stripped begins with one of these, and few other names do.
-fn may_be_stripped(name: &str) -> bool {
-    matches!(name.as_bytes().first(), Some(b'p' | b's' | b'x'))
-}
-
-fn is_payment_word(name: &str) -> bool {
-    const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
-    const ARE: [&str; 4] = ["x-402-signature", "x-402-nonce", "x-402-receipt", "sign-in-with-x"];
-    BEGIN.iter().any(|word| reads(name, word, false)) || ARE.iter().any(|word| reads(name, word, true))
-}
-
-/// Whether a name begins with a word, or is it. CGI and its kin read an underscore as a hyphen.
-fn reads(name: &str, word: &str, whole: bool) -> bool {
-    let fits = if whole { name.len() == word.len() } else { name.len() >= word.len() };
-    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    fits && name.bytes().map(as_read).zip(word.bytes()).all(|(name, word)| name == word)
-}
-
-fn strip(headers: &mut HeaderMap, is_stripped: impl Fn(&str) -> bool) {
-    let is_stripped = |name: &&HeaderName| may_be_stripped(name.as_str()) && is_stripped(name.as_str());
-    let names: Vec<_> = headers.keys().filter(is_stripped).cloned().collect();
-    for name in names {
-        headers.remove(name);
     }
 }
 

@@ -67,12 +67,6 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    /// A pass that counts: its account, and no key.
-    pub(crate) fn of_pass(key: KeyId, unit: Unit) -> Self {
-        let (name, policy) = (String::new(), Rc::new(Policy::default()));
-        Self { key, unit, name, policy, sandbox: false, sunset_at_ms: None, expires: None, may_rotate: false }
-    }
-
     /// Says from when on the key opens nothing: where its holder was told a day, and while its grace runs.
     pub(crate) fn put_end(&self, headers: &mut HeaderMap, now_ms: u64) {
         let grace = self.expires.filter(|(expires, _)| now_ms >= *expires).map(|(_, ends)| ends);
@@ -84,6 +78,12 @@ impl Principal {
                 headers.insert(SUNSET, value);
             }
         }
+    }
+
+    /// A pass that counts: its account, and no key.
+    pub(crate) fn of_pass(key: KeyId, unit: Unit) -> Self {
+        let (name, policy) = (String::new(), Rc::new(Policy::default()));
+        Self { key, unit, name, policy, sandbox: false, sunset_at_ms: None, expires: None, may_rotate: false }
     }
 }
 

@@ -8,6 +8,7 @@ mod backups;
 mod balances;
 mod closing;
 mod endpoint;
+mod health;
 mod keys;
 mod openapi;
 mod refused;

@@ -10,6 +10,7 @@ mod own;
 pub(crate) mod page;
 mod paid;
 mod prepared;
+mod proxied;
 pub(crate) mod public;
 pub(crate) mod rate_headers;
 mod receipt;
@@ -19,6 +20,7 @@ mod sign_in;
 mod story;
 mod trust;
 mod upload;
+mod words;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +34,7 @@ use gate::{
     Taken, Unpaid,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use ledger::HoldId;
 use protocol::Payer;
 use protocol::x402::ext::SIGN_IN_WITH_X;
@@ -50,9 +52,8 @@ use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
 use account::Revoked;
-use account::guards;
 use account::holder::Question;
-use account::rehearsed::Verdict;
+use account::rotate;
 use answer::{Body, full};
 use arrived::{Answering, Arrived};
 use arriving::{Arriving, Seen};
@@ -61,6 +62,7 @@ use request::Forward;
 use story::{Story, Told};
 use trust::Word;
 use upload::Upload;
+use words::{strip_callers_words, strip_payment_words};
 
 pub(crate) use prepared::Prepared;
 pub(crate) use shared::{Role, Shared};
@@ -154,6 +156,12 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
+        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
+            return Answering::Later(Box::pin(async move {
+                let told = front.rotate(&arrived, &parts, &path).await.full();
+                arrived.tell(None, told)
+            }));
+        }
         if own::is_own(&path) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
@@ -259,48 +267,6 @@ impl Front {
     /// Whether the caller shows a key or a pass, and such are ours.
     fn names_account(&self, arriving: &Arriving<'_>) -> bool {
         self.0.directory.is_some() && arriving.shown.names_account || self.shown_pass(arriving).is_some()
-    }
-
-    async fn proxied(&self, arriving: &Arriving<'_>, parts: Parts, body: Incoming) -> Told<Body> {
-        let busy = || Story::of(MoneyOutcome::Busy).with(full(Problem::overloaded().into_response()));
-        let upload = match arriving.fits(&parts, body, &self.0.shared.bodies).await {
-            Ok(Some(upload)) => upload,
-            Ok(None) => return busy(),
-            Err(refused) => return refused.full(),
-        };
-        let unasked = self.unasked(arriving);
-        // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
-        let holder = match unasked {
-            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() => {
-                match self.holder(arriving, &parts.headers) {
-                    Ok(holder) => holder,
-                    Err(why) if self.rehearses() => {
-                        let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                        let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
-                        let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
-                        return answer::holding(turn, told);
-                    }
-                    Err(why) => return self.unresolved(arriving, why).full(),
-                }
-            }
-            _ => None,
-        };
-        let own = match &holder {
-            Some(holder) if !self.rehearses() => match Box::pin(self.admitted(arriving, holder)).await {
-                Ok(turn) => turn,
-                Err(refused) => return refused.full(),
-            },
-            Some(_) | None => None,
-        };
-        let Ok(turn) = self.0.shared.turns.take(guards::place(holder.as_deref())).await else { return busy() };
-        let told = match holder {
-            Some(holder) => {
-                let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await
-            }
-            None => self.answered(arriving, parts, upload, unasked).await,
-        };
-        answer::holding(turn.and(own), told)
     }
 
     /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
@@ -594,46 +560,6 @@ fn upstream_problem(fault: &UpstreamFault, money: &str) -> Problem {
         | UpstreamFaultKind::Reset
         | UpstreamFaultKind::Protocol
         | UpstreamFaultKind::RequestBody => Problem::upstream(StatusCode::BAD_GATEWAY, "bad_gateway", money),
-    }
-}
-
-/// Payment words of an upstream that must not pass: they would be taken for ours.
-fn strip_payment_words(headers: &mut HeaderMap) {
-    strip(headers, is_payment_word);
-}
-
-/// What a caller says that his upstream must not read: payment words, and those that some upstreams take for another path or method
-/// than the one that was matched.
-fn strip_callers_words(headers: &mut HeaderMap) {
-    strip(headers, |name| is_payment_word(name) || REWRITES.iter().any(|word| reads(name, word, true)));
-}
-
-const REWRITES: [&str; 5] =
-    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method"];
-
-/// Every word that is stripped begins with one of these, and few other names do.
-fn may_be_stripped(name: &str) -> bool {
-    matches!(name.as_bytes().first(), Some(b'p' | b's' | b'x'))
-}
-
-fn is_payment_word(name: &str) -> bool {
-    const BEGIN: [&str; 3] = ["x-pay-", "x-payment", "payment-"];
-    const ARE: [&str; 4] = ["x-402-signature", "x-402-nonce", "x-402-receipt", "sign-in-with-x"];
-    BEGIN.iter().any(|word| reads(name, word, false)) || ARE.iter().any(|word| reads(name, word, true))
-}
-
-/// Whether a name begins with a word, or is it. CGI and its kin read an underscore as a hyphen.
-fn reads(name: &str, word: &str, whole: bool) -> bool {
-    let fits = if whole { name.len() == word.len() } else { name.len() >= word.len() };
-    let as_read = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    fits && name.bytes().map(as_read).zip(word.bytes()).all(|(name, word)| name == word)
-}
-
-fn strip(headers: &mut HeaderMap, is_stripped: impl Fn(&str) -> bool) {
-    let is_stripped = |name: &&HeaderName| may_be_stripped(name.as_str()) && is_stripped(name.as_str());
-    let names: Vec<_> = headers.keys().filter(is_stripped).cloned().collect();
-    for name in names {
-        headers.remove(name);
     }
 }
 

@@ -253,8 +253,12 @@ pub(crate) fn usable(db: &Connection, id: KeyId) -> rusqlite::Result<Vec<Grant>>
     grants_of(db, &format!("SELECT {GRANT} FROM grants WHERE account = ?1 AND left_over > 0"), id, unit)
 }
 
-fn grants_of(db: &Connection, sql: &str, id: KeyId, unit: Unit) -> rusqlite::Result<Vec<Grant>> {
+pub(crate) fn grants_of(db: &Connection, sql: &str, id: KeyId, unit: Unit) -> rusqlite::Result<Vec<Grant>> {
     db.prepare_cached(sql)?.query_map([id.0], |row| grant_of(row, unit))?.collect()
+}
+
+pub(crate) fn grants_where(which: &str) -> String {
+    format!("SELECT {GRANT} FROM grants WHERE {which}")
 }
 
 pub(crate) fn grant_by_id(db: &Connection, id: GrantId, unit: Unit) -> rusqlite::Result<Option<Grant>> {

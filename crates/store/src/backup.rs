@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::backup::Backup;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -37,6 +37,9 @@ pub enum BackupFault {
     /// SQLite says no.
     #[error("SQLite cannot copy or read it")]
     Sqlite(#[from] rusqlite::Error),
+    /// Somebody holds the journal's lock.
+    #[error("the journal is locked: try again")]
+    Busy,
     /// Nothing is written over.
     #[error("{} is there already: nothing is written over", .0.display())]
     Exists(PathBuf),
@@ -143,7 +146,10 @@ fn copy(journal: &Path, part: &Path, made_at_ms: u64) -> Result<Manifest, Backup
     drop(private(part)?);
     let mut target = Connection::open(part)?;
     // In one step: between two of them a gate that writes would make it begin again.
-    Backup::new(&source, &mut target)?.run_to_completion(-1, std::time::Duration::ZERO, None)?;
+    let whole = Backup::new(&source, &mut target)?.step(-1)?;
+    if whole != StepResult::Done {
+        return Err(BackupFault::Busy);
+    }
     // One file, that is whole by itself.
     target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
     drop(target);

@@ -308,10 +308,9 @@ fn make(batch: &mut Batch<'_>, key: &KeyToMake) -> rusqlite::Result<KeyOutcome> 
     open_account(batch, id, key.record.unit)?;
     put(batch, &key.record)?;
     add_secret(batch, id, key.secret, &key.shown)?;
-    if let Some(opening) = &key.opening {
-        if give(batch, opening)?.is_err() {
-            return Ok(Err(KeyRefusal::Balance));
-        }
+    let opened = key.opening.as_ref().map(|opening| give(batch, opening)).transpose()?;
+    if opened.is_some_and(|opened| opened.is_err()) {
+        return Ok(Err(KeyRefusal::Balance));
     }
     Ok(Ok((Done::Made, key.record.clone())))
 }

@@ -319,6 +319,8 @@ impl Ledger {
                    UNION SELECT id, 'payment' FROM entries WHERE hold IS NOT NULL AND hold NOT IN (SELECT id FROM holds)
                    UNION SELECT id, 'transaction' FROM entries
                        WHERE chain_tx IS NOT NULL AND chain_tx NOT IN (SELECT hash FROM chain_txs)
+                   UNION SELECT id, 'charge' FROM entries WHERE charge IS NOT NULL AND charge NOT IN (SELECT id FROM charges)
+                   UNION SELECT id, 'grant' FROM entries WHERE grant_id IS NOT NULL AND grant_id NOT IN (SELECT id FROM grants)
                    ORDER BY id";
         let mut statement = self.db.prepare(sql)?;
         let orphans = statement.query_map([], |row| Ok((rows::unsigned(row, 0)?, row.get(1)?)))?;

@@ -5,6 +5,7 @@
 mod accounts;
 mod admin;
 mod backup;
+mod balances;
 mod books;
 mod budgets;
 mod charges;

@@ -13,6 +13,9 @@ use crate::writer::Batch;
 /// For so long an act is known by its `Idempotency-Key`.
 const KNOWN_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
+/// What is larger is left out of a note.
+const SUMMARY_MAX_BYTES: i64 = 8 * 1_024;
+
 /// What an admin's act is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -157,7 +160,12 @@ fn summary(db: &Connection, subject: &Subject, now_ms: u64) -> rusqlite::Result<
     match subject {
         Subject::Key(id) => {
             let Some(row) = account(db, *id)? else { return Ok(None) };
+            let sql = "SELECT record FROM keys WHERE id = ?1 AND length(record) <= ?2";
+            let values = params![id.0, SUMMARY_MAX_BYTES];
+            let record = db.prepare_cached(sql)?.query_row(values, |row| row.get::<_, String>(0)).optional()?;
+            let record = record.and_then(|record| serde_json::from_str::<Value>(&record).ok());
             Ok(Some(json!({
+                "key": record,
                 "unit": row.unit.code(),
                 "balance": ledger::available(&usable(db, *id)?, now_ms),
                 "closed": !row.may_pay(now_ms),
@@ -182,6 +190,15 @@ fn summary(db: &Connection, subject: &Subject, now_ms: u64) -> rusqlite::Result<
             };
             db.prepare_cached(sql)?.query_row([], read).optional()
         }
-        Subject::Other(..) => Ok(None),
+        Subject::Other(kind, name) => {
+            let sql = match *kind {
+                "plan" => "SELECT policy FROM plans WHERE name = ?1 AND length(policy) <= ?2",
+                "template" => "SELECT body FROM templates WHERE name = ?1 AND length(body) <= ?2",
+                _ => return Ok(None),
+            };
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+            let text = db.prepare_cached(sql)?.query_row(params![name, SUMMARY_MAX_BYTES], read).optional()?;
+            Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        }
     }
 }

@@ -48,11 +48,18 @@ impl Meter {
     /// # Errors
     /// [`NoPrice`] where the formula has none.
     pub fn held(&self) -> Result<u64, NoPrice> {
-        let cost = match self.tariff.ceiling() {
-            Some(ceiling) if self.tariff.is_metered() => ceiling,
-            Some(_) | None => self.priced()?.cost,
-        };
-        Ok(self.scale.units(cost))
+        Ok(self.scale.units(self.listed()?))
+    }
+
+    /// The same before a key's plan makes anything of it.
+    ///
+    /// # Errors
+    /// [`NoPrice`] where the formula has none.
+    pub fn listed(&self) -> Result<Cost, NoPrice> {
+        match self.tariff.ceiling() {
+            Some(ceiling) if self.tariff.is_metered() => Ok(ceiling),
+            Some(_) | None => Ok(self.priced()?.cost),
+        }
     }
 
     /// Whether the price is known only after the run. For a key that pays a fixed price, and for a pass that counts calls, it is not.

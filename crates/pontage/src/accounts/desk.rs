@@ -53,11 +53,18 @@ pub(crate) enum DeskError {
 pub(crate) struct Desk {
     journal: Handle,
     default_unit: Unit,
+    /// What the next key that is made is called; something drawn where it is not said.
+    named: Option<KeyId>,
 }
 
 impl Desk {
     pub(crate) fn new(journal: Handle, default_unit: Unit) -> Self {
-        Self { journal, default_unit }
+        Self { journal, default_unit, named: None }
+    }
+
+    /// Calls the key that it makes by a name of the caller's.
+    pub(crate) fn naming(self, id: KeyId) -> Self {
+        Self { named: Some(id), ..self }
     }
 
     /// Makes a key. Its secret is in the answer, and nowhere else.
@@ -297,7 +304,7 @@ impl Desk {
             policy: asked.policy.unwrap_or_default(),
             sandbox: asked.sandbox.unwrap_or_default(),
             tags: asked.tags.unwrap_or_default(),
-            ..KeyRecord::new(KeyId(entropy()), unit, name, now_ms)
+            ..KeyRecord::new(self.named.unwrap_or_else(|| KeyId(entropy())), unit, name, now_ms)
         };
         let secret = new_secret(entropy());
         Ok((key_to_make(record, &secret, asked.credits.unwrap_or_default(), now_ms)?, secret))

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use foldhash::quality::RandomState;
 use gate::{
@@ -21,6 +22,10 @@ use super::Nonces;
 /// Where callers show a key, besides `Authorization: Bearer`.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+/// When a key ends (RFC 8594).
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
+/// The end of the year 9999, the last that a date of HTTP can have.
+const DATE_MAX_MS: u64 = 253_402_300_799_999;
 /// How many secrets a worker knows. All are forgotten when there would be more.
 const KNOWN_MAX: usize = 65_536;
 /// The same of those that nobody has: whoever tries them does not make the worker forget the others.
@@ -54,9 +59,32 @@ pub(crate) struct Principal {
     /// Whether its calls move no money.
     pub(crate) sandbox: bool,
     /// The day on which it ends, where its holder was told one.
-    pub(crate) sunset_at_ms: Option<u64>,
+    sunset_at_ms: Option<u64>,
+    /// When it expires, and when it ends after its grace.
+    expires: Option<(u64, u64)>,
     /// Whether the key's present secret was shown, not one that was replaced, and no token.
     pub(crate) may_rotate: bool,
+}
+
+impl Principal {
+    /// Says from when on the key opens nothing: where its holder was told a day, and while its grace runs.
+    pub(crate) fn put_end(&self, headers: &mut HeaderMap, now_ms: u64) {
+        let grace = self.expires.filter(|(expires, _)| now_ms >= *expires).map(|(_, ends)| ends);
+        if let Some(ends_ms) = grace.into_iter().chain(self.sunset_at_ms).min() {
+            let ends = UNIX_EPOCH.checked_add(Duration::from_millis(ends_ms));
+            // What ends after the year 9999 has no date, and need not be said.
+            let text = ends.filter(|_| ends_ms <= DATE_MAX_MS).map(httpdate::fmt_http_date);
+            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+                headers.insert(SUNSET, value);
+            }
+        }
+    }
+
+    /// A pass that counts: its account, and no key.
+    pub(crate) fn of_pass(key: KeyId, unit: Unit) -> Self {
+        let (name, policy) = (String::new(), Rc::new(Policy::default()));
+        Self { key, unit, name, policy, sandbox: false, sunset_at_ms: None, expires: None, may_rotate: false }
+    }
 }
 
 /// Why nobody was found.
@@ -185,6 +213,7 @@ impl Directory {
             policy: Rc::new(policy),
             sandbox: record.sandbox,
             sunset_at_ms: record.sunset_at_ms,
+            expires: record.expires_at_ms.zip(record.ends_at_ms()),
             may_rotate: valid_until_ms.is_none() && token.is_none(),
         });
         Ok(Known { record, valid_until_ms, token, signing_secret, principal })
@@ -282,6 +311,6 @@ fn strip_from(headers: &mut HeaderMap, name: &HeaderName, is_ours: impl Fn(&Head
     if headers.get_all(name).iter().any(&is_ours) {
         let rest: Vec<HeaderValue> = headers.get_all(name).iter().filter(|value| !is_ours(value)).cloned().collect();
         headers.remove(name);
-        rest.into_iter().for_each(|value| drop(headers.append(name.clone(), value)));
+        headers.extend(rest.into_iter().map(|value| (name.clone(), value)));
     }
 }

@@ -203,12 +203,17 @@ fn fits(pattern: &str, path: &str) -> Option<Vec<String>> {
         let part = parts.next()?;
         match word {
             "{id}" if is_id(part) => values.push(part.to_owned()),
-            "{name}" if is_name(part) => values.push(part.to_owned()),
+            "{number}" if is_number(part) => values.push(part.to_owned()),
+            "{name}" | "{key}" if is_name(part) => values.push(part.to_owned()),
             _ if word == part => {}
             _ => return None,
         }
     }
     parts.next().is_none().then_some(values)
+}
+
+fn is_number(text: &str) -> bool {
+    (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether something can be called so in a path.
@@ -330,9 +335,9 @@ mod tests {
         let found = find(&Method::GET, &format!("/admin/v1/keys/{id}/balance")).ok().unwrap();
         assert_eq!((found.endpoint.name, found.values), ("balance", vec![id.to_owned()]));
         for (method, path, status) in [
-            (Method::GET, "/admin/v1/keys/0123/balance".to_owned(), 404),
+            (Method::GET, "/admin/v1/keys/a b/balance".to_owned(), 404),
             (Method::GET, format!("/admin/v1/keys/{id}/balance/"), 404),
-            (Method::GET, format!("/admin/v1/keys/{}/balance", id.to_uppercase()), 404),
+            (Method::GET, format!("/admin/v1/charges/{}", id.to_uppercase()), 404),
             (Method::DELETE, format!("/admin/v1/keys/{id}/balance"), 405),
             (Method::GET, "/admin/v1".to_owned(), 404),
         ] {

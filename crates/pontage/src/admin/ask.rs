@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::{AdminRole, Handle, Note, Seen, Subject};
 
+use super::api::Api;
 use super::endpoint::{Endpoint, Outcome, Reply};
 use super::refused::Refused;
 use crate::host;
@@ -56,8 +57,17 @@ impl Ask {
         bytes.ok_or_else(|| Refused::field("id", "This is a name of 32 hex digits in lower case."))
     }
 
-    pub(super) fn key(&self) -> Result<KeyId, Refused> {
-        self.id().map(KeyId)
+    /// The key that the path names, by its id or its alias.
+    pub(super) fn key(&self, api: &Api) -> Result<KeyId, Refused> {
+        match read_id(self.value()) {
+            Some(id) => Ok(KeyId(id)),
+            None => api.journal.key_by_alias(self.value())?.ok_or_else(|| Refused::unknown("key")),
+        }
+    }
+
+    /// The number of a note or a scheduled change that the path names.
+    pub(super) fn item(&self) -> u32 {
+        self.values.last().and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {

@@ -46,7 +46,7 @@ pub(super) async fn make(api: &Api, ask: &Ask) -> Outcome {
     let manifest = copy.await.map_err(|error| error.to_string()).and_then(|made| made).map_err(|error| {
         error!(error, "no backup was made");
         let message = "No backup was made; the log says why.";
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "backup_failed", message)
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "backup_failed", message)
     })?;
     // What was done is noted although it changed nothing in the journal.
     ask.noted(&api.journal, store::Subject::Gate).note_act().await?;

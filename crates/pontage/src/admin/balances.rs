@@ -153,7 +153,7 @@ pub(super) struct Charges {
 }
 
 pub(super) async fn balance(api: &Api, ask: &Ask) -> Outcome {
-    reply(&now(api, ask.key()?)?)
+    reply(&now(api, ask.key(api)?)?)
 }
 
 fn now(api: &Api, key: KeyId) -> Result<Balance, Refused> {
@@ -172,7 +172,7 @@ fn now(api: &Api, key: KeyId) -> Result<Balance, Refused> {
 }
 
 pub(super) async fn grants(api: &Api, ask: &Ask) -> Outcome {
-    let key = ask.key()?;
+    let key = ask.key(api)?;
     now(api, key)?;
     reply(&Grants { grants: api.journal.grants(key)?.into_iter().map(view).collect() })
 }
@@ -198,7 +198,7 @@ fn view(grant: Grant) -> GrantView {
 }
 
 pub(super) async fn grant(api: &Api, ask: &Ask) -> Outcome {
-    let (key, body) = (ask.key()?, ask.body::<GrantBody>()?);
+    let (key, body) = (ask.key(api)?, ask.body::<GrantBody>()?);
     amount(body.amount)?;
     words("label", &body.label, LABEL_MAX_CHARS)?;
     let now_ms = now_ms();
@@ -222,14 +222,14 @@ pub(super) async fn grant(api: &Api, ask: &Ask) -> Outcome {
 }
 
 pub(super) async fn withdraw(api: &Api, ask: &Ask) -> Outcome {
-    let (key, body) = (ask.key()?, ask.body::<WithdrawBody>()?);
+    let (key, body) = (ask.key(api)?, ask.body::<WithdrawBody>()?);
     amount(body.amount)?;
     ask.noted(&api.journal, Subject::Key(key)).withdraw(key, body.amount).await?.map_err(refusal)?;
     reply(&now(api, key)?)
 }
 
 pub(super) async fn transfer(api: &Api, ask: &Ask) -> Outcome {
-    let (key, body) = (ask.key()?, ask.body::<TransferBody>()?);
+    let (key, body) = (ask.key(api)?, ask.body::<TransferBody>()?);
     amount(body.amount)?;
     let wrong = || Refused::field("to", "This is a key's name of 32 hex digits in lower case, and not the giver's.");
     let to = read_id(&body.to).map(KeyId).filter(|to| *to != key).ok_or_else(wrong)?;
@@ -239,7 +239,7 @@ pub(super) async fn transfer(api: &Api, ask: &Ask) -> Outcome {
 }
 
 pub(super) async fn charges(api: &Api, ask: &Ask) -> Outcome {
-    let key = ask.key()?;
+    let key = ask.key(api)?;
     now(api, key)?;
     let rows = api.journal.charges(key, ask.number("cursor"), ask.limit())?;
     reply(&page(rows, ask.limit()))

@@ -90,7 +90,9 @@ fn operation(endpoint: &Endpoint) -> Value {
     for word in endpoint.path.split('/') {
         let schema = match word {
             "{id}" => json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
-            "{name}" => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$" }),
+            // A key is called by its id or its alias.
+            "{name}" | "{key}" => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$" }),
+            "{number}" => json!({ "type": "integer", "minimum": 0, "maximum": 999_999_999 }),
             _ => continue,
         };
         let name = word.trim_matches(['{', '}']);
@@ -119,9 +121,8 @@ fn operation(endpoint: &Endpoint) -> Value {
     let problem = json!({ "application/problem+json": { "schema": Shape::of::<Problem>().reference() } });
     for (status, about) in REFUSALS {
         let concerns = match status {
-            409 | 422 => endpoint.mutates(),
+            422 => endpoint.mutates(),
             413 | 415 => endpoint.body.is_some(),
-            404 => endpoint.path.contains('{'),
             _ => true,
         };
         if concerns {

@@ -52,6 +52,10 @@ impl Refused {
         Self { retry_after_s: Some(2), money: "unknown", ..refused }
     }
 
+    pub(super) fn about(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
     pub(super) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_s: Some(seconds), ..self }
     }

@@ -34,7 +34,7 @@ pub(super) struct UsageSummary {
 }
 
 pub(super) async fn usage(api: &Api, ask: &Ask) -> Outcome {
-    let asked = asked(ask)?;
+    let asked = asked(api, ask)?;
     let rows = api.journal.usage(&asked)?;
     if ask.text("format") != Some("csv") {
         return reply(&page(rows, asked.most));
@@ -49,7 +49,7 @@ pub(super) async fn usage(api: &Api, ask: &Ask) -> Outcome {
 }
 
 pub(super) async fn summary(api: &Api, ask: &Ask) -> Outcome {
-    let asked = asked(ask)?;
+    let asked = asked(api, ask)?;
     let by = match (ask.text("by"), ask.text("by_tag")) {
         (_, Some(tag)) if is_tag(tag) => UsageGroup::Tag(tag.to_owned()),
         (_, Some(_)) => return Err(bad_tag("by_tag")),
@@ -71,8 +71,11 @@ pub(super) async fn summary(api: &Api, ask: &Ask) -> Outcome {
 }
 
 /// Which charges are asked for. A path that names a key asks for that key's.
-fn asked(ask: &Ask) -> Result<UsageQuery, Refused> {
-    let key = if ask.endpoint.path.contains("{id}") { Some(ask.value()) } else { ask.text("key") };
+fn asked(api: &Api, ask: &Ask) -> Result<UsageQuery, Refused> {
+    let key = match ask.endpoint.path.contains("{key}") {
+        true => Some(ask.key(api)?),
+        false => ask.text("key").and_then(read_id).map(ledger::KeyId),
+    };
     let state = ["open", "captured", "released", "burnt"].into_iter().find(|state| ask.text("state") == Some(*state));
     let tag = match ask.text("tag") {
         Some(tag) => {
@@ -82,7 +85,7 @@ fn asked(ask: &Ask) -> Result<UsageQuery, Refused> {
         None => None,
     };
     Ok(UsageQuery {
-        key: key.and_then(read_id).map(ledger::KeyId),
+        key,
         route: ask.text("route").map(str::to_owned),
         state,
         from_ms: ask.number("from_ms"),

@@ -73,6 +73,10 @@ pub(super) fn of_route<'d>(
     let Some(node) = fields.get("pass") else { return Some(RoutePasses { sold: Vec::new(), scope: scope? }) };
     // A free route has been told so already.
     let Some(PriceConfig::Due(due)) = price else { return None };
+    if due.tariff.is_some() && due.accepts.is_empty() {
+        let fix = "write what a call costs x402 payers as price.offer, or leave `pass` out.";
+        return reader.mistake(&node.at, "nobody can pay for a pass: the route has no price for payments.", fix);
+    }
     let items = if node.is_mapping() { vec![node] } else { several(reader, &node)? };
     let mut sold: Vec<PassConfig> = Vec::new();
     let mut sound = true;

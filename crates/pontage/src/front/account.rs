@@ -7,7 +7,9 @@ pub(super) mod holder;
 mod once;
 mod pass;
 mod price;
+pub(super) mod quote;
 pub(super) mod rehearsed;
+pub(super) mod rotate;
 mod tags;
 mod top_up;
 mod unseen;
@@ -61,6 +63,9 @@ struct Sent {
     cachable: Option<Cachable>,
     is_sandbox: bool,
 }
+
+/// The task that ends a call is gone.
+const LOST: gate::Fault = gate::Fault { kind: gate::FaultKind::Journal, money: MoneyState::Held };
 
 /// What a balance has left, as each answer to its holder says.
 #[derive(Clone, Copy, Debug)]
@@ -286,13 +291,17 @@ impl Front {
             };
         }
         let slot = cachable.as_ref().and_then(|call| call.slot(response.status(), response.headers()));
-        match self.end_charge(permit, Outcome::Served { reading: None }).await {
+        let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
+        let amount = Some(charge.unit.amount(charge.amount));
+        // If the caller leaves meanwhile, the answer that he has paid for is still kept for him where it has a name.
+        let (front, response) = (self.clone(), response.map(Relay::new));
+        let end = self.0.tasks.spawn(async move {
+            let available = front.0.flow.close_charge(permit, Outcome::Served { reading: None }).await?;
+            Ok(answer::release(&front, response, charge, request, Left { available, ..left }, slot))
+        });
+        match end.await.unwrap_or(Err(LOST)) {
             Err(fault) => faulted(story, fault),
-            Ok(available) => {
-                let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
-                let amount = Some(charge.unit.amount(charge.amount));
-                let response = response.map(Relay::new);
-                let mut response = answer::release(self, response, charge, request, Left { available, ..left }, slot);
+            Ok(mut response) => {
                 if cachable.is_some() {
                     response.headers_mut().insert(cached::X_CACHE, HeaderValue::from_static("miss"));
                 }
@@ -324,8 +333,7 @@ impl Front {
     /// Ends a charge in a task of its own, and waits for it.
     async fn end_charge(&self, permit: ChargePermit<WorkerHost>, outcome: Outcome) -> Result<u64, gate::Fault> {
         let flow = Rc::clone(&self.0.flow);
-        let lost = gate::Fault { kind: gate::FaultKind::Journal, money: MoneyState::Held };
-        self.0.tasks.spawn(async move { flow.close_charge(permit, outcome).await }).await.unwrap_or(Err(lost))
+        self.0.tasks.spawn(async move { flow.close_charge(permit, outcome).await }).await.unwrap_or(Err(LOST))
     }
 }
 

@@ -97,7 +97,7 @@ impl Front {
         }
         let unasked = self.unasked(&arriving);
         if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
-            return Box::pin(self.check_pass(&arriving, shown, forwarded)).await.full();
+            return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
         }
         if unasked.is_none() && !arriving.shown.pays() {
             match self.holder(&arriving, &parts.headers) {

@@ -12,6 +12,7 @@ use protocol::{MoneyState, Settled};
 use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
+use super::account::quote::is_quote;
 use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
@@ -49,6 +50,9 @@ impl Front {
             let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
             let refused = || Problem::method_not_allowed("GET, HEAD");
             return own.with(full(if is_read { receipt::signer(key) } else { refused() }));
+        }
+        if is_quote(path) {
+            return Box::pin(self.quoted(arrived, request)).await.full();
         }
         if path.path() == TOP_UP && self.0.directory.is_some() {
             return self.top_up(arrived, request, path).await.full();

@@ -1,5 +1,6 @@
 //! `pontage ledger audit`: recomputes the books and lays them beside the chain.
 
+mod balances;
 mod books;
 mod chain;
 pub(super) mod finding;
@@ -14,9 +15,9 @@ use std::process::ExitCode;
 use alloy_primitives::{Address, B256};
 use clap::Args;
 use facilitator::engine::NodeFault;
-use ledger::{About, HoldId, LossReason, Refund, RefundState, State};
+use ledger::{About, Grant, GrantSource, HoldId, KeyId, LossReason, Refund, RefundState, State};
 use protocol::{Asset, AssetAddress, ClaimKey, Network, Payer, Signer as _};
-use store::{ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
+use store::{AccountRow, ChainTxRow, EntryRow, Ledger, Payment, Presence, SealRow};
 use tokio::task::LocalSet;
 
 use super::Common;
@@ -24,6 +25,7 @@ use super::print::Assets;
 use crate::config::Config;
 use crate::host::now_ms;
 use crate::signer::SettlementKey;
+use balances::Balances;
 use books::{
     RESTORE, SealWalk, check_chain_txs, check_entry, check_payment, check_signature, check_sums, name_changed,
 };
@@ -125,7 +127,7 @@ impl Audit<'_> {
         let mut walk = SealWalk::new(&seals, &self.signers);
         let mut gas: BTreeMap<B256, Vec<EntryRow>> = BTreeMap::new();
         let mut findings = Vec::new();
-        let (mut last, mut entries) = (0, 0);
+        let (mut last, mut entries, mut balances) = (0, 0, Balances::default());
         loop {
             let page = self.journal.entries(last)?;
             let Some(end) = page.last() else { break };
@@ -134,6 +136,7 @@ impl Audit<'_> {
                 entries += 1;
                 walk.take(&entry);
                 findings.extend(check_entry(&entry));
+                balances.take(&entry);
                 if let About::ChainTx(hash) = entry.about {
                     gas.entry(hash).or_default().push(entry);
                 }
@@ -154,6 +157,7 @@ impl Audit<'_> {
         }
         findings.extend(check_chain_txs(&self.chain_txs, &gas));
         findings.extend(check_sums(&self.journal.tab_sums()?));
+        findings.extend(self.check_balances(balances)?);
         findings.extend(broken);
         if let Some((first, last)) = unsealed {
             let found = format!("entries {first} to {last} are in no seal yet");
@@ -164,6 +168,65 @@ impl Audit<'_> {
         self.report.newest_seal = seals.last().map(|seal| (seal.id, seal.last_entry, seal.hash));
         self.report.findings.extend(findings);
         Ok(seals)
+    }
+
+    /// Charges, then the grants that they drew from, then the accounts that have them.
+    fn check_balances(&mut self, mut balances: Balances) -> anyhow::Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for (what, id) in self.journal.accountless()? {
+            let (found, id) = (format!("{what} {} is of an account that is missing", KeyId(id)), HoldId(id));
+            findings.push(Finding::new(Word::Misbooked, Subject::Charge(id), found, RESTORE));
+        }
+        let mut last = 0;
+        loop {
+            let page = self.journal.charges(last)?;
+            let Some((turn, _)) = page.last() else { break };
+            last = *turn;
+            self.report.charges += page.len() as u64;
+            for (_, record) in &page {
+                let entries = self.journal.entries_of(About::Charge(record.charge.id))?;
+                findings.extend(balances.check_charge(record, &entries));
+            }
+        }
+        // What went from each account to others, by the giver's grants and by the takers'.
+        let (mut away, mut given) = (BTreeMap::<KeyId, u64>::new(), BTreeMap::<KeyId, u64>::new());
+        self.each_account(|journal, account, grants| {
+            for grant in grants {
+                let (wrong, gone) = balances.check_grant(grant, &journal.entries_of(About::Grant(grant.id))?);
+                findings.extend(wrong);
+                *away.entry(account.id).or_default() += gone;
+                if let GrantSource::Transfer(from) = grant.source {
+                    *given.entry(from).or_default() += grant.granted;
+                }
+            }
+            Ok(())
+        })?;
+        let of = |sums: &BTreeMap<KeyId, u64>, id| sums.get(&id).copied().unwrap_or(0);
+        let mut accounts = 0;
+        self.each_account(|_, account, grants| {
+            accounts += 1;
+            let moved = (of(&away, account.id), of(&given, account.id));
+            findings.extend(balances.check_account(account, grants, moved));
+            Ok(())
+        })?;
+        self.report.accounts = accounts;
+        findings.extend(balances.finish());
+        Ok(findings)
+    }
+
+    fn each_account(
+        &self,
+        mut each: impl FnMut(&Ledger, &AccountRow, &[Grant]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut last = None;
+        loop {
+            let page = self.journal.accounts(last)?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last = Some(end.id);
+            for account in &page {
+                each(&self.journal, account, &self.journal.grants(account)?)?;
+            }
+        }
     }
 
     /// The payments of a network, beside its chain where that can be read.

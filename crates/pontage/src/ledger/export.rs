@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use ledger::{About, Side, State};
+use ledger::{About, ChargeRecord, ChargeState, Grant, Side, State};
 use protocol::Amount;
 use serde_json::{Map, Value};
 use store::{EntryRow, Ledger, LineRow, Payment};
 
 use super::audit::judge::{rail_word, state_word, words};
 use super::print::{Assets, Format, csv, short, utc};
+use super::show::{charge_word, source_word};
 use super::{Common, open};
 
 /// What `pontage ledger export` is given.
@@ -17,7 +18,8 @@ use super::{Common, open};
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Payments in the order of their claims, or entries, a row for each of their lines.
+    /// Payments in the order of their claims; entries, a row for each of their lines; charges of balances in their order; or the grants
+    /// of balances by their accounts.
     #[arg(long, value_enum)]
     what: What,
     /// From this time on, in milliseconds since 1970: of the claim, or of the entry.
@@ -32,6 +34,8 @@ pub(crate) struct ExportArgs {
 enum What {
     Payments,
     Entries,
+    Charges,
+    Grants,
 }
 
 /// The columns of payments, and how wide each is in a table; 0 leaves it out there.
@@ -63,13 +67,15 @@ const PAYMENTS: [(&str, usize); 24] = [
 ];
 
 /// The columns of entries.
-const ENTRIES: [(&str, usize); 13] = [
+const ENTRIES: [(&str, usize); 15] = [
     ("entry_id", 8),
     ("at_ms", 0),
     ("at_utc", 19),
     ("kind", 11),
     ("payment_id", 10),
     ("chain_tx", 11),
+    ("charge_id", 10),
+    ("grant_id", 10),
     ("account", 23),
     ("side", 6),
     ("network", 0),
@@ -77,6 +83,41 @@ const ENTRIES: [(&str, usize); 13] = [
     ("asset_name", 10),
     ("amount_atomic", 0),
     ("amount", 22),
+];
+
+/// The columns of charges.
+const CHARGES: [(&str, usize); 14] = [
+    ("charge_id", 10),
+    ("opened_at_ms", 0),
+    ("opened_at_utc", 19),
+    ("account_id", 10),
+    ("unit", 6),
+    ("held_atomic", 0),
+    ("captured_atomic", 15),
+    ("refunded_atomic", 15),
+    ("charged", 16),
+    ("route", 0),
+    ("state", 9),
+    ("reason", 18),
+    ("answer", 0),
+    ("tags", 0),
+];
+
+/// The columns of grants.
+const GRANTS: [(&str, usize); 13] = [
+    ("grant_id", 10),
+    ("granted_at_ms", 0),
+    ("granted_at_utc", 19),
+    ("account_id", 10),
+    ("unit", 6),
+    ("source", 9),
+    ("source_id", 10),
+    ("label", 0),
+    ("priority", 8),
+    ("granted_atomic", 14),
+    ("left_atomic", 14),
+    ("left", 16),
+    ("expires_at_ms", 0),
 ];
 
 /// Prints the rows.
@@ -87,6 +128,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let columns: &[(&str, usize)] = match args.what {
         What::Payments => &PAYMENTS,
         What::Entries => &ENTRIES,
+        What::Charges => &CHARGES,
+        What::Grants => &GRANTS,
     };
     let out = io::BufWriter::new(io::stdout().lock());
     let mut rows = Rows { out, format: args.common.format, columns, written: 0 };
@@ -94,6 +137,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     match args.what {
         What::Payments => payments(&journal, &assets, args, &mut rows)?,
         What::Entries => entries(&journal, &assets, args, &mut rows)?,
+        What::Charges => charges(&journal, &assets, args, &mut rows)?,
+        What::Grants => grants(&journal, &assets, args, &mut rows)?,
     }
     Ok(rows.end()?)
 }
@@ -132,6 +177,90 @@ fn entries<W: Write>(
             }
         }
     }
+}
+
+fn charges<W: Write>(
+    journal: &Ledger,
+    assets: &Assets,
+    args: &ExportArgs,
+    rows: &mut Rows<'_, W>,
+) -> anyhow::Result<()> {
+    let mut last = 0;
+    loop {
+        let page = journal.charges(last)?;
+        let Some((turn, _)) = page.last() else { return Ok(()) };
+        last = *turn;
+        let inside = |record: &&ChargeRecord| (args.from..args.to).contains(&record.charge.opened_at_ms);
+        for record in page.iter().map(|(_, record)| record).filter(inside) {
+            rows.row(charge_cells(record, assets))?;
+        }
+    }
+}
+
+fn grants<W: Write>(
+    journal: &Ledger,
+    assets: &Assets,
+    args: &ExportArgs,
+    rows: &mut Rows<'_, W>,
+) -> anyhow::Result<()> {
+    let mut last = None;
+    loop {
+        let page = journal.accounts(last)?;
+        let Some(end) = page.last() else { return Ok(()) };
+        last = Some(end.id);
+        for account in &page {
+            for grant in journal.grants(account)?.iter().filter(|it| (args.from..args.to).contains(&it.granted_at_ms)) {
+                rows.row(grant_cells(grant, assets))?;
+            }
+        }
+    }
+}
+
+fn charge_cells(record: &ChargeRecord, assets: &Assets) -> Vec<Value> {
+    let charge = &record.charge;
+    let (taken, reason) = match record.state {
+        ChargeState::Open => (0, String::new()),
+        ChargeState::Captured(taken) => (taken, String::new()),
+        ChargeState::Released(reason) => (0, words(reason)),
+        ChargeState::Burnt(reason) => (0, words(reason)),
+    };
+    let charged = charge.unit.amount(taken.saturating_sub(record.refunded));
+    vec![
+        charge.id.to_string().into(),
+        charge.opened_at_ms.into(),
+        utc(charge.opened_at_ms).into(),
+        charge.key.to_string().into(),
+        charge.unit.code().into(),
+        charge.amount.to_string().into(),
+        taken.to_string().into(),
+        record.refunded.to_string().into(),
+        assets.plain(charged.atomic, charged.asset).into(),
+        charge.route.clone().into(),
+        charge_word(record.state).into(),
+        reason.replace(' ', "_").into(),
+        words(record.answer).into(),
+        charge.tags.clone().into(),
+    ]
+}
+
+fn grant_cells(grant: &Grant, assets: &Assets) -> Vec<Value> {
+    let (source, source_id) = source_word(grant);
+    let left = grant.unit.amount(grant.left);
+    vec![
+        grant.id.to_string().into(),
+        grant.granted_at_ms.into(),
+        utc(grant.granted_at_ms).into(),
+        grant.key.to_string().into(),
+        grant.unit.code().into(),
+        source.into(),
+        source_id.into(),
+        grant.label.clone().into(),
+        grant.priority.into(),
+        grant.granted.to_string().into(),
+        grant.left.to_string().into(),
+        assets.plain(left.atomic, left.asset).into(),
+        grant.expires_at_ms.into(),
+    ]
 }
 
 fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
@@ -174,11 +303,13 @@ fn payment_cells(payment: &Payment, assets: &Assets) -> Vec<Value> {
 }
 
 fn entry_cells(entry: &EntryRow, line: &LineRow, assets: &Assets) -> Vec<Value> {
-    let (payment, chain_tx) = match entry.about {
-        About::Hold(id) | About::Charge(id) => (Some(id.to_string()), None),
-        About::ChainTx(hash) => (None, Some(hash.to_string())),
-        About::Grant(id) => (Some(id.to_string()), None),
-    };
+    let (mut payment, mut chain_tx, mut charge, mut grant) = (None, None, None, None);
+    match entry.about {
+        About::Hold(id) => payment = Some(id.to_string()),
+        About::ChainTx(hash) => chain_tx = Some(hash.to_string()),
+        About::Charge(id) => charge = Some(id.to_string()),
+        About::Grant(id) => grant = Some(id.to_string()),
+    }
     let amount = Amount::new(line.amount_atomic, line.asset);
     vec![
         entry.id.into(),
@@ -187,6 +318,8 @@ fn entry_cells(entry: &EntryRow, line: &LineRow, assets: &Assets) -> Vec<Value> 
         entry.kind.clone().into(),
         payment.into(),
         chain_tx.into(),
+        charge.into(),
+        grant.into(),
         line.account.clone().into(),
         if line.side == Side::Debit { "debit" } else { "credit" }.into(),
         line.asset.network.to_string().into(),

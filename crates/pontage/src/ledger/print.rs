@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use alloy_primitives::U256;
 use clap::ValueEnum;
+use ledger::Unit;
 use protocol::{Amount, Asset, AssetInfo};
 
 use crate::config::Config;
@@ -44,7 +45,14 @@ impl Assets {
             let ether = ETHER.contains(&asset.network.chain_id);
             return Some((if ether { "ETH" } else { "native coin" }, 18));
         }
-        self.0.get(&asset).map(|(name, token)| (name.as_str(), token.decimals))
+        let unit = [(Unit::Usd, ("USD", 6)), (Unit::Credit, ("credits", 0)), (Unit::Call, ("calls", 0))];
+        let unit = unit.into_iter().find(|(unit, _)| unit.amount(0).asset == asset).map(|(_, known)| known);
+        unit.or_else(|| self.0.get(&asset).map(|(name, token)| (name.as_str(), token.decimals)))
+    }
+
+    /// The network that an asset is on, for people.
+    pub(super) fn network(&self, asset: Asset) -> String {
+        if asset.network.chain_id == 0 { "balances".to_owned() } else { asset.network.to_string() }
     }
 
     /// What an asset is called.

@@ -1,5 +1,6 @@
-//! `pontage ledger show`: balances and the tab, or the story of one payment.
+//! `pontage ledger show`: balances and the tab, or the story of one payment, account, grant or charge.
 
+mod balance;
 mod story;
 
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use store::{Balances, Ledger, Payment, Totals};
 
 use super::print::{Assets, Format, Table, count, csv, dollars};
 use super::{Common, open};
+pub(super) use balance::{charge_word, source_word};
 
 /// How many payers of the tab are listed.
 const PAYERS_MAX: u32 = 20;
@@ -21,8 +23,8 @@ const PAYERS_MAX: u32 = 20;
 /// What `pontage ledger show` is given.
 #[derive(Args)]
 pub(crate) struct ShowArgs {
-    /// A payment's id (32 hex digits), the nonce of its authorization, or a transaction's hash (both 0x and 64 hex digits). Without
-    /// it: balances, totals and the tab.
+    /// A payment's id, an account's (that of its key), a grant's or a charge's (32 hex digits each), the nonce of an authorization, or a
+    /// transaction's hash (both 0x and 64 hex digits). Without it: balances, totals and the tab.
     id: Option<String>,
     #[command(flatten)]
     pub(super) common: Common,
@@ -35,7 +37,15 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let assets = Assets::new(&config);
     let out = &mut io::BufWriter::new(io::stdout().lock());
     match &args.id {
-        Some(id) => story::print(out, &found(&journal, id)?, &journal, &assets, args.common.format)?,
+        Some(id) => match found(&journal, id)? {
+            Found::Balance(found) => balance::print(out, &found, &assets, args.common.format)?,
+            Found::Payments(payments) => {
+                story::print(out, None, &payments, &journal, &assets, args.common.format)?;
+            }
+            Found::ChainTx(hash, payments) => {
+                story::print(out, Some(hash), &payments, &journal, &assets, args.common.format)?;
+            }
+        },
         None => Overview::read(&journal, config.tab.caps)?.print(out, &assets, args.common.format)?,
     }
     Ok(out.flush()?)
@@ -47,16 +57,21 @@ enum Found {
     Payments(Vec<Payment>),
     /// A chain_tx, and the payments that it was signed for or that it settled.
     ChainTx(alloy_primitives::B256, Vec<Payment>),
+    /// An account, a grant or a charge.
+    Balance(Box<balance::Found>),
 }
 
 fn found(journal: &Ledger, id: &str) -> anyhow::Result<Found> {
     let digits = id.strip_prefix("0x").unwrap_or(id);
     let bytes = hex::decode(digits).map_err(|_| anyhow!("{id} is no id: it must be hex digits"))?;
     if let Ok(id) = <[u8; 16]>::try_from(bytes.as_slice()) {
-        let payment = journal.payment(HoldId(id))?;
-        return payment
-            .map(|payment| Found::Payments(vec![payment]))
-            .ok_or_else(|| anyhow!("no payment has the id {digits}"));
+        if let Some(payment) = journal.payment(HoldId(id))? {
+            return Ok(Found::Payments(vec![payment]));
+        }
+        let found = balance::find(journal, id)?;
+        return found
+            .map(|found| Found::Balance(Box::new(found)))
+            .ok_or_else(|| anyhow!("no payment, account, grant or charge has the id {digits}"));
     }
     let Ok(word) = <[u8; 32]>::try_from(bytes.as_slice()) else {
         bail!("{id} is no id: a payment's has 32 hex digits, a nonce and a transaction's hash have 64");
@@ -108,7 +123,8 @@ impl Overview {
             let number = |atomic| assets.number(atomic, *asset);
             let balance = signed(*credit, *debit, number);
             let (came, went) = (number(*credit), number(*debit));
-            table.row(vec![account.clone(), asset.network.to_string(), came, went, balance, assets.name(*asset)]);
+            let network = assets.network(*asset);
+            table.row(vec![account.clone(), network, came, went, balance, assets.name(*asset)]);
         }
         section(out, &table, "no entries yet")?;
         let mut table = Table::new(&["payments", "network", "count", "amount", "in"], &[2, 3]);

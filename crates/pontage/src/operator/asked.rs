@@ -1,11 +1,15 @@
 //! What is asked for on the command line, as the API takes it.
 
+mod keys;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
+
+use keys::{Keys, Plans, Tokens};
 
 /// The API takes no more.
 const BODY_MAX_BYTES: u64 = 1024 * 1024;
@@ -24,19 +28,25 @@ pub(super) enum What {
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Policies for many keys.
+    #[command(subcommand)]
+    Plans(Plans),
+    /// Scoped tokens of keys.
+    #[command(subcommand)]
+    Tokens(Tokens),
     /// A key's balance.
     Balance {
-        /// The key's name of 32 hex digits.
+        /// The key's id or alias.
         key: String,
     },
     /// What a balance is made of.
     Grants {
-        /// The key's name of 32 hex digits.
+        /// The key's id or alias.
         key: String,
     },
     /// Raise a balance.
     Grant {
-        /// The key's name of 32 hex digits.
+        /// The key's id or alias.
         key: String,
         /// How much, in the key's unit.
         amount: u64,
@@ -52,7 +62,7 @@ pub(super) enum What {
     },
     /// Lower a balance.
     Withdraw {
-        /// The key's name of 32 hex digits.
+        /// The key's id or alias.
         key: String,
         /// How much, in the key's unit.
         amount: u64,
@@ -68,7 +78,7 @@ pub(super) enum What {
     },
     /// Calls that were paid from a balance, newest first.
     Charges {
-        /// The key's name of 32 hex digits.
+        /// The key's id or alias.
         key: String,
         #[command(flatten)]
         page: Page,
@@ -177,21 +187,6 @@ enum By {
 }
 
 #[derive(Subcommand)]
-pub(super) enum Keys {
-    /// Make a key. Its secret is printed once.
-    Create {
-        /// What it is called.
-        #[arg(long)]
-        name: Option<String>,
-        /// What its balance begins with, in its unit.
-        #[arg(long)]
-        credits: Option<u64>,
-        #[command(flatten)]
-        body: Body,
-    },
-}
-
-#[derive(Subcommand)]
 pub(super) enum Admins {
     /// All of them, and who was one.
     List,
@@ -240,6 +235,8 @@ impl What {
     pub(super) fn asked(&self) -> anyhow::Result<Asked> {
         Ok(match self {
             Self::Keys(keys) => keys.asked()?,
+            Self::Plans(plans) => plans.asked()?,
+            Self::Tokens(tokens) => tokens.asked()?,
             Self::Balance { key } => get(path(&["keys", key, "balance"])?),
             Self::Grants { key } => get(path(&["keys", key, "grants"])?),
             Self::Grant { key, amount, label, priority, expires_at_ms } => {
@@ -272,17 +269,6 @@ impl What {
                 Asked { method, path: path.clone(), query: Vec::new(), body }
             }
         })
-    }
-}
-
-impl Keys {
-    fn asked(&self) -> anyhow::Result<Asked> {
-        match self {
-            Self::Create { name, credits, body } => {
-                let body = body.with(json!({ "name": name, "credits": credits }))?;
-                Ok(post(path(&["keys"])?, body))
-            }
-        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The admin API.
 
+#[path = "admin/operated.rs"]
+mod operated;
+
 use serde_json::json;
 use xtask::chain::ChainOptions;
 
-use super::kit::{ADMIN, Admin, GateOptions, World, get};
+use crate::kit::{ADMIN, Admin, GateOptions, World, get};
 
 fn world() -> (World, Admin) {
     let options = GateOptions { more: format!("accounts: {{}}\n{ADMIN}"), ..GateOptions::default() };

@@ -1,9 +1,10 @@
 //! What calls cost.
 
+#[path = "prices/pieces.rs"]
+mod pieces;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gate::{KeyRecord, Policy, SecretDigest, new_secret, secret_prefix};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use store::{KeyTask, KeyToMake, Limits, Store, Together};
 
 use crate::kit::{Answer, Gate, GateOptions, Payer, get, request, start_chain, until};
+use pieces::Pieces;
 use xtask::chain::{Chain, ChainOptions};
 
 /// A credit is a cent. KB are counted in credits, so that a test can count along.
@@ -161,110 +163,6 @@ fn make_keys(gate: &Gate, wanted: &[Wanted]) -> Vec<Holder> {
         Holder { id, secret }
     });
     made.collect()
-}
-
-/// An upstream that gives out a stream piece by piece, as a test lets it, and says what was used.
-struct Pieces {
-    port: u16,
-    allowed: Arc<(Mutex<usize>, Condvar)>,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Pieces {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let allowed = Arc::new((Mutex::new(0), Condvar::new()));
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let (shared, seen) = (Arc::clone(&allowed), Arc::clone(&heads));
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (shared, seen) = (Arc::clone(&shared), Arc::clone(&seen));
-                thread::spawn(move || serve(stream, &shared, &seen));
-            }
-        });
-        Self { port, allowed, heads }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Lets so many pieces of every stream go.
-    fn allow(&self, pieces: usize) {
-        *self.allowed.0.lock().unwrap() = pieces;
-        self.allowed.1.notify_all();
-    }
-
-    fn last_head(&self) -> String {
-        self.heads.lock().unwrap().last().unwrap().to_ascii_lowercase()
-    }
-}
-
-fn serve(stream: TcpStream, allowed: &(Mutex<usize>, Condvar), heads: &Mutex<Vec<String>>) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).ok()? == 0 {
-                return None;
-            }
-        }
-        let length =
-            head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-        reader.read_exact(&mut vec![0; length.unwrap_or(0)]).ok()?;
-        let path = head.split(' ').nth(1)?.to_owned();
-        heads.lock().unwrap().push(head);
-        answer(&stream, &path, allowed)?;
-    }
-}
-
-fn answer(mut stream: &TcpStream, path: &str, allowed: &(Mutex<usize>, Condvar)) -> Option<()> {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let plain = |mut stream: &TcpStream, status: &str, more: &str, body: &[u8]| {
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{more}\r\n", body.len());
-        stream.write_all(&[head.as_bytes(), body].concat()).ok()
-    };
-    let mut pieces = |media: &str, pieces: &[Vec<u8>], end: &str| {
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n");
-        stream.write_all(head.as_bytes()).ok()?;
-        for (nth, piece) in pieces.iter().enumerate() {
-            let wait = Duration::from_secs(60);
-            let waited = allowed.1.wait_timeout_while(allowed.0.lock().unwrap(), wait, |allowed| *allowed <= nth);
-            drop(waited);
-            let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-            stream.write_all(&chunk).ok()?;
-        }
-        let waited = allowed
-            .1
-            .wait_timeout_while(allowed.0.lock().unwrap(), Duration::from_secs(60), |allowed| *allowed <= pieces.len());
-        drop(waited);
-        if end == "broken" {
-            return None;
-        }
-        stream.write_all(format!("0\r\n{end}\r\n").as_bytes()).ok()
-    };
-    let event = |used: usize| {
-        format!("data: {{\"x\": \"{}\", \"usage\": {{\"tokens\": {used}}}}}\n\n", "y".repeat(50)).into_bytes()
-    };
-    match path {
-        "/out/sized" => plain(stream, "200 OK", "", &vec![b'x'; query.parse().ok()?]),
-        "/out/pieces" => pieces("text/plain", &vec![vec![b'x'; KB]; 5], ""),
-        "/out/broken" => pieces("text/plain", &vec![vec![b'x'; KB]; 5], "broken"),
-        "/out/500" => plain(stream, "500 Oh No", "", &[b'x'; 5_000]),
-        "/json" | "/strict" if query == "silent" => {
-            plain(stream, "200 OK", "content-type: application/json\r\n", b"{}")
-        }
-        "/json" | "/strict" => {
-            plain(stream, "200 OK", "content-type: application/json\r\n", b"{\"usage\":{\"tokens\":12}}")
-        }
-        "/events" => pieces("text/event-stream", &(1..=5).map(event).collect::<Vec<_>>(), ""),
-        "/header" => plain(stream, "200 OK", "x-tokens: 3\r\n", b"three"),
-        "/trailer" => pieces("text/plain", &[vec![b'x'; 10]], "x-tokens: 4\r\n"),
-        "/month" | "/fixed" | "/listed" | "/in" => plain(stream, "200 OK", "", b"done"),
-        _ => plain(stream, "404 Not Found", "", b"none"),
-    }
 }
 
 fn left(answer: &Answer) -> u64 {
@@ -543,4 +441,133 @@ fn cost_tags_are_kept_and_reported() {
     {
         assert_eq!(report(None, tag, from_ms, to_ms), [], "{tag} {from_ms} {to_ms}");
     }
+}
+
+#[test]
+fn quotes_say_what_calls_would_cost_and_run_nothing() {
+    let policy = json!({ "price_multiplier": "0.5", "routes": { "deny": ["/listed"] } });
+    let (shop, holders) = Shop::new(&[Wanted { policy, ..Wanted::credits(20) }]);
+    let url = shop.url("/__pay/quote");
+    let ask = |headers: &[(&str, &str)], body: &Value| request("POST", &url, headers, body.to_string().as_bytes());
+    let secret = holders[0].secret.as_str();
+    let one = ask(&[("x-api-key", secret)], &json!({ "method": "POST", "url": "/in?x=1", "size": 3 * KB })).json();
+    for (name, want) in [
+        ("outcome", json!("priced")),
+        ("price_usd", json!("0.17")),
+        ("unit", json!("credit")),
+        ("amount", json!(9)),
+        ("available", json!(20)),
+        ("affords", json!(2)),
+        ("metered", json!(false)),
+        ("offers", json!([])),
+    ] {
+        assert_eq!(one[name], want, "{name}: {one}");
+    }
+    let calls = json!({ "calls": [
+        { "url": "/out/sized" },
+        { "url": "/free/x" },
+        { "url": "/listed" },
+        { "url": "https://api.example.com/fixed" },
+        { "url": "/nowhere" },
+        { "url": "/header", "headers": { "x-size": "l" } },
+        { "url": "/divides", "size": 0 },
+        { "url": "/divides", "size": 7 },
+        { "url": "no url" },
+    ] });
+    let with_key = ask(&[("x-api-key", secret)], &calls);
+    assert_eq!(with_key.headers["x-credits-remaining"], "20");
+    let told = |answer: &Answer, name: &str| {
+        answer.json()["quotes"].as_array().unwrap().iter().map(|quote| quote[name].clone()).collect::<Vec<_>>()
+    };
+    let outcomes = ["priced", "free", "acl_denied", "priced", "blocked", "priced", "unknown", "priced", "bad_url"];
+    assert_eq!(told(&with_key, "outcome"), outcomes);
+    let null = Value::Null;
+    let amounts =
+        [json!(5), null.clone(), null.clone(), json!(2), null.clone(), json!(50), null.clone(), json!(1), null.clone()];
+    assert_eq!(told(&with_key, "amount"), amounts);
+    assert_eq!(told(&with_key, "metered")[0], true);
+    assert_eq!(told(&with_key, "offers")[3][0]["amount"], "50000");
+    let without = ask(&[], &calls);
+    assert_eq!(told(&without, "outcome")[2], "priced");
+    assert_eq!(told(&without, "price_usd")[0], "0.09");
+    assert_eq!(told(&without, "amount"), vec![null; 9]);
+    for bad in [
+        json!({}),
+        json!([]),
+        json!({ "calls": [] }),
+        json!({ "url": "/a", "size": -1 }),
+        json!({ "url": "/a", "x": 1 }),
+        json!({ "calls": vec![json!({ "url": "/a" }); 101] }),
+    ] {
+        let refused = ask(&[], &bad);
+        assert_eq!((refused.status, refused.error().as_str()), (400, "bad_request"), "{bad}");
+    }
+    assert_eq!(get(&url, &[]).status, 405);
+    assert_eq!(ask(&[("x-api-key", &new_secret([8; 24]))], &calls).error(), "invalid_api_key");
+    assert!(shop.origin.heads.lock().unwrap().is_empty());
+    assert_eq!((shop.balance(&holders[0]), shop.history(&holders[0]).len()), (20, 0));
+}
+
+#[test]
+fn who_can_fetch_the_whole_answer_is_charged_the_whole() {
+    let (shop, holders) = Shop::new(&[Wanted::credits(100)]);
+    shop.origin.allow(0);
+    let key = "a-name-of-my-own-for-this-call-1";
+    let mut stream = TcpStream::connect(shop.gate.url().trim_start_matches("http://")).unwrap();
+    let secret = &holders[0].secret;
+    write!(
+        stream,
+        "GET /out/pieces HTTP/1.1\r\nhost: {}\r\nx-api-key: {secret}\r\nidempotency-key: {key}\r\n\r\n",
+        shop.gate.url().trim_start_matches("http://")
+    )
+    .unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    drop(stream);
+    shop.origin.allow(9);
+    assert_eq!(shop.newest(&holders[0]), ("captured".to_owned(), 9, 6));
+    let mut again = None;
+    until("the answer is kept", || {
+        again = Some(get(&shop.url("/out/pieces"), &[("x-api-key", secret), ("idempotency-key", key)]));
+        again.as_ref().is_some_and(|answer| answer.status == 200)
+    });
+    let again = again.unwrap();
+    assert_eq!((again.body.len(), again.headers["idempotency-replayed"].as_str()), (5 * KB, "true"));
+    assert_eq!((shop.history(&holders[0]).len(), shop.balance(&holders[0])), (1, 94));
+}
+
+#[test]
+fn a_sidecar_sells_nothing_that_it_cannot_count() {
+    let chain = start_chain(ChainOptions::default());
+    chain.plant_token().unwrap();
+    chain.plant_multicall().unwrap();
+    let options =
+        GateOptions { routes: ROUTES, more: MORE.to_owned(), arguments: &["--sidecar"], ..GateOptions::direct() };
+    let mut gate = Gate::start(chain.rpc_url(), "http://127.0.0.1:1", &options);
+    assert!(gate.stop().success());
+    let holders = make_keys(&gate, &[Wanted::credits(100)]);
+    gate.restart();
+    let check = |path: &str| {
+        let headers =
+            [("x-api-key", holders[0].secret.as_str()), ("x-original-uri", path), ("x-original-method", "GET")];
+        get(&format!("{}/__pay/check", gate.url()), &headers)
+    };
+    let refused = check("/json");
+    assert_eq!((refused.status, refused.error().as_str()), (501, "metered_route"), "{}", refused.text());
+    let served = check("/fixed");
+    assert_eq!((served.status, left(&served)), (200, 96), "{}", served.text());
+}
+
+/// A process that dies in the middle of a metered answer gives back what it held: it does not know what was delivered.
+#[test]
+fn a_kill_in_the_middle_of_a_metered_answer_charges_nothing() {
+    let (mut shop, holders) = Shop::new(&[Wanted::credits(100)]);
+    shop.origin.allow(2);
+    let stream = shop.open(&holders[0], "/out/pieces");
+    shop.gate.kill_and_restart();
+    drop(stream);
+    let (state, held, taken) = shop.newest(&holders[0]);
+    assert!(matches!(state.as_str(), "not_charged" | "released"), "{state}");
+    assert_eq!((held, taken, shop.balance(&holders[0])), (9, 0, 100));
+    shop.origin.allow(9);
 }

@@ -72,7 +72,7 @@ impl Journalled {
     }
 
     /// The balance after a step.
-    async fn step(&self, number: u8, step: ChargeStep) -> u64 {
+    async fn end(&self, number: u8, step: ChargeStep) -> u64 {
         self.handle.advance_charge(HoldId([number; 16]), step).await.unwrap().unwrap().1
     }
 
@@ -139,7 +139,7 @@ async fn of_64_charges_at_once_a_balance_for_10_pays_for_10() {
         .await;
     assert_eq!((won.len(), j.balance_of(KEY)), (10, (0, 100)));
     for number in won {
-        assert_eq!(j.step(number, ChargeStep::Capture(10)).await, 0);
+        assert_eq!(j.end(number, ChargeStep::Capture(10)).await, 0);
     }
     assert_eq!((j.balance_of(KEY), j.lefts(KEY)), ((0, 0), vec![(1, 0), (2, 0)]));
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
@@ -223,7 +223,7 @@ async fn a_month_of_grants_that_end() {
         assert_eq!(j.pays(opened).await, (true, left - 8), "day {day}");
         CLOCK_MS.store(now_ms + 1, Ordering::SeqCst);
         // 5 of it are given back, to a grant that has ended: they lapse with the 2 that were not used.
-        assert_eq!(j.step(day + 1, ChargeStep::Capture(3)).await, left - 10);
+        assert_eq!(j.end(day + 1, ChargeStep::Capture(3)).await, left - 10);
     }
     assert_eq!(j.handle.lapse(30 * DAY_MS).await.unwrap(), 1);
     assert_eq!((j.booked("earned"), j.booked("lapsed"), j.booked("issued")), (30 * 3, 30 * 7, -300));
@@ -239,7 +239,7 @@ async fn what_the_operator_takes_back_is_not_what_calls_hold() {
     let taken = futures((0..16).map(|_| j.handle.withdraw(KEY, 4))).await;
     assert_eq!(taken.iter().filter(|taken| matches!(taken, Ok(Ok(_)))).count(), 2);
     assert_eq!(j.balance_of(KEY), (2, 20));
-    assert_eq!(j.step(1, ChargeStep::Release(ReleaseReason::NotSent)).await, 22);
+    assert_eq!(j.end(1, ChargeStep::Release(ReleaseReason::NotSent)).await, 22);
     assert_eq!(j.booked("issued"), -72);
     j.in_order();
 }
@@ -273,15 +273,15 @@ async fn a_transfer_moves_once_by_its_name() {
 async fn a_charge_takes_at_most_what_it_holds_and_gives_the_rest_back() {
     let j = funded(&[grant(1, 10), grant(2, 10)]).await;
     assert_eq!(j.pays(charge(1, 15)).await, (true, 5));
-    assert_eq!(j.step(1, ChargeStep::Capture(7)).await, 13);
+    assert_eq!(j.end(1, ChargeStep::Capture(7)).await, 13);
     assert_eq!(j.lefts(KEY), [(1, 3), (2, 10)]);
-    assert_eq!(j.step(1, ChargeStep::Capture(15)).await, 13, "once");
+    assert_eq!(j.end(1, ChargeStep::Capture(15)).await, 13, "once");
     // A reading above the ceiling.
     assert_eq!(j.pays(charge(2, 5)).await, (true, 8));
-    assert_eq!(j.step(2, ChargeStep::Capture(1_000)).await, 8);
+    assert_eq!(j.end(2, ChargeStep::Capture(1_000)).await, 8);
     // A reading of nothing.
     assert_eq!(j.pays(charge(3, 5)).await, (true, 3));
-    assert_eq!(j.step(3, ChargeStep::Capture(0)).await, 8);
+    assert_eq!(j.end(3, ChargeStep::Capture(0)).await, 8);
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
     assert_eq!((row.calls, row.spent), (3, 12));
     assert_eq!(j.handle.advance_charge(HoldId([9; 16]), ChargeStep::Capture(1)).await.unwrap(), None);
@@ -295,8 +295,8 @@ async fn what_was_given_back_is_never_taken() {
         [(1, ChargeStep::Release(ReleaseReason::FreeStatus)), (2, ChargeStep::Burn(BurnReason::Unanswered))]
     {
         assert_eq!(j.pays(charge(number, 10)).await, (true, 0));
-        assert_eq!(j.step(number, back).await, 10);
-        assert_eq!(j.step(number, back).await, 10, "once");
+        assert_eq!(j.end(number, back).await, 10);
+        assert_eq!(j.end(number, back).await, 10, "once");
         for step in [ChargeStep::Capture(10), ChargeStep::Refund(1)] {
             let fault = j.handle.advance_charge(HoldId([number; 16]), step).await.unwrap_err();
             assert_eq!(fault.kind, FaultKind::Invariant, "{back:?} {step:?}");
@@ -312,13 +312,13 @@ async fn a_refund_gives_back_at_most_what_was_taken() {
     assert_eq!(j.pays(charge(1, 10)).await, (true, 0));
     let refund = |sum| j.handle.advance_charge(HoldId([1; 16]), ChargeStep::Refund(sum));
     assert!(refund(1).await.is_err(), "not before it was taken");
-    assert_eq!(j.step(1, ChargeStep::Capture(8)).await, 2);
+    assert_eq!(j.end(1, ChargeStep::Capture(8)).await, 2);
     assert!(refund(9).await.is_err());
     for answer in futures((0..16).map(|_| refund(3))).await {
         assert_eq!(answer.unwrap().unwrap().1, 5);
     }
-    assert_eq!(j.step(1, ChargeStep::Refund(2)).await, 5, "less than before is nothing");
-    assert_eq!(j.step(1, ChargeStep::Refund(8)).await, 10);
+    assert_eq!(j.end(1, ChargeStep::Refund(2)).await, 5, "less than before is nothing");
+    assert_eq!(j.end(1, ChargeStep::Refund(8)).await, 10);
     let (row, ..) = j.handle.balance(KEY, NOW_MS).unwrap().unwrap();
     assert_eq!((row.calls, row.spent, j.booked("earned")), (1, 0, 0));
     j.in_order();
@@ -345,7 +345,7 @@ async fn a_closed_account_does_not_pay() {
     }
     // What was held before is taken all the same.
     close(true, None).await.unwrap();
-    assert_eq!(j.step(3, ChargeStep::Capture(10)).await, 80);
+    assert_eq!(j.end(3, ChargeStep::Capture(10)).await, 80);
     let elsewhere = [Charge { key: KeyId([9; 16]), ..charge(7, 1) }, Charge { unit: Unit::Call, ..charge(8, 1) }];
     for charge in elsewhere {
         assert_eq!(j.handle.charge(charge, Guards::default()).await.unwrap(), Charging::Closed);
@@ -373,9 +373,9 @@ async fn a_callers_name_for_a_call_is_good_for_one() {
     let other = Charge { key: OTHER, ..named(20) };
     assert_eq!(j.handle.charge(other, Guards::default()).await.unwrap(), won_with(0));
     // One that was let go may come again, one that may have run may not.
-    j.step(*first, ChargeStep::Release(ReleaseReason::NotSent)).await;
+    j.end(*first, ChargeStep::Release(ReleaseReason::NotSent)).await;
     assert_eq!(j.pays(named(30)).await, (true, 90));
-    j.step(30, ChargeStep::Burn(BurnReason::Unanswered)).await;
+    j.end(30, ChargeStep::Burn(BurnReason::Unanswered)).await;
     assert!(matches!(j.handle.charge(named(31), Guards::default()).await.unwrap(), Charging::Taken(_)));
     j.in_order();
 }
@@ -407,8 +407,8 @@ async fn an_answer_that_a_crash_cut_off_is_not_waited_for() {
     for number in 1..=3 {
         assert!(j.pays(named(number)).await.0);
     }
-    j.step(1, ChargeStep::Capture(10)).await;
-    j.step(2, ChargeStep::Capture(10)).await;
+    j.end(1, ChargeStep::Capture(10)).await;
+    j.end(2, ChargeStep::Capture(10)).await;
     assert!(j.handle.keep_charged_answer(HoldId([2; 16]), answer(400)).await.unwrap());
     assert_eq!(j.handle.recover_charges().await.unwrap(), 1);
     let mut answers = Vec::new();
@@ -425,10 +425,10 @@ async fn what_was_not_given_out_is_not_paid_for() {
     for number in 1..=3 {
         assert!(j.pays(charge(number, 10)).await.0);
     }
-    j.step(1, ChargeStep::Capture(10)).await;
-    j.step(2, ChargeStep::Release(ReleaseReason::NotSent)).await;
+    j.end(1, ChargeStep::Capture(10)).await;
+    j.end(2, ChargeStep::Release(ReleaseReason::NotSent)).await;
     for (number, left) in [(1, 20), (2, 20), (3, 30), (1, 30)] {
-        assert_eq!(j.step(number, ChargeStep::TakeBack).await, left, "{number}");
+        assert_eq!(j.end(number, ChargeStep::TakeBack).await, left, "{number}");
     }
     j.in_order();
 }
@@ -453,7 +453,7 @@ async fn answers_of_charges_are_kept_within_their_bounds() {
     let j = funded(&[grant(1, 100)]).await;
     for id in 1..=3 {
         assert!(j.pays(charge(id, 10)).await.0);
-        j.step(id, ChargeStep::Capture(10)).await;
+        j.end(id, ChargeStep::Capture(10)).await;
         assert!(j.handle.keep_charged_answer(HoldId([id; 16]), answer(400)).await.unwrap());
     }
     assert_eq!(kept(&j).await, [false, true, true]);
@@ -494,7 +494,7 @@ async fn a_charge_reads_back_as_it_was_written() {
     assert_eq!(j.handle.charged(want.charge.id).await.unwrap(), Some(want.clone()));
     let steps = [ChargeStep::Capture(20), ChargeStep::Refund(5), ChargeStep::KeepAnswer, ChargeStep::LoseAnswer];
     for step in steps {
-        j.step(1, step).await;
+        j.end(1, step).await;
         want = ::ledger::advance_charge(&want, &j.handle.grants(KEY).unwrap(), step, NOW_MS).unwrap().unwrap().record;
         assert_eq!(j.handle.charged(want.charge.id).await.unwrap(), Some(want.clone()), "{step:?}");
     }

@@ -45,7 +45,7 @@ impl Journalled {
         KeyId([id; 16])
     }
 
-    async fn step(&self, id: u8, step: KeyStep) -> KeyOutcome {
+    async fn step_key(&self, id: u8, step: KeyStep) -> KeyOutcome {
         self.one(KeyTask::Step(KeyId([id; 16]), step)).await
     }
 
@@ -121,11 +121,11 @@ async fn the_money_knows_of_each_change_in_its_step() {
         (KeyStep::Change(expires(NOW + 500, 0)), NOW + 111, true),
         (KeyStep::Revoke, NOW + 112, false),
     ] {
-        j.step(1, step.clone()).await.unwrap();
+        j.step_key(1, step.clone()).await.unwrap();
         assert_eq!(j.may_pay(1, at_ms).await, want, "{step:?} {at_ms}");
     }
-    assert_eq!(j.step(1, KeyStep::Resume).await, Err(KeyRefusal::Revoked));
-    assert_eq!(j.step(9, KeyStep::Resume).await, Err(KeyRefusal::UnknownKey));
+    assert_eq!(j.step_key(1, KeyStep::Resume).await, Err(KeyRefusal::Revoked));
+    assert_eq!(j.step_key(9, KeyStep::Resume).await, Err(KeyRefusal::UnknownKey));
 }
 
 fn expires(at_ms: u64, grace_ms: u64) -> KeyChange {
@@ -198,7 +198,7 @@ async fn scheduled_changes_are_carried_out_once() {
         (1, NOW + 30, ScheduledAct::TopUp(7)),
         (2, NOW + 40, ScheduledAct::Revoke),
     ] {
-        j.step(id, KeyStep::Schedule(at_ms, act)).await.unwrap();
+        j.step_key(id, KeyStep::Schedule(at_ms, act)).await.unwrap();
     }
     let balance = || j.handle.balance(KeyId([1; 16]), NOW).unwrap().unwrap().1;
     assert_eq!(j.handle.sweep_keys(NOW + 9).await.unwrap(), []);
@@ -207,7 +207,7 @@ async fn scheduled_changes_are_carried_out_once() {
     assert!(!j.may_pay(1, NOW + 25).await);
     let swept = j.handle.sweep_keys(NOW + 100).await.unwrap();
     assert_eq!((swept.len(), balance()), (2, 22), "a suspended key is topped up as well");
-    assert_eq!(j.step(2, KeyStep::Resume).await, Err(KeyRefusal::Revoked));
+    assert_eq!(j.step_key(2, KeyStep::Resume).await, Err(KeyRefusal::Revoked));
     // The same change from an older backup of the record grants nothing again.
     let grants = j.handle.grants(KeyId([1; 16])).unwrap();
     assert_eq!(
@@ -285,7 +285,7 @@ async fn an_import_meets_what_is_there() {
     assert_eq!(two, Err(KeyRefusal::Exists), "the id of one and the secret of another");
     let made = j.one(KeyTask::Import(by(3, None, 3), Conflict::Refuse, true)).await.unwrap();
     assert_eq!((made.0, j.handle.balance(KeyId([3; 16]), NOW).unwrap().unwrap().1), (Done::Made, 9));
-    j.step(1, KeyStep::Revoke).await.unwrap();
+    j.step_key(1, KeyStep::Revoke).await.unwrap();
     let revoked = j.one(KeyTask::Import(by(1, None, 8), Conflict::Overwrite, true)).await;
     assert_eq!(revoked, Err(KeyRefusal::Revoked));
 }
@@ -303,9 +303,9 @@ async fn lists_are_filtered_sorted_and_whole() {
         };
         j.one(KeyTask::Make(make_of(record, u64::from(id % 6)))).await.unwrap();
     }
-    j.step(4, KeyStep::Suspend).await.unwrap();
-    j.step(5, KeyStep::Revoke).await.unwrap();
-    j.step(6, KeyStep::Note("Says 50% 'off'".to_owned())).await.unwrap();
+    j.step_key(4, KeyStep::Suspend).await.unwrap();
+    j.step_key(5, KeyStep::Revoke).await.unwrap();
+    j.step_key(6, KeyStep::Note("Says 50% 'off'".to_owned())).await.unwrap();
     let ids = |filter: KeyFilter, now_ms: u64| {
         let order = KeyOrder { most: 100, ..KeyOrder::default() };
         let rows = j.handle.keys(&filter, &order, now_ms).unwrap();

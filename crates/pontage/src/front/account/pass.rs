@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use gate::price::Meter;
 use gate::{
-    AccountCall, Admission, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal, Price, Quote, Repeat, Replay,
+    AccountCall, Admission, ChargePermit, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal, Price, Quote, Repeat,
+    Replay,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ledger::{Guards, Hold, HoldId, KeyId, Purchase, Record, State, Unit};
@@ -20,8 +22,11 @@ use super::super::trust::Word;
 use super::super::upload::Upload;
 use super::super::{Arriving, Front};
 use super::once::repeated;
+use super::price::{Due, Unpriced, size_of};
+use super::unseen::metered;
 use super::{Left, Sent};
-use crate::host::now_ms;
+use crate::accounts::Principal;
+use crate::host::{WorkerHost, now_ms};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -64,24 +69,23 @@ impl Front {
         forward: Forward,
         upload: Upload,
     ) -> Told<Body> {
-        match self.opened_by(arriving, shown) {
-            Ok(Admission::Free(pass)) => Box::pin(self.free(arriving, pass, forward, upload)).await,
-            Ok(Admission::Balance { key, unit }) => {
-                let opened = self.charge_pass(arriving, key, unit).await;
-                match opened {
-                    Ok(permit) => {
-                        let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
-                        let sent = Sent { forward, upload, meter: None, cachable: None, is_sandbox: false };
-                        Box::pin(self.charged(arriving, story, sent, permit)).await
-                    }
-                    Err(Uncharged::Repeat(Repeat::Stored(charge))) => {
-                        let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
-                        story.with(Box::pin(self.charged_before(upload, charge)).await)
-                    }
-                    Err(why) => self.uncharged(arriving, why, Some((key, unit))).await.full(),
-                }
+        let (key, unit) = match self.opened_by(arriving, shown) {
+            Ok(Admission::Free(pass)) => return Box::pin(self.free(arriving, pass, forward, upload)).await,
+            Ok(Admission::Balance { key, unit }) => (key, unit),
+            Err(why) => return self.uncharged(arriving, why, None).await.full(),
+        };
+        let size = size_of(&upload);
+        match self.charge_pass(arriving, (key, unit), &forward.headers, size).await {
+            Ok((permit, meter)) => {
+                let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
+                let sent = Sent { forward, upload, meter, cachable: None, is_sandbox: false };
+                Box::pin(self.charged(arriving, story, sent, permit)).await
             }
-            Err(why) => self.uncharged(arriving, why, None).await.full(),
+            Err(Uncharged::Repeat(Repeat::Stored(charge))) => {
+                let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
+                story.with(Box::pin(self.charged_before(upload, charge)).await)
+            }
+            Err(why) => self.uncharged(arriving, why, Some(key)).await.full(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         shown: &HeaderValue,
+        headers: &HeaderMap,
         target: &str,
     ) -> Told<Bytes> {
         let (key, unit) = match self.opened_by(arriving, shown) {
@@ -100,9 +105,14 @@ impl Front {
             Ok(Admission::Balance { key, unit }) => (key, unit),
             Err(why) => return self.uncharged(arriving, why, None).await,
         };
-        let permit = match self.charge_pass(arriving, key, unit).await {
-            Ok(permit) => permit,
-            Err(why) => return self.uncharged(arriving, why, Some((key, unit))).await,
+        let permit = match self.charge_pass(arriving, (key, unit), headers, None).await {
+            Ok((permit, None)) => permit,
+            // Nobody would count what is due. The permit that is dropped here gives back what was held.
+            Ok((_, Some(_))) => {
+                let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Refused) };
+                return story.because("metered_route").with(metered().into_response());
+            }
+            Err(why) => return self.uncharged(arriving, why, Some(key)).await,
         };
         let Some(charge) = permit.charge().cloned() else {
             return self.uncharged(arriving, Uncharged::Repeat(Repeat::Gone), None).await;
@@ -133,20 +143,16 @@ impl Front {
     async fn charge_pass(
         &self,
         arriving: &Arriving<'_>,
-        key: KeyId,
-        unit: Unit,
-    ) -> Result<gate::ChargePermit<crate::host::WorkerHost>, Uncharged> {
+        (key, unit): (KeyId, Unit),
+        headers: &HeaderMap,
+        size: Option<u64>,
+    ) -> Result<(ChargePermit<WorkerHost>, Option<Meter>), Uncharged> {
         self.quote(arriving).await;
-        let call = arriving.call(None);
-        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else {
-            return Err(Uncharged::Fault(gate::Fault::untouched(gate::FaultKind::Price)));
-        };
-        let micros = terms.exposure_micros;
-        let amount = if unit == Unit::Call { 1 } else { micros };
+        let Due { account, meter } =
+            self.due_of_pass(arriving, key, unit, headers, size).map_err(Uncharged::Unpriced)?;
         let _step = arriving.trace.step("open");
-        let account = AccountCall { key, unit, amount, micros, tags: None, guards: Guards::default() };
-        match self.0.flow.open_charge(&call, account).await {
-            OpenedCharge::Permit(permit) => Ok(permit),
+        match self.0.flow.open_charge(&arriving.call(None), account).await {
+            OpenedCharge::Permit(permit) => Ok((permit, meter)),
             // Nothing guards it but what it was bought for.
             OpenedCharge::Short { .. } | OpenedCharge::Over(_) => Err(Uncharged::Refused(PassRefusal::UsedUp)),
             // It has an account from the moment on at which its payment was posted.
@@ -156,8 +162,29 @@ impl Front {
         }
     }
 
+    /// What a call costs a pass: as much as the holder of a key without a plan. Where there are no keys, no price rests on the call.
+    fn due_of_pass(
+        &self,
+        arriving: &Arriving<'_>,
+        key: KeyId,
+        unit: Unit,
+        headers: &HeaderMap,
+        size: Option<u64>,
+    ) -> Result<Due, Unpriced> {
+        if self.0.shared.accounts.is_some() {
+            return self.due(arriving, &Principal::of_pass(key, unit), headers, size);
+        }
+        let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&arriving.call(None)) else {
+            return Err(Unpriced::NotSold);
+        };
+        let micros = terms.exposure_micros;
+        let amount = if unit == Unit::Call { 1 } else { micros };
+        let account = AccountCall { key, unit, amount, micros, tags: None, guards: Guards::default() };
+        Ok(Due { account, meter: None })
+    }
+
     /// The answer to a call that its pass does not pay for. Where another pass, or a payment, would, the 402 says so.
-    async fn uncharged(&self, arriving: &Arriving<'_>, why: Uncharged, account: Option<(KeyId, Unit)>) -> Told<Bytes> {
+    async fn uncharged(&self, arriving: &Arriving<'_>, why: Uncharged, key: Option<KeyId>) -> Told<Bytes> {
         let told = match why {
             Uncharged::Refused(refusal) => {
                 // Guessing is slow.
@@ -174,13 +201,14 @@ impl Front {
                 let story = Story::of(MoneyOutcome::Refused).because(refusal.code());
                 story.with(problem.with_challenge(challenge).into_response())
             }
+            Uncharged::Unpriced(why) => return self.unpriced(arriving, why).await,
             Uncharged::Repeat(repeat) => Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response()),
             Uncharged::Fault(fault) => {
                 Story::of(MoneyOutcome::Fault).because(fault.code()).with(Problem::fault(fault).into_response())
             }
         };
         let Told { mut response, story } = told;
-        if let Some((key, _)) = account {
+        if let Some(key) = key {
             self.put_left(key, response.headers_mut());
         }
         Story { taken: arriving.taken.get(), ..story }.with(response)
@@ -235,6 +263,7 @@ impl Front {
 /// Why nothing is charged to a pass.
 enum Uncharged {
     Refused(PassRefusal),
+    Unpriced(Unpriced),
     Repeat(Repeat),
     Fault(gate::Fault),
 }

@@ -8,7 +8,7 @@ use gate::{AccountCall, Fault, FaultKind, Opened, Quote};
 use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
-use ledger::{Guards, Unit};
+use ledger::{Guards, KeyId, Unit};
 use protocol::MoneyState;
 use tracing::error;
 
@@ -43,6 +43,34 @@ pub(super) enum Unpriced {
     Fault(Fault),
 }
 
+/// Whose balance a price is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purse {
+    /// `None` for nobody's: what the list says.
+    key: Option<KeyId>,
+    unit: Unit,
+    terms: KeyTerms,
+}
+
+impl Purse {
+    /// What the list says, in dollars.
+    pub(super) fn of_nobody() -> Self {
+        Self { key: None, unit: Unit::Usd, terms: KeyTerms::default() }
+    }
+
+    /// A holder's, for one call: with what the plan of his key makes of its price.
+    pub(super) fn of(principal: &Principal, arriving: &Arriving<'_>) -> Self {
+        let policy = &principal.policy;
+        let own = policy.price(arriving.method, arriving.path.path());
+        let listed = KeyTerms::default().multiplier_millionths;
+        let terms = KeyTerms {
+            multiplier_millionths: policy.price_multiplier.map_or(listed, |multiplier| multiplier.millionths()),
+            fixed: own.map(|rule| rule.amount.unwrap_or_default()),
+        };
+        Self { key: Some(principal.key), unit: principal.unit, terms }
+    }
+}
+
 impl Front {
     /// What a call costs its holder.
     pub(super) fn due(
@@ -52,34 +80,43 @@ impl Front {
         headers: &HeaderMap,
         size: Option<u64>,
     ) -> Result<Due, Unpriced> {
+        let (amount, meter, listed_micros) = self.held(arriving, Purse::of(principal, arriving), headers, size)?;
+        let credit_micros = self.0.shared.accounts.map_or(0, |accounts| accounts.credit_micros);
+        let account = account_call(principal, amount, credit_micros, listed_micros);
+        Ok(Due { account, meter })
+    }
+
+    /// How much is held of a balance for a call, by what it is counted, and what the list says of it, in millionths of a dollar.
+    pub(super) fn held(
+        &self,
+        arriving: &Arriving<'_>,
+        purse: Purse,
+        headers: &HeaderMap,
+        size: Option<u64>,
+    ) -> Result<(u64, Option<Meter>, u64), Unpriced> {
         let call = arriving.call(None);
         let Quote::Due(_, terms) = arriving.plan.snapshot.quote(&call) else { return Err(Unpriced::NotSold) };
         let accounts = self.0.shared.accounts.as_ref().ok_or(Unpriced::NotSold)?;
-        let key_terms = terms_of(principal, arriving);
         let route = arriving.route_plan;
         let Some(tariff) = route.and_then(|route| route.tariff.as_ref()) else {
             let cost = Cost { micros: terms.exposure_micros, credits: route.and_then(|route| route.credits) };
-            let amount = units(cost, principal.unit, accounts.credit_micros, key_terms);
-            return Ok(Due {
-                account: account_call(principal, amount, accounts.credit_micros, cost.micros),
-                meter: None,
-            });
+            return Ok((units(cost, purse.unit, accounts.credit_micros, purse.terms), None, cost.micros));
         };
-        let asked = self.facts(arriving, principal, tariff, headers, size)?;
-        let meter = Meter::new(Arc::clone(tariff), asked, principal.unit, accounts.credit_micros, key_terms);
-        let amount = meter.held().map_err(|why| {
+        let asked = self.facts(arriving, purse.key, tariff, headers, size)?;
+        let meter = Meter::new(Arc::clone(tariff), asked, purse.unit, accounts.credit_micros, purse.terms);
+        let held = meter.held().and_then(|held| Ok((held, meter.listed()?.micros)));
+        let (held, listed_micros) = held.map_err(|why| {
             error!(route = arriving.route.map_or("", |route| &route.id), %why, "a call has no price");
             Unpriced::Fault(Fault::untouched(FaultKind::Price))
         })?;
-        let account = account_call(principal, amount, accounts.credit_micros, 0);
-        Ok(Due { account, meter: Some(meter).filter(Meter::is_metered) })
+        Ok((held, Some(meter).filter(Meter::is_metered), listed_micros))
     }
 
     /// What a tariff asks about a call before it is run.
     fn facts(
         &self,
         arriving: &Arriving<'_>,
-        principal: &Principal,
+        key: Option<KeyId>,
         tariff: &Tariff,
         headers: &HeaderMap,
         size: Option<u64>,
@@ -88,9 +125,9 @@ impl Front {
             return Err(Unpriced::LengthRequired);
         }
         let at_ms = now_ms();
-        let volume = match tariff.needs_volume() {
-            true => self.0.flow.journal.month_of(principal.key, at_ms).map_err(Unpriced::Fault)?,
-            false => Volume::default(),
+        let volume = match key.filter(|_| tariff.needs_volume()) {
+            Some(key) => self.0.flow.journal.month_of(key, at_ms).map_err(Unpriced::Fault)?,
+            None => Volume::default(),
         };
         let value = |name: &String| {
             headers.get(name.as_str()).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
@@ -135,18 +172,6 @@ fn account_call(principal: &Principal, amount: u64, credit_micros: u64, listed_m
 fn length_required() -> Problem {
     let message = "The price of this call rests on the size of its body: send Content-Length. Nothing was charged.";
     Problem::new(StatusCode::LENGTH_REQUIRED, "length_required", message, MoneyState::Untouched)
-}
-
-/// What the plan of a key makes of the price of a call.
-fn terms_of(principal: &Principal, arriving: &Arriving<'_>) -> KeyTerms {
-    let policy = &principal.policy;
-    let own = policy.price(arriving.method, arriving.path.path());
-    KeyTerms {
-        multiplier_millionths: policy
-            .price_multiplier
-            .map_or(KeyTerms::default().multiplier_millionths, |multiplier| multiplier.millionths()),
-        fixed: own.map(|rule| rule.amount.unwrap_or_default()),
-    }
 }
 
 /// How many bytes the body of a request has, where that is known before it comes.

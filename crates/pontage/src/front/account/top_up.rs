@@ -61,14 +61,14 @@ impl Front {
             let story = Story { taken: Some(taken), ..Story::of(MoneyOutcome::RateLimited) };
             return story.with(Problem::too_many(taken.retry_after_s).into_response());
         }
-        match self.asked(arrived, request, path, top_up).await {
+        match self.wanted(arrived, request, path, top_up).await {
             Ok(asked) => Box::pin(self.topped_up(arrived, top_up, asked)).await,
             Err(told) => *told,
         }
     }
 
     /// Reads who asks for how much.
-    async fn asked(
+    async fn wanted(
         &self,
         arrived: &Arrived,
         request: Request<Incoming>,

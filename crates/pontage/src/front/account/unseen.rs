@@ -106,7 +106,7 @@ impl Front {
 }
 
 /// What is due for a call of this route is counted on its answer, which a sidecar does not see.
-fn metered() -> Problem {
+pub(super) fn metered() -> Problem {
     let message = "This route is metered, and a sidecar does not see answers: it is sold by the proxy alone. Nothing was charged.";
     Problem::new(StatusCode::NOT_IMPLEMENTED, "metered_route", message, MoneyState::Untouched)
 }

@@ -47,6 +47,27 @@ fn about(about: About) -> String {
 /// Kind, the account that is debited, the one that is credited, and how much.
 type Expected = (&'static str, String, String, u128);
 
+/// What a payment that buys a balance has besides: its revenue is a debt while it stands. What is refunded is none any more.
+fn bought(payment: &Payment, refunds: &[Refund]) -> Vec<Expected> {
+    let record = &payment.record;
+    if record.hold.buys.as_ref().is_none_or(|purchase| purchase.amount == 0) {
+        return Vec::new();
+    }
+    let authorization = &record.hold.authorization;
+    let (revenue, conversion) = (format!("revenue:{}", authorization.payee), "conversion".to_owned());
+    let times = u32::from(matches!(record.state, State::Posted(_))) + record.reorgs;
+    let mut expected = Vec::new();
+    for _ in 0..times {
+        expected.push(("converted", revenue.clone(), conversion.clone(), authorization.amount_atomic));
+    }
+    for _ in 0..record.reorgs {
+        expected.push(("unconverted", conversion.clone(), revenue.clone(), authorization.amount_atomic));
+    }
+    let given_up = refunds.iter().filter(|refund| refund.own_due && matches!(record.state, State::Posted(_)));
+    expected.extend(given_up.map(|refund| ("unconverted", conversion.clone(), revenue.clone(), refund.amount_atomic)));
+    expected
+}
+
 /// The entries that a payment must have by its state and its refunds.
 fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<Expected> {
     let record = &payment.record;
@@ -55,6 +76,7 @@ fn expected(payment: &Payment, refunds: &[Refund], entries: &[EntryRow]) -> Vec<
     let (due, suspense, all) =
         (format!("refund_due:{payer}"), format!("suspense:{payee}"), record.hold.authorization.amount_atomic);
     let mut expected = Vec::new();
+    expected.extend(bought(payment, refunds));
     // What a reorg took out is in loss, each time until it came back.
     let back = record.reorgs.saturating_sub(u32::from(record.is_unsettled()));
     for _ in 0..record.reorgs {
@@ -188,7 +210,7 @@ pub(super) fn check_signature(payment: &Payment, token: &AssetInfo) -> Option<Fi
 }
 
 /// What is wrong with an entry that must move `amount` from one account to another.
-fn differs(entry: &EntryRow, from: &str, to: &str, amount: Amount) -> Option<String> {
+pub(super) fn differs(entry: &EntryRow, from: &str, to: &str, amount: Amount) -> Option<String> {
     for (side, account) in [(Side::Debit, from), (Side::Credit, to)] {
         let Some(line) = entry.lines.iter().find(|line| line.side == side) else { continue };
         if line.account != account {

@@ -1,7 +1,7 @@
 //! What an audit finds: one word for each, whether it is a difference, and what is to be done.
 
 use alloy_primitives::{Address, B256};
-use ledger::{HoldId, RefundId};
+use ledger::{GrantId, HoldId, KeyId, RefundId};
 use protocol::{Amount, Network};
 
 /// The state of a payment, or what is wrong with something.
@@ -210,7 +210,9 @@ impl Act {
             (Self::PayByHand, Subject::Payment(id)) => format!("pontage refund {id} --settled-by TX"),
             (Self::FundWallet, _) => "pontage refund --due".to_owned(),
             (Self::StartGate, _) => "pontage start".to_owned(),
-            (Self::WriteOff | Self::Compare, Subject::Payment(_)) => format!("pontage ledger show {}", subject.id()),
+            (Self::WriteOff | Self::Compare, Subject::Payment(_) | Subject::Charge(_) | Subject::Account(_)) => {
+                format!("pontage ledger show {}", subject.id())
+            }
             (Self::CheckNode, _) => "pontage reconcile".to_owned(),
             _ => String::new(),
         }
@@ -221,6 +223,11 @@ impl Act {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ledger) enum Subject {
     Payment(HoldId),
+    Charge(HoldId),
+    Grant(GrantId),
+    Account(KeyId),
+    /// The lines of an account that is not there.
+    Balance(String),
     Entry(u64),
     Entries(u64, u64),
     ChainTx(B256),
@@ -233,6 +240,10 @@ impl Subject {
     pub(in crate::ledger) const fn kind(&self) -> &'static str {
         match self {
             Self::Payment(_) => "payment",
+            Self::Charge(_) => "charge",
+            Self::Grant(_) => "grant",
+            Self::Account(_) => "account",
+            Self::Balance(_) => "balance",
             Self::Entry(_) => "entry",
             Self::Entries(..) => "entries",
             Self::ChainTx(_) => "transaction",
@@ -244,7 +255,10 @@ impl Subject {
 
     pub(in crate::ledger) fn id(&self) -> String {
         match self {
-            Self::Payment(id) => id.to_string(),
+            Self::Payment(id) | Self::Charge(id) => id.to_string(),
+            Self::Grant(id) => id.to_string(),
+            Self::Account(id) => id.to_string(),
+            Self::Balance(name) => name.clone(),
             Self::Entry(id) | Self::Seal(id) => id.to_string(),
             Self::Entries(first, last) => format!("{first}–{last}"),
             Self::ChainTx(hash) => hash.to_string(),

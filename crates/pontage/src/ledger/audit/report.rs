@@ -30,6 +30,9 @@ pub(in crate::ledger) struct Report {
     pub(in crate::ledger) journal: PathBuf,
     pub(in crate::ledger) payments: u64,
     pub(in crate::ledger) entries: u64,
+    /// Calls that balances paid for, and accounts.
+    pub(in crate::ledger) charges: u64,
+    pub(in crate::ledger) accounts: u64,
     /// Number, last entry and hash.
     pub(in crate::ledger) newest_seal: Option<(u64, u64, B256)>,
     pub(in crate::ledger) networks: Vec<(Network, Compared)>,
@@ -49,6 +52,8 @@ impl Report {
             journal: config.store_path.clone(),
             payments: 0,
             entries: 0,
+            charges: 0,
+            accounts: 0,
             newest_seal: None,
             networks: Vec::new(),
             findings: Vec::new(),
@@ -89,6 +94,9 @@ impl Report {
             [] => vec!["0 payments".to_owned()],
             words => vec![format!("{}: {}", counted(self.payments, "payment"), words.join(", "))],
         };
+        if self.accounts > 0 {
+            parts.push(format!("{}, {}", counted(self.accounts, "account"), counted(self.charges, "charge")));
+        }
         if !self.unrelated.is_empty() {
             parts.push(counted(self.unrelated.len() as u64, "unrelated transfer"));
         }
@@ -241,6 +249,8 @@ impl Report {
             "networks": self.networks_json(),
             "findings": self.listed(all).iter().map(finding).collect::<Vec<_>>(),
             "payments": self.payments,
+            "accounts": self.accounts,
+            "charges": self.charges,
             "states": counts,
             "unrelated_transfers": self.unrelated.len(),
             "differences": self.differences(),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use alloy_primitives::hex;
 use anyhow::{Context as _, bail};
-use ledger::{HoldId, State};
+use ledger::{ChargeRecord, ChargeState, HoldId, State};
 use serde_json::Value;
 use store::{Ledger, Payment};
 
@@ -16,6 +16,7 @@ use crate::ledger::audit::finding::{Act, Finding, Subject, Word};
 use crate::ledger::audit::judge::state_word;
 use crate::ledger::audit::report::Report;
 use crate::ledger::print::Assets;
+use crate::ledger::show::charge_word;
 use crate::telemetry::MoneyOutcome;
 
 /// No line of a log is longer.
@@ -84,7 +85,11 @@ impl Log {
     pub(super) fn compare(&self, journal: &Ledger, report: &mut Report, assets: &Assets) -> anyhow::Result<Logged> {
         for (hold, lines) in &self.payments {
             let payment = journal.payment(*hold)?;
-            report.findings.extend(judge(*hold, lines, payment.as_ref(), assets));
+            let charge = if payment.is_none() { journal.charge(*hold)? } else { None };
+            report.findings.extend(match charge {
+                Some(charge) => judge_charge(&charge, lines),
+                None => judge(*hold, lines, payment.as_ref(), assets),
+            });
         }
         let span = self.span.as_ref().and_then(|(first, last)| Some((ms(first)?, ms(last)?)));
         let silent = |finding: &&Finding| {
@@ -110,6 +115,32 @@ fn line(value: &Value) -> Option<(HoldId, Line)> {
     let outcome = MoneyOutcome::ALL.iter().find(|outcome| outcome.code() == code)?;
     let amount_atomic = value["amount_atomic"].as_str().and_then(|atomic| atomic.parse().ok());
     Some((HoldId(hold.try_into().ok()?), Line { outcome: *outcome, amount_atomic }))
+}
+
+/// What the lines of a call that a balance paid for say otherwise than its charge, if anything.
+fn judge_charge(record: &ChargeRecord, lines: &[Line]) -> Option<Finding> {
+    let id = record.charge.id;
+    let finding = |word, found: String| {
+        let mut finding = Finding::new(word, Subject::Charge(id), found, "compare log and journal with a backup");
+        (finding.amount, finding.at_ms) =
+            (Some(record.charge.unit.amount(record.charge.amount)), Some(record.charge.opened_at_ms));
+        Some(finding)
+    };
+    let served = lines.iter().filter(|line| line.outcome == MoneyOutcome::ServedBalance).count();
+    if served > 1 {
+        return finding(Word::ServedTwice, format!("the log has charge {id} served {served} times"));
+    }
+    let (taken, kept) = match record.state {
+        ChargeState::Captured(taken) => (true, taken.saturating_sub(record.refunded)),
+        ChargeState::Open | ChargeState::Released(_) | ChargeState::Burnt(_) => (false, 0),
+    };
+    let wrong = lines.iter().find(|line| match line.outcome {
+        MoneyOutcome::ServedBalance => !taken,
+        MoneyOutcome::NotCharged => kept > 0,
+        _ => false,
+    })?;
+    let (log, books) = (wrong.outcome.code(), charge_word(record.state));
+    finding(Word::LogDiffers, format!("the log says {log} of charge {id}; the books have it as {books}"))
 }
 
 /// What the lines of a payment say otherwise than its record, if anything.

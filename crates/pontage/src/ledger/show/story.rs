@@ -7,7 +7,7 @@ use ledger::{About, AnswerState, HANDED, Rail, Refund, RefundState, Side, State}
 use serde_json::{Value, json};
 use store::{ChainTxRow, EntryRow, Fate, Ledger, Payment};
 
-use super::{Found, amount};
+use super::amount;
 use crate::ledger::audit::judge::{rail_word, state_word, words};
 use crate::ledger::print::{Assets, Format, Table, csv, utc};
 use protocol::{Amount, Asset};
@@ -36,15 +36,12 @@ impl Story {
 
 pub(super) fn print(
     out: &mut impl Write,
-    found: &Found,
+    chain_tx: Option<B256>,
+    payments: &[Payment],
     journal: &Ledger,
     assets: &Assets,
     format: Format,
 ) -> anyhow::Result<()> {
-    let (chain_tx, payments) = match found {
-        Found::Payments(payments) => (None, payments),
-        Found::ChainTx(hash, payments) => (Some(*hash), payments),
-    };
     let stories = payments.iter().map(|payment| Story::read(journal, payment.clone()));
     let stories = stories.collect::<anyhow::Result<Vec<_>>>()?;
     let signed = chain_tx.map(|hash| journal.chain_tx(hash)).transpose()?.flatten();
@@ -241,7 +238,7 @@ fn refund_json(refund: &Refund) -> Value {
     })
 }
 
-fn entry_words(entry: &EntryRow, assets: &Assets) -> String {
+pub(super) fn entry_words(entry: &EntryRow, assets: &Assets) -> String {
     let on = |side: Side| entry.lines.iter().find(|line| line.side == side);
     match (on(Side::Debit), on(Side::Credit)) {
         (Some(from), Some(to)) => {
@@ -271,21 +268,22 @@ fn tx_json(tx: &ChainTxRow) -> Value {
     })
 }
 
+pub(super) fn entry_json(entry: &EntryRow) -> Value {
+    let line = |line: &store::LineRow| {
+        json!({
+            "account": line.account,
+            "side": if line.side == Side::Debit { "debit" } else { "credit" },
+            "asset": line.asset.address.to_string(),
+            "amount_atomic": line.amount_atomic.to_string(),
+        })
+    };
+    let lines: Vec<Value> = entry.lines.iter().map(line).collect();
+    json!({"id": entry.id, "kind": entry.kind, "at_ms": entry.at_ms, "lines": lines})
+}
+
 fn story_json(story: &Story, assets: &Assets) -> Value {
     let record = &story.payment.record;
     let (hold, authorization) = (&record.hold, &record.hold.authorization);
-    let entry = |entry: &EntryRow| {
-        let line = |line: &store::LineRow| {
-            json!({
-                "account": line.account,
-                "side": if line.side == Side::Debit { "debit" } else { "credit" },
-                "asset": line.asset.address.to_string(),
-                "amount_atomic": line.amount_atomic.to_string(),
-            })
-        };
-        let lines: Vec<Value> = entry.lines.iter().map(line).collect();
-        json!({"id": entry.id, "kind": entry.kind, "at_ms": entry.at_ms, "lines": lines})
-    };
     json!({
         "payment_id": hold.id.to_string(),
         "network": authorization.key.asset.network.to_string(),
@@ -308,7 +306,7 @@ fn story_json(story: &Story, assets: &Assets) -> Value {
         "reorgs": record.reorgs,
         "chain_tx": story.payment.chain_tx.map(|hash| hash.to_string()),
         "transactions": story.chain_txs.iter().map(tx_json).collect::<Vec<_>>(),
-        "entries": story.entries.iter().map(entry).collect::<Vec<_>>(),
+        "entries": story.entries.iter().map(entry_json).collect::<Vec<_>>(),
         "refunds": story.refunds.iter().map(refund_json).collect::<Vec<_>>(),
     })
 }

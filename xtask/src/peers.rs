@@ -36,6 +36,11 @@ pub fn python_servers(root: &Path) -> Result<PathBuf> {
     environment(root, "servers-python")
 }
 
+/// Installs schemathesis, which asks an API for everything that its OpenAPI document says, and returns its Python.
+pub fn schemathesis(root: &Path) -> Result<PathBuf> {
+    environment(root, "schemathesis")
+}
+
 fn npm_in(root: &Path, which: &str) -> Result<PathBuf> {
     let dir = root.join("peers").join(which);
     let _turn = turn(root, "npm")?;

@@ -16,7 +16,9 @@ pub use address::AddressRule;
 pub use denial::Denial;
 pub use key::{KeyChange, KeyRecord, KeyStanding, KeyState, KeyStep, Note, Scheduled, ScheduledAct};
 pub use plan::Plan;
-pub use policy::{BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Multiplier, Policy, PriceRule, RateRule, Scope};
+pub use policy::{
+    BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Multiplier, Policy, PriceRule, RateRule, Scope, TopUpRule,
+};
 pub use refusal::KeyRefusal;
 pub use rule::{RouteRule, ToolRule};
 pub use secret::{SECRET_PREFIX, SecretDigest, TOKEN_PREFIX, new_secret, secret_prefix};

@@ -34,7 +34,7 @@ pub use access::{
     AddressRule, BudgetAction, BudgetMeasure, BudgetRule, BudgetSpan, Denial, KeyChange, KeyRecord, KeyRefusal,
     KeyStanding, KeyState, KeyStep, Multiplier, Note, Plan, Policy, PriceRule, RateRule, RequestSignature, RouteRule,
     SECRET_PREFIX, SIGNATURE_WINDOW_MS, Scheduled, ScheduledAct, Scope, SecretDigest, TOKEN_PREFIX, Token, ToolRule,
-    new_secret, secret_prefix, signing_secret,
+    TopUpRule, new_secret, secret_prefix, signing_secret,
 };
 pub use account::{AccountCall, Accounts, ChargePermit, Charging, OpenedCharge, Repeat};
 pub use answer::{Answer, secret_digest};

@@ -11,6 +11,7 @@ mod endpoint;
 mod health;
 mod keys;
 mod openapi;
+mod paygate;
 mod refused;
 mod table;
 mod usage;
@@ -112,7 +113,7 @@ async fn answer(
     let path = request.uri().path();
     let mut response = match (public(operation, request.method(), path, api.is_some()), api) {
         (Some(response), _) => response,
-        (None, Some(api)) if path.starts_with("/admin/v1/") => api.answer(request, peer).await,
+        (None, Some(api)) if path.starts_with("/admin/v1/") || paygate::has(path) => api.answer(request, peer).await,
         _ => Refused::unknown("endpoint").into_response(),
     };
     dress(response.headers_mut(), id);

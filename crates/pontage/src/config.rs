@@ -4,6 +4,7 @@
 
 mod accounts;
 mod address;
+mod budgets;
 mod discovery;
 mod ends;
 mod env;
@@ -44,6 +45,7 @@ use gate::DefaultAction;
 use protocol::{Network, Payee, Payer};
 
 pub(crate) use accounts::AccountsConfig;
+pub(crate) use budgets::BudgetConfig;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use gas::GasConfig;
 pub(crate) use limits::{InFlightConfig, RatesConfig};
@@ -140,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) payment_identifier: IdentifierConfig,
     /// API keys with balances. `None`: there are none.
     pub(crate) accounts: Option<AccountsConfig>,
+    /// What each key, or all together, may call and spend.
+    pub(crate) account_budgets: Vec<BudgetConfig>,
     /// What makes this a facilitator's configuration, and not a gate's.
     pub(crate) service: Option<ServiceConfig>,
 }
@@ -224,7 +228,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let fields = &reader.fields(&root, "")?;
     let version = version(reader, fields);
     let service = service::service(reader, fields, folder);
-    let accounts = accounts::accounts(reader, fields);
+    let (accounts, account_budgets) = accounts::accounts(reader, fields).unzip();
     let is_gate = fields.get("service").is_none();
     let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
@@ -253,7 +257,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let refunds = refunds::refunds(reader, fields, folder);
     let passes = pass::passes(reader, fields, folder);
     let store_path = store::path(reader, fields, folder);
-    let replay = optional(reader, fields, "replay", ReplayConfig::default(), store::replay);
+    let replay = store::replay(reader, fields);
     let rates = limits::rates(reader, fields);
     let in_flight = limits::in_flight(reader, fields);
     let cors_origins = discovery::cors(reader, fields);
@@ -300,6 +304,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
         receipts: receipts?,
         payment_identifier,
         accounts: accounts?,
+        account_budgets: account_budgets?,
         service: service?,
     })
 }

@@ -51,6 +51,7 @@ use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
 use account::Revoked;
+use account::guards;
 use account::holder::Question;
 use account::rehearsed::Verdict;
 use account::rotate;
@@ -276,33 +277,54 @@ impl Front {
             Ok(None) => return busy(),
             Err(refused) => return refused.full(),
         };
-        let Ok(turn) = self.0.shared.turns.take().await else { return busy() };
-        answer::holding(turn, self.answered(arriving, parts, upload).await)
+        let unasked = self.unasked(arriving);
+        // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
+        let holder = match unasked {
+            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() => {
+                match self.holder(arriving, &parts.headers) {
+                    Ok(holder) => holder,
+                    Err(why) if self.rehearses() => {
+                        let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                        let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };
+                        let told = Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
+                        return answer::holding(turn, told);
+                    }
+                    Err(why) => return self.unresolved(arriving, why).full(),
+                }
+            }
+            _ => None,
+        };
+        let own = match &holder {
+            Some(holder) if !self.rehearses() => match Box::pin(self.admitted(arriving, holder)).await {
+                Ok(turn) => turn,
+                Err(refused) => return refused.full(),
+            },
+            Some(_) | None => None,
+        };
+        let Ok(turn) = self.0.shared.turns.take(guards::place(holder.as_deref())).await else { return busy() };
+        let told = match holder {
+            Some(holder) => {
+                let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
+                let mut told = Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await;
+                holder.put_end(told.response.headers_mut(), now_ms());
+                told
+            }
+            None => self.answered(arriving, parts, upload, unasked).await,
+        };
+        answer::holding(turn.and(own), told)
     }
 
     /// The answer to a call that has its turn. Each way is a future of its own, so that none is as large as the largest.
-    async fn answered(&self, arriving: &Arriving<'_>, parts: Parts, upload: Upload) -> Told<Body> {
-        let unasked = self.unasked(arriving);
+    async fn answered(
+        &self,
+        arriving: &Arriving<'_>,
+        parts: Parts,
+        upload: Upload,
+        unasked: Option<Opened<WorkerHost>>,
+    ) -> Told<Body> {
         let forward = |parts| Forward::of(parts, arriving.path, arriving.route_plan, self.0.directory.is_some());
         if let Some(shown) = self.shown_pass(arriving).filter(|_| unasked.is_none()) {
             return Box::pin(self.with_pass(arriving, shown, forward(parts), upload)).await;
-        }
-        // A payment that comes beside a key pays.
-        let holder = match unasked {
-            None if !arriving.shown.pays() => match self.holder(arriving, &parts.headers) {
-                Ok(holder) => holder,
-                Err(why) if self.rehearses() => {
-                    let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                    return Box::pin(self.rehearsed(arriving, Verdict::of_key(&why), forward, upload)).await;
-                }
-                Err(why) => return self.unresolved(arriving, why).full(),
-            },
-            _ => None,
-        };
-        if let Some(holder) = holder {
-            let mut told = Box::pin(self.on_account(arriving, &holder, forward(parts), upload)).await;
-            holder.put_end(told.response.headers_mut(), now_ms());
-            return told;
         }
         let opened = match unasked {
             Some(opened) => opened,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use foldhash::quality::RandomState;
 use gate::{Bucket, Rate, Taken};
-use ledger::Source;
+use ledger::{KeyId, Source};
 use protocol::Payer;
 
 use crate::config::RatesConfig;
@@ -17,6 +17,11 @@ const SHARDS: usize = 64;
 const KEYS_MAX: usize = 100_000;
 /// A crowded shard is not searched for rested buckets more often.
 const SWEEP_MS: u64 = 100;
+
+/// The number of the rate that a key has on a route, whatever else is numbered from 0 on.
+pub(crate) fn route_rate(route: &str) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(route) | (1 << 63)
+}
 
 /// Whose bucket a token is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(crate) enum Key<'a> {
     Payer(Payer),
     /// The same for one of whom a payment was settled and none has failed. It is the payer's one bucket, at another rate.
     Trusted(Payer),
+    /// Calls of an API key, by one of the rates that it has.
+    Account(KeyId, u64, Rate),
     /// All calls of the route with this id.
     Route(&'a str),
 }
@@ -42,6 +49,7 @@ pub(crate) struct Limits {
     lookup: Table<Source>,
     verification: Table<Source>,
     payer: Table<Payer>,
+    account: Table<(KeyId, u64)>,
     routes: RwLock<HashMap<String, (Rate, Mutex<Bucket>)>>,
 }
 
@@ -54,6 +62,7 @@ impl Limits {
             lookup: Table::new(KEYS_MAX),
             verification: Table::new(KEYS_MAX),
             payer: Table::new(KEYS_MAX),
+            account: Table::new(KEYS_MAX),
             routes: RwLock::default(),
         };
         limits.set_rates(rates, routes);
@@ -83,6 +92,7 @@ impl Limits {
             Key::Verification(source) => Some(self.verification.take(source, rates.verification?, now_ms)),
             Key::Payer(payer) => Some(self.payer.take(payer, rates.payer?, now_ms)),
             Key::Trusted(payer) => Some(self.payer.take(payer, rates.trusted?, now_ms)),
+            Key::Account(key, nth, rate) => Some(self.account.take((key, nth), rate, now_ms)),
             Key::Route(id) => {
                 let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
                 let (rate, bucket) = routes.get(id)?;

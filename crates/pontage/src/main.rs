@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod backup;
+mod cache;
 mod chain;
 mod cli;
 mod config;

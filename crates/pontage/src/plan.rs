@@ -13,8 +13,8 @@ use protocol::x402::{Challenge, Extensions, Resource};
 use protocol::{Network, Offer, OfferExtra, Refusal, parse_decimal};
 
 use crate::config::{
-    AcceptConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig, RouteConfig,
-    TAB_DEFAULT_MAX_MICROS,
+    AcceptConfig, BudgetConfig, Config, DueConfig, EndpointConfig, IdentifierConfig, PriceConfig, RatesConfig,
+    RouteConfig, TAB_DEFAULT_MAX_MICROS,
 };
 use crate::front::Prepared;
 use crate::problem::Problem;
@@ -96,6 +96,14 @@ pub(crate) struct RoutePlan {
     pub(crate) rate_limit: Option<Rate>,
     /// Who is asked for the price.
     pub(crate) quoted: Option<Quoted>,
+    /// What each key, or all together, may call and spend here.
+    pub(crate) budgets: Vec<BudgetConfig>,
+    /// For each key: its calls of the route.
+    pub(crate) rate_per_key: Option<Rate>,
+    /// Calls that are paid from balances and with the upstream at once.
+    pub(crate) in_flight_max: Option<u32>,
+    /// For so long an answer is given out again to its key.
+    pub(crate) cache_ms: u64,
     /// What accounts pay, where that depends on the call.
     pub(crate) tariff: Option<Arc<Tariff>>,
     /// What accounts in credits pay, where the price is fixed.
@@ -213,6 +221,10 @@ impl RoutePlan {
             params: route.params.clone(),
             rate_limit: route.rate_limit,
             quoted,
+            budgets: route.budgets.clone(),
+            rate_per_key: route.rate_per_key,
+            in_flight_max: route.in_flight_max,
+            cache_ms: route.cache_s.saturating_mul(1_000),
             tariff: due.and_then(|due| due.tariff.clone()).map(Arc::new),
             credits: due.and_then(|due| due.credits),
             accounts_alone: due.is_some_and(|due| due.tariff.is_some() && due.accepts.is_empty()),

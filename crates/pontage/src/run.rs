@@ -458,8 +458,11 @@ impl Worker {
         let front = local.block_on(&runtime, async {
             // It follows the configuration in a task of its own.
             let prices = Prices::new(self.quotes)?;
-            let directory =
-                self.front.accounts.map(|_| Directory::new(flow.journal.clone(), Arc::clone(&self.front.nonces)));
+            let directory = self
+                .front
+                .accounts
+                .as_ref()
+                .map(|_| Directory::new(flow.journal.clone(), Arc::clone(&self.front.nonces)));
             anyhow::Ok(Front::new(Rc::clone(&flow), upstream, prices, directory, self.front, tasks.clone()))
         })?;
         local.spawn_local(host::work(flow, work));

@@ -131,6 +131,9 @@ codes! {
         Route = "route",
         Verification = "verification",
         Caller = "caller",
+        Key = "key",
+        InFlight = "in_flight",
+        Budget = "budget",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ledger::{Budget, Measure, OverAction, Refill, Window};
 use serde::{Deserialize, Serialize};
 
 use super::{AddressRule, KeyRefusal, RouteRule, ToolRule};
@@ -16,6 +17,11 @@ const PRICES_MAX: usize = 200;
 const CALLS_MAX: u32 = 1_000_000_000;
 const AMOUNT_MAX: u64 = 1_000_000_000_000_000;
 const DAY_S: u32 = 86_400;
+const EVERY_DEFAULT_S: u32 = 60;
+/// A balance is topped up by at most so much at a time, in whichever unit.
+const TOP_UP_MAX: u64 = 100_000_000;
+const CREDITS_MAX: u64 = 1_000_000_000;
+const TOP_UPS_MAX: u32 = 1_000;
 const PRIORITY_MAX: u8 = 9;
 const BURST_PERCENT_MAX: u16 = 1_000;
 const MILLION: u64 = 1_000_000;
@@ -53,6 +59,9 @@ pub struct Policy {
     /// Its place where calls have to wait: 0 is first, 9 is last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
+    /// Whether and how the balance is topped up by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_topup: Option<TopUpRule>,
     /// Whether every call must be signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<bool>,
@@ -141,9 +150,63 @@ pub struct BudgetRule {
     pub burst_percent: u16,
     /// What happens then.
     pub action: BudgetAction,
-    /// Which calls; all where it is not said.
+    /// Where calls are slowed down: every how many seconds one is served; 60 where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_s: Option<u32>,
+    /// Which calls, those of each route counted by themselves; all together where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<RouteRule>,
+}
+
+impl BudgetRule {
+    /// As the ledger counts it.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        let every_ms = u64::from(self.every_s.unwrap_or(EVERY_DEFAULT_S)).saturating_mul(1_000);
+        Budget {
+            scope: if self.routes.is_none() { ledger::BudgetScope::Key } else { ledger::BudgetScope::KeyRoute },
+            window: match self.span {
+                BudgetSpan::Hour => Window::Hour,
+                BudgetSpan::Day => Window::Day,
+                BudgetSpan::Week => Window::Week,
+                BudgetSpan::Month => Window::Month,
+                BudgetSpan::Lifetime => Window::Lifetime,
+            },
+            measure: match self.measure {
+                BudgetMeasure::Calls => Measure::Calls,
+                BudgetMeasure::Amount => Measure::Amount,
+            },
+            max: self.limit,
+            burst_percent: self.burst_percent,
+            action: match self.action {
+                BudgetAction::Warn => OverAction::Warn,
+                BudgetAction::Throttle => OverAction::Throttle { every_ms },
+                BudgetAction::Deny => OverAction::Deny,
+                BudgetAction::Suspend => OverAction::Suspend,
+            },
+        }
+    }
+}
+
+/// When a balance is topped up by itself, in its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopUpRule {
+    /// A call that would leave less than this tops it up.
+    pub below: u64,
+    /// By so much.
+    pub amount: u64,
+    /// So often in a day (UTC) at most.
+    pub per_day: u32,
+}
+
+impl TopUpRule {
+    /// As the ledger does it.
+    #[must_use]
+    pub const fn refill(self) -> Refill {
+        let Self { below, amount, per_day } = self;
+        Refill { below, amount, per_day }
+    }
 }
 
 /// A span of a budget.
@@ -265,6 +328,7 @@ impl Policy {
             addresses: self.addresses.clone().or_else(|| plan.addresses.clone()),
             in_flight_max: self.in_flight_max.or(plan.in_flight_max),
             priority: self.priority.or(plan.priority),
+            auto_topup: self.auto_topup.or(plan.auto_topup),
             signed: self.signed.or(plan.signed),
         }
     }
@@ -293,6 +357,14 @@ impl Policy {
         self.prices.iter().flatten().find(|rule| rule.routes.covers(method, path))
     }
 
+    /// What guards the balance when a call is charged to it.
+    #[must_use]
+    pub fn guards(&self, method: &str, path: &str) -> ledger::Guards {
+        let covers = |rule: &&BudgetRule| rule.routes.as_ref().is_none_or(|routes| routes.covers(method, path));
+        let budgets = self.budgets.iter().flatten().filter(covers).map(BudgetRule::budget).collect();
+        ledger::Guards { budgets, refill: self.auto_topup.map(TopUpRule::refill) }
+    }
+
     /// Whether its sizes and numbers are within bounds.
     ///
     /// # Errors
@@ -309,7 +381,10 @@ impl Policy {
             good("rates", fits)?;
         }
         for budget in self.budgets.iter().flatten() {
-            good("budgets", budget.limit <= AMOUNT_MAX && budget.burst_percent <= BURST_PERCENT_MAX)?;
+            let fits = budget.limit <= AMOUNT_MAX && budget.burst_percent <= BURST_PERCENT_MAX;
+            let throttles = budget.action == BudgetAction::Throttle;
+            let every_fits = budget.every_s.is_none_or(|every_s| throttles && (1..=DAY_S).contains(&every_s));
+            good("budgets", fits && every_fits)?;
         }
         for price in self.prices.iter().flatten() {
             let fits = match price.amount {
@@ -319,6 +394,10 @@ impl Policy {
             good("prices", fits)?;
         }
         good("in_flight_max", self.in_flight_max.is_none_or(|calls| (1..=CALLS_MAX).contains(&calls)))?;
+        if let Some(rule) = &self.auto_topup {
+            let fits = (1..=TOP_UP_MAX).contains(&rule.amount) && rule.below <= CREDITS_MAX;
+            good("auto_topup", fits && (1..=TOP_UPS_MAX).contains(&rule.per_day))?;
+        }
         good("priority", self.priority.is_none_or(|place| place <= PRIORITY_MAX))
     }
 }

@@ -58,7 +58,7 @@ pub enum Repeat {
     /// It was another request.
     Other,
     /// It is still running.
-    InFlight,
+    InFlight(HoldId),
     /// It was answered, and the answer is stored.
     Stored(HoldId),
     /// It was answered and charged, and the answer is not stored any more.
@@ -165,7 +165,7 @@ fn repeat(record: &ChargeRecord, fingerprint: B256) -> Repeat {
             Repeat::Burnt
         }
         (ChargeState::Open, _) | (ChargeState::Captured(_), AnswerState::Live | AnswerState::Pending) => {
-            Repeat::InFlight
+            Repeat::InFlight(record.charge.id)
         }
         (ChargeState::Captured(_), AnswerState::Kept) => Repeat::Stored(record.charge.id),
         (ChargeState::Captured(_), AnswerState::Delivered | AnswerState::Lost) => Repeat::Gone,

@@ -147,13 +147,6 @@ impl Desk {
         self.create(&new, dry_run).await
     }
 
-    /// Raises a key's balance.
-    pub(crate) async fn top_up(&self, key: &str, amount: u64, dry_run: bool) -> Result<KeyView, DeskError> {
-        let id = self.find(key)?;
-        let record = self.journal.key(id)?.ok_or(KeyRefusal::UnknownKey)?;
-        self.one(KeyTask::TopUp(grant(&record, amount, "top-up", now_ms())?), dry_run).await
-    }
-
     /// Does something about many keys in one step, each by itself: one that is refused does not keep the others back.
     pub(crate) async fn bulk(&self, items: &[BulkItem], dry_run: bool) -> Result<Vec<ItemResult>, DeskError> {
         bounded("items", u64::try_from(items.len()).unwrap_or(u64::MAX), ITEMS_MAX)?;
@@ -240,17 +233,13 @@ impl Desk {
         let outcomes = self.journal.change_keys(vec![task], Together { dry_run, all_or_none: false }).await?;
         let outcome = outcomes.into_iter().next().ok_or(Fault::untouched(FaultKind::Invariant))?;
         let (_, record) = outcome?;
-        let row = self.row(record.id)?;
-        let now_ms = now_ms();
-        if !dry_run {
-            return Ok(view(row.ok_or(KeyRefusal::UnknownKey)?, now_ms));
-        }
-        // What it would be, with what it has.
-        let row = match row {
+        // What was only tried is not there; it is told as it would be.
+        let row = match self.row(record.id)? {
             Some(row) => KeyRow { record, ..row },
             None => nothing(record),
         };
-        Ok(view(KeyRow { balance: row.balance.saturating_add(opening), ..row }, now_ms))
+        let balance = if dry_run { row.balance.saturating_add(opening) } else { row.balance };
+        Ok(view(KeyRow { balance, ..row }, now_ms()))
     }
 
     /// The name of a key that is called by it, or by its alias.

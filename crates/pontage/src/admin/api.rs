@@ -18,6 +18,7 @@ use tracing::info;
 
 use super::ask::{Ask, Who};
 use super::endpoint::{Endpoint, Outcome, Reply, is_id};
+use super::paygate::{self, Meant};
 use super::refused::Refused;
 use super::table::ENDPOINTS;
 use super::who::Door;
@@ -59,22 +60,32 @@ impl Api {
         Ok(Self { journal: store.handle()?, store, operation, door, accounts, running: RefCell::default() })
     }
 
-    /// Answers what is beneath `/admin/v1`.
+    /// Answers what is beneath `/admin/v1`, and PayGate's paths.
     pub(super) async fn answer(self: &Rc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Bytes> {
         let (parts, body) = request.into_parts();
         let who = match self.door.admit(&parts.headers, peer.address.ip(), &self.journal) {
             Ok(who) => who,
             Err(refused) => return refused.into_response(),
         };
-        let found = match find(&parts.method, parts.uri.path()) {
+        if paygate::has(parts.uri.path()) {
+            return match self.meant(who, &parts, body).await {
+                Ok(ask) => self.carried(ask).await,
+                Err(refused) => refused.into_response(),
+            };
+        }
+        let Found { endpoint, values } = match find(&parts.method, parts.uri.path()) {
             Ok(found) => found,
             Err(response) => return response,
         };
-        let (endpoint, name) = (found.endpoint, who.name.clone());
-        let response = match self.ask(found, who, &parts, body).await {
-            Ok(ask) => self.carry(ask).await,
+        match self.ask(endpoint, values, who, &parts, body).await {
+            Ok(ask) => self.carried(ask).await,
             Err(refused) => refused.into_response(),
-        };
+        }
+    }
+
+    async fn carried(self: &Rc<Self>, ask: Ask) -> Response<Bytes> {
+        let (endpoint, name) = (ask.endpoint, ask.who.name.clone());
+        let response = self.carry(ask).await;
         if endpoint.mutates() {
             info!(admin = name, act = endpoint.name, status = response.status().as_u16(), "an admin's act");
         }
@@ -82,36 +93,39 @@ impl Api {
     }
 
     /// Reads a request as far as its endpoint says.
-    async fn ask(&self, found: Found, who: Who, parts: &Parts, body: Incoming) -> Result<Ask, Refused> {
-        let Found { endpoint, values } = found;
-        if who.role < endpoint.role {
-            let message = format!("This takes the role {}; yours is {}.", endpoint.role.code(), who.role.code());
-            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
+    async fn ask(
+        &self,
+        endpoint: &'static Endpoint,
+        values: Vec<String>,
+        who: Who,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Ask, Refused> {
+        may(endpoint, &who)?;
         let (query, dry_run) = query(endpoint, parts.uri.query().unwrap_or_default())?;
         if endpoint.body.is_some() {
-            let is_json = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-                let essence = value.split(';').next().unwrap_or_default().trim();
-                essence.eq_ignore_ascii_case("application/json")
-            });
-            if !is_json {
-                let message = "The body is JSON: Content-Type: application/json.";
-                return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message));
-            }
+            is_json(parts)?;
         }
-        let too_large = || {
-            let message = format!("A body has at most {BODY_MAX_BYTES} bytes.");
-            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+        let body = whole(body).await?;
+        let once = once(endpoint, &who, parts, &body)?.filter(|_| !dry_run);
+        Ok(Ask { endpoint, values, query, body, who, dry_run, once, seen: std::sync::Arc::default() })
+    }
+
+    /// The same of a path of PayGate's.
+    async fn meant(&self, who: Who, parts: &Parts, body: Incoming) -> Result<Ask, Refused> {
+        let theirs = whole(body).await?;
+        if !theirs.is_empty() {
+            is_json(parts)?;
+        }
+        let Some(meant) = paygate::meant(self, parts, &theirs) else {
+            let message = "This path is asked for with another method.";
+            return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message));
         };
-        let read = tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
-        let body = match read {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-            Ok(Err(_)) | Err(_) => return Err(Refused::field("body", "It did not come whole.")),
-        };
-        let once = once(endpoint, &who, parts, &body)?;
-        let seen = std::sync::Arc::default();
-        Ok(Ask { endpoint, values, query, body, who, dry_run, once: once.filter(|_| !dry_run), seen })
+        let Meant { endpoint, values, query: text, body } = meant?;
+        may(endpoint, &who)?;
+        let (query, dry_run) = query(endpoint, &text)?;
+        let once = once(endpoint, &who, parts, &theirs)?.filter(|_| !dry_run);
+        Ok(Ask { endpoint, values, query, body, who, dry_run, once, seen: std::sync::Arc::default() })
     }
 
     /// Carries a request out, once for each `Idempotency-Key`. It goes on when its caller leaves.
@@ -166,6 +180,37 @@ impl Api {
                 json_response(status, &body)
             }
         }
+    }
+}
+
+/// Whether somebody's role is enough.
+fn may(endpoint: &Endpoint, who: &Who) -> Result<(), Refused> {
+    if who.role < endpoint.role {
+        let message = format!("This takes the role {}; yours is {}.", endpoint.role.code(), who.role.code());
+        return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    Ok(())
+}
+
+fn is_json(parts: &Parts) -> Result<(), Refused> {
+    let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let message = "The body is JSON: Content-Type: application/json.";
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message));
+    }
+    Ok(())
+}
+
+/// The body, if it is not too large.
+async fn whole(body: Incoming) -> Result<Bytes, Refused> {
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_MAX_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = format!("A body has at most {BODY_MAX_BYTES} bytes.");
+            Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
+        }
+        Ok(Err(_)) | Err(_) => Err(Refused::field("body", "It did not come whole.")),
     }
 }
 

@@ -163,3 +163,64 @@ fn scope<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<String> {
         false => reader.mistake(&node.at, format!("{} is not a name of passes.", text.shown()), fix),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{FREE, HEAD, read};
+    use super::*;
+
+    fn passes(lines: &str) -> Result<Vec<(PassKind, u64, Option<u64>, u128)>, String> {
+        let route = format!("{HEAD}routes:\n  - path: /a\n    price: \"0.01\"\n{lines}");
+        let config = read(&route).map_err(|mistakes| mistakes.to_string())?;
+        let atomic = |pass: &PassConfig| pass.accepts[0].price.as_ref().map(|price| price.atomic).unwrap_or_default();
+        let sold = &config.routes[0].passes.sold;
+        Ok(sold.iter().map(|pass| (pass.kind, pass.amount, pass.valid_s, atomic(pass))).collect())
+    }
+
+    #[test]
+    fn what_is_sold() {
+        for (lines, want) in [
+            ("    pass: { price: \"1\", for: 24h }\n", vec![(PassKind::Time, 0, Some(86_400), 1_000_000)]),
+            ("    pass: { price: 1.50, calls: 100 }\n", vec![(PassKind::Calls, 100, None, 1_500_000)]),
+            (
+                "    pass:\n      - { price: \"$4\", amount: \"$5\", for: 30d }\n      - { price: 1, for: 90s }\n",
+                vec![
+                    (PassKind::Amount, 5_000_000, Some(2_592_000), 4_000_000),
+                    (PassKind::Time, 0, Some(90), 1_000_000),
+                ],
+            ),
+        ] {
+            assert_eq!(passes(lines), Ok(want), "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_is_not() {
+        for (lines, says) in [
+            ("    pass: { price: \"0.01\", for: 24h }\n", "a payment does not tell which it buys"),
+            (
+                "    pass: [{ price: 1, for: 24h }, { price: 1.00, calls: 3 }]\n",
+                "a payment does not tell which it buys",
+            ),
+            ("    pass: { price: 1 }\n", "says not what it is for"),
+            ("    pass: { for: 24h }\n", "`price` is missing"),
+            ("    pass: { price: 0, for: 24h }\n", "zero is not free"),
+            ("    pass: { price: 1, calls: 3, amount: 5 }\n", "counts calls and money"),
+            ("    pass: { price: 1, calls: 0 }\n", "out of range"),
+            ("    pass: { price: 1, amount: 0 }\n", "opens nothing"),
+            ("    pass: { price: 1, for: 367d }\n", "out of range"),
+            ("    pass: { price: 1, for: 24 }\n", "not a length of time"),
+            ("    pass: { price: 1, for: 1w }\n", "not a length of time"),
+            ("    pass: []\n", "not 1 to 8"),
+            ("    pass: { price: 1, for: 24h, secret: x }\n", "secret"),
+            ("    pass: { price: 1, for: 24h }\n    pass_scope: \"GET /a\"\n", "not a name of passes"),
+            ("    pass: { price: 1, for: 24h }\n    pass_scope: \"\"\n", "pass_scope"),
+            ("passes: { previous: { env: OLD } }\n", "no newest"),
+        ] {
+            let got = passes(lines);
+            assert!(got.as_ref().is_err_and(|mistakes| mistakes.contains(says)), "{lines}: {got:?}");
+        }
+        let free = format!("{HEAD}{FREE}").replacen("free: true", "free: true, pass_scope: news", 1);
+        assert!(read(&free).is_err_and(|mistakes| mistakes.to_string().contains("the route is free")), "{free}");
+    }
+}

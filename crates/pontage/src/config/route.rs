@@ -7,6 +7,8 @@ use http::Method;
 use protocol::Payer;
 use protocol::x402::ext::check_route_template;
 
+use super::accounts::calls;
+use super::budgets::{BudgetConfig, Place, budgets};
 use super::info::info;
 use super::keys::METHODS;
 use super::limits::rate;
@@ -18,6 +20,7 @@ use super::{address, optional};
 pub(super) const MAX_ROUTES: usize = 1_000;
 const MAX_PARAMS: usize = 32;
 const REENTRY_MAX_S: u64 = 30 * 86_400;
+const CACHE_MAX_S: u64 = 86_400;
 
 /// One route: which calls, and what they cost.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +49,14 @@ pub(crate) struct RouteConfig {
     pub(crate) params: Vec<(String, String)>,
     /// Calls of the route, whoever makes them.
     pub(crate) rate_limit: Option<Rate>,
+    /// What each key, or all together, may call and spend here.
+    pub(crate) budgets: Vec<BudgetConfig>,
+    /// For each key: its calls of the route.
+    pub(crate) rate_per_key: Option<Rate>,
+    /// Calls of the route that are paid from balances and with the upstream at once.
+    pub(crate) in_flight_max: Option<u32>,
+    /// For so long an answer is given out again to the key that it was for, in seconds; 0 is never.
+    pub(crate) cache_s: u64,
     /// Passes that are sold here, and those that open it.
     pub(crate) passes: RoutePasses,
     /// Where the route stands in the file.
@@ -100,6 +111,12 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
     let rewrite = optional(reader, &fields, "proxy_rewrite", None, |reader, node| rewrite(reader, node).map(Some));
     let params = optional(reader, &fields, "proxy_params", Vec::new(), params);
     let rate_limit = optional(reader, &fields, "rate_limit", None, rate);
+    let budgets = optional(reader, &fields, "budgets", Vec::new(), |reader, node| budgets(reader, node, Place::Route));
+    let rate_per_key = optional(reader, &fields, "rate_per_key", None, rate);
+    let in_flight_max = optional(reader, &fields, "in_flight_max", None, calls);
+    let cache_s =
+        optional(reader, &fields, "cache_s", 0, |reader, node| reader.whole(node, 0..=CACHE_MAX_S, "seconds"));
+    of_accounts(reader, &fields);
     let (path, template) = path?;
     Some(RouteConfig {
         path,
@@ -114,9 +131,24 @@ fn route<'d>(reader: &mut Reader<'d>, item: &Node<'d>, around: &Around<'_>) -> O
         rewrite: rewrite?,
         params: params?,
         rate_limit: rate_limit?,
+        budgets: budgets?,
+        rate_per_key: rate_per_key?,
+        in_flight_max: in_flight_max?,
+        cache_s: cache_s?,
         passes: passes?,
         line: item.at.line,
     })
+}
+
+/// What is said of keys where there are none is a mistake.
+fn of_accounts(reader: &mut Reader<'_>, fields: &Fields<'_>) {
+    let has_accounts = reader.root().has("accounts");
+    for name in ["budgets", "rate_per_key", "in_flight_max", "cache_s"] {
+        if let Some(node) = fields.get(name).filter(|_| !has_accounts) {
+            let fix = "write the section `accounts` too (`accounts: {}` will do), or leave this out.";
+            reader.mistake::<()>(&node.at, "this is for calls of API keys, and there are none.", fix);
+        }
+    }
 }
 
 /// The pattern that matches, and the template's text where there is one.

@@ -48,10 +48,12 @@ fn store_path<'d>(reader: &mut Reader<'d>, node: &Node<'d>, folder: &Path) -> Op
     Some(folder.join(value))
 }
 
-/// Reads `replay`.
-pub(super) fn replay<'d>(reader: &mut Reader<'d>, node: &Node<'d>) -> Option<ReplayConfig> {
+/// Reads `replay`. Who has a key is promised that the answer to an `Idempotency-Key` is kept for a day.
+pub(super) fn replay<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<ReplayConfig> {
+    let answers_keep_s = if reader.root().has("accounts") { 86_400 } else { ReplayConfig::default().answers_keep_s };
+    let default = ReplayConfig { answers_keep_s, ..ReplayConfig::default() };
+    let Some(node) = &fields.get("replay") else { return Some(default) };
     let fields = reader.fields(node, "replay")?;
-    let default = ReplayConfig::default();
     let mut number = |name: &str, default: u64, most: u64, unit: &str| {
         optional(reader, &fields, name, default, |reader, node| reader.whole(node, 0..=most, unit))
     };

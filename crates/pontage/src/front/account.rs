@@ -1,7 +1,10 @@
 //! A call that is paid from a balance: from its key to its end.
 
 mod answer;
+mod cached;
+pub(super) mod guards;
 pub(super) mod holder;
+mod once;
 mod pass;
 mod price;
 pub(super) mod quote;
@@ -15,27 +18,31 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use gate::price::Meter;
-use gate::{AccountCall, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ledger::{HoldId, KeyId, Over, Unit};
+use gate::{AccountCall, Call, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ledger::{KeyId, Unit};
 use protocol::MoneyState;
 use proxy::UpstreamFault;
 use tracing::warn;
 
+use alloy_primitives::B256;
 pub(super) use answer::Charged;
 use answer::Metered;
+use cached::Looked;
+use once::repeated;
 pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 use price::Due;
 
-use super::answer::{Body, Relay, full, pass, restored};
+use super::answer::{Body, Relay, full, pass_read};
 use super::cors::Whose;
 use super::own::TOP_UP;
 use super::request::Forward;
 use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::Upload;
-use super::{Arriving, BODY_WAIT, Front, Pass, upstream_problem};
+use super::{Arriving, Front, Pass, upstream_problem};
 use crate::accounts::{Knock, Principal, Unresolved};
+use crate::cache::Cachable;
 use crate::host::{WorkerHost, now_ms};
 use crate::plan::RoutePlan;
 use crate::problem::Problem;
@@ -43,9 +50,6 @@ use crate::telemetry::MoneyOutcome;
 
 const REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const UNIT: HeaderName = HeaderName::from_static("x-credits-unit");
-/// Says that an answer was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
 /// Says that a key of the sandbox calls: to the upstream, and to the caller.
 const SANDBOX: HeaderName = HeaderName::from_static("x-pay-sandbox");
 
@@ -55,6 +59,8 @@ struct Sent {
     upload: Upload,
     /// Where only the answer tells what is due.
     meter: Option<Meter>,
+    /// Where its answer may be kept for calls like it.
+    cachable: Option<Cachable>,
     is_sandbox: bool,
 }
 
@@ -130,7 +136,6 @@ impl Front {
         upload: Upload,
     ) -> Told<Body> {
         self.quote(arriving).await;
-        let call = arriving.call(None);
         let tags = match tags::tags(&forward.headers) {
             Ok(tags) => tags,
             Err(problem) => return arriving.invalid(problem).full(),
@@ -144,25 +149,57 @@ impl Front {
             Ok(due) => due,
             Err(why) => return self.unpriced(arriving, why).await.full(),
         };
+        let named = match arriving.shown.name() {
+            Ok(named) => named,
+            Err(problem) => return arriving.invalid(problem).full(),
+        };
         let Due { account, meter } = due;
-        let account = AccountCall { tags, ..account };
+        let account = AccountCall { tags, guards: self.guards(arriving, principal), ..account };
+        let meter = meter.filter(|_| !principal.sandbox);
+        let is_sandbox = principal.sandbox;
+        let sent = Sent { forward, upload, meter, cachable: None, is_sandbox };
+        let sent = match named {
+            None => self.cached(arriving, principal, sent),
+            Some(_) => Looked::up(sent),
+        };
+        if let Some(hit) = sent.hit.as_ref().filter(|_| self.hits_are_free()) {
+            return self.free_hit(arriving, account.key, hit);
+        }
+        Box::pin(self.opened(arriving, named, account, sent)).await
+    }
+
+    /// Holds the price of a call, and answers it.
+    async fn opened(
+        &self,
+        arriving: &Arriving<'_>,
+        named: Option<B256>,
+        account: AccountCall,
+        looked: Looked,
+    ) -> Told<Body> {
+        let call = Call { idempotency: named, ..arriving.call(None) };
         let (key, unit, amount) = (account.key, account.unit, account.amount);
         let step = arriving.trace.step("open");
-        let opened = self.0.flow.open_charge(&call, account).await;
+        let opened = self.open_once(&call, account).await;
         drop(step);
+        let Looked { sent, hit } = looked;
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
         match opened {
             OpenedCharge::Permit(permit) => {
-                let meter = meter.filter(|_| !principal.sandbox);
-                let sent = Sent { forward, upload, meter, is_sandbox: principal.sandbox };
-                Box::pin(self.charged(arriving, story, sent, permit)).await
+                let warning = guards::warning(key, permit.warned());
+                let mut told = match hit {
+                    Some(hit) => self.charged_hit(story, &hit, permit).await,
+                    None => Box::pin(self.charged(arriving, story, sent, permit)).await,
+                };
+                told.response.headers_mut().extend(warning);
+                told
             }
             OpenedCharge::Short { available } => self.short(arriving, Left { unit, available }, amount).await.full(),
             OpenedCharge::Over(over) => self.over(arriving, key, &over).full(),
-            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => self.unresolved(arriving, suspended(key)).full(),
+            OpenedCharge::Suspended { until_ms } => self.suspended(arriving, key, until_ms).full(),
+            OpenedCharge::Closed => self.unresolved(arriving, suspended(key)).full(),
             OpenedCharge::Repeat(Repeat::Stored(charge)) => {
                 let story = Story { hold: Some(charge), ..Story::of(MoneyOutcome::Replayed) };
-                let mut response = Box::pin(self.charged_before(upload, charge)).await;
+                let mut response = Box::pin(self.charged_before(sent.upload, charge)).await;
                 self.put_left(key, response.headers_mut());
                 story.with(response)
             }
@@ -176,28 +213,6 @@ impl Front {
                 story.with(full(Problem::fault(fault).into_response()))
             }
         }
-    }
-
-    /// A budget keeps the call from being charged.
-    fn over(&self, arriving: &Arriving<'_>, key: KeyId, over: &Over) -> Told<Bytes> {
-        let message =
-            "A budget of this key, of this route or of the gate has no room for the call. Nothing was charged.";
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let problem = Problem::new(status, over.code(), message, MoneyState::Untouched)
-            .with("reason", over.code())
-            .with("used", over.used)
-            .with("resets_at_ms", over.resets_at_ms);
-        let wait_ms = over.resets_at_ms.map(|resets| resets.saturating_sub(now_ms()));
-        let wait_s = wait_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1));
-        let problem = match wait_s {
-            Some(seconds) => problem.retry_after(seconds),
-            None => problem,
-        };
-        let mut response = problem.into_response();
-        self.put_left(key, response.headers_mut());
-        Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::RateLimited) }
-            .because(over.code())
-            .with(response)
     }
 
     /// The balance has less than the call costs. Where the route takes payments, what would pay stands beside.
@@ -225,7 +240,7 @@ impl Front {
         &self,
         arriving: &Arriving<'_>,
         story: Story,
-        Sent { mut forward, mut upload, meter, is_sandbox }: Sent,
+        Sent { mut forward, mut upload, meter, cachable, is_sandbox }: Sent,
         mut permit: ChargePermit<WorkerHost>,
     ) -> Told<Body> {
         let Some(charge) = permit.charge().cloned() else { return interrupted(story) };
@@ -247,10 +262,16 @@ impl Front {
         let (story, response) = (ran.of(story), ran.response);
         // A key of the sandbox moves no money: what was held is given back, whatever the answer.
         if response.status().as_u16() >= 400 || is_sandbox {
+            let response = response.map(Relay::new);
+            let response = match charge.idempotency {
+                // Before the charge ends: nobody finds it ended and the answer not there.
+                Some(_) => self.kept_free(charge.id, response, &request).await,
+                None => response,
+            };
             return match self.end_charge(permit, Outcome::Free(FreeReason::Status)).await {
                 Err(fault) => faulted(story, fault),
                 Ok(available) => {
-                    let mut response = pass(response);
+                    let mut response = pass_read(response);
                     if is_sandbox {
                         response.headers_mut().insert(SANDBOX, HeaderValue::from_static("1"));
                     }
@@ -269,17 +290,23 @@ impl Front {
                 Err(fault) => faulted(story, fault),
             };
         }
+        let slot = cachable.as_ref().and_then(|call| call.slot(response.status(), response.headers()));
         let story = Story { outcome: MoneyOutcome::ServedBalance, ..story }.whose(Whose::Paid);
         let amount = Some(charge.unit.amount(charge.amount));
         // If the caller leaves meanwhile, the answer that he has paid for is still kept for him where it has a name.
         let (front, response) = (self.clone(), response.map(Relay::new));
         let end = self.0.tasks.spawn(async move {
             let available = front.0.flow.close_charge(permit, Outcome::Served { reading: None }).await?;
-            Ok(answer::release(&front, response, charge, request, Left { available, ..left }))
+            Ok(answer::release(&front, response, charge, request, Left { available, ..left }, slot))
         });
         match end.await.unwrap_or(Err(LOST)) {
             Err(fault) => faulted(story, fault),
-            Ok(response) => Story { amount, ..story }.with(response),
+            Ok(mut response) => {
+                if cachable.is_some() {
+                    response.headers_mut().insert(cached::X_CACHE, HeaderValue::from_static("miss"));
+                }
+                Story { amount, ..story }.with(response)
+            }
         }
     }
 
@@ -308,24 +335,6 @@ impl Front {
         let flow = Rc::clone(&self.0.flow);
         self.0.tasks.spawn(async move { flow.close_charge(permit, outcome).await }).await.unwrap_or(Err(LOST))
     }
-
-    /// Gives a stored answer out again, if the body of the request is the same.
-    async fn charged_before(&self, upload: Upload, charge: HoldId) -> Response<Body> {
-        use gate::Journal as _;
-        let digest = tokio::time::timeout(BODY_WAIT, upload.drain()).await.ok().flatten();
-        match self.0.flow.journal.answer(charge).await {
-            Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }).into_response()),
-            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
-                let mut response = full(restored(answer));
-                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-                response
-            }
-            Ok(Some(answer)) if digest.is_some() && answer.request_digest.is_some() => {
-                full(repeated(&Repeat::Other).into_response())
-            }
-            Ok(_) => full(repeated(&Repeat::Gone).into_response()),
-        }
-    }
 }
 
 /// Why a key opens nothing.
@@ -339,38 +348,6 @@ fn denied(denial: Denial) -> Problem {
 /// The account was closed between the look at its key and the charge.
 const fn suspended(key: KeyId) -> Unresolved {
     Unresolved::Denied(Denial::KeySuspended, Some(key))
-}
-
-/// What a caller reads whose `Idempotency-Key` was used before, where there is no answer to give out again.
-fn repeated(repeat: &Repeat) -> Problem {
-    let problem = |status, error, message: &str, money| Problem::new(status, error, message, money);
-    match repeat {
-        Repeat::Other => problem(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_mismatch",
-            "This Idempotency-Key was used for another request. Nothing was charged for this one.",
-            MoneyState::Untouched,
-        ),
-        Repeat::InFlight => problem(
-            StatusCode::CONFLICT,
-            "in_flight",
-            "The call with this Idempotency-Key is still running.",
-            MoneyState::Held,
-        )
-        .retry_after(2),
-        Repeat::Stored(_) | Repeat::Gone => problem(
-            StatusCode::CONFLICT,
-            "already_served",
-            "The call with this Idempotency-Key was served and charged once; its answer is no longer kept.",
-            MoneyState::Moved,
-        ),
-        Repeat::Burnt => problem(
-            StatusCode::CONFLICT,
-            "not_charged",
-            "The call with this Idempotency-Key may have run and was not charged. Use a new key to run it again.",
-            MoneyState::Untouched,
-        ),
-    }
 }
 
 fn faulted(story: Story, fault: gate::Fault) -> Told<Body> {

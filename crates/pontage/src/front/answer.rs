@@ -67,6 +67,36 @@ impl Relay {
         self.at_hand().is_some()
     }
 
+    /// Reads it to its end, and gives it out again from its beginning. `None` where it has more bytes than that, or breaks off.
+    pub(super) async fn read_whole(&mut self, max: usize) -> Option<Vec<u8>> {
+        let mut read = Vec::new();
+        let mut first = self.first.take();
+        loop {
+            let frame = match first.take() {
+                Some(frame) => Some(frame),
+                None => poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await,
+            };
+            let is_over = match frame {
+                None => true,
+                Some(Ok(frame)) => {
+                    read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                    if read.len() <= max {
+                        continue;
+                    }
+                    false
+                }
+                Some(Err(fault)) => {
+                    self.first = Some(Err(fault));
+                    return None;
+                }
+            };
+            let body = Bytes::from(read);
+            let whole = is_over.then(|| body.to_vec());
+            self.first = (!body.is_empty()).then(|| Ok(Frame::data(body)));
+            return whole;
+        }
+    }
+
     /// All of it, where all is at hand.
     pub(super) fn at_hand(&self) -> Option<&[u8]> {
         match &self.first {
@@ -256,9 +286,14 @@ pub(super) fn full(response: Response<Bytes>) -> Response<Body> {
 }
 
 /// Passes an answer on that nothing is charged for.
-pub(super) fn pass(mut response: Response<UpstreamBody>) -> Response<Body> {
+pub(super) fn pass(response: Response<UpstreamBody>) -> Response<Body> {
+    pass_read(response.map(Relay::new))
+}
+
+/// The same for one of which something may have been read.
+pub(super) fn pass_read(mut response: Response<Relay>) -> Response<Body> {
     strip_payment_words(response.headers_mut());
-    response.map(|body| Body::Pass(Relay::new(body)))
+    response.map(Body::Pass)
 }
 
 /// Passes an answer on whose price has moved and is owed back.

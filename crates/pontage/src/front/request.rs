@@ -6,19 +6,22 @@ use alloy_primitives::B256;
 use gate::{Presented, secret_digest};
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Uri};
-use protocol::Refusal;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use protocol::x402::ext::SignInRefusal;
+use protocol::{MoneyState, Refusal};
 use proxy::CleanPath;
 
 use super::strip_callers_words;
 use super::upload::Upload;
 use crate::accounts;
 use crate::plan::{Plan, RoutePlan};
+use crate::problem::Problem;
 use crate::source;
 
 /// A shorter key could be guessed, and whoever knows it can fetch the answer: the payment itself is public on the chain.
 const IDEMPOTENCY_KEY_MIN_BYTES: usize = 16;
+/// Whoever has a key has his names for himself: they may be as short as he likes.
+const NAME_MAX_BYTES: usize = 255;
 /// What a caller shows.
 pub(super) struct Shown {
     payment: Payment,
@@ -28,6 +31,8 @@ pub(super) struct Shown {
     pub(super) sign_in_refused: Cell<Option<SignInRefusal>>,
     /// The digest of a secret by which the answer can be fetched again.
     pub(super) idempotency: Option<B256>,
+    /// What names the call for a caller with a key; the error is what is wrong with it.
+    named: Result<Option<B256>, &'static str>,
     /// A pass.
     pub(super) pass: Option<HeaderValue>,
     /// Whether something is shown that names an account.
@@ -52,7 +57,7 @@ impl Shown {
     /// Reads what a request's headers show, in one walk over them. An empty header is an absent one: some proxies send it so.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let (mut payment, mut is_foreign, mut sign_in, mut key) = (Payment::Nothing, false, None, None);
-        let (mut names_account, mut pass) = (false, None);
+        let (mut names_account, mut named, mut pass) = (false, Ok(None), None);
         for (name, value) in headers {
             match name.as_str() {
                 "payment-signature" | "x-payment" if !value.is_empty() => payment = payment.and(value),
@@ -60,7 +65,11 @@ impl Shown {
                 "x-402-signature" | "x-402-nonce" => is_foreign = true,
                 "x-payment-pass" => pass = pass.or(Some(value)),
                 "sign-in-with-x" => sign_in = sign_in.or(Some(value)),
-                "idempotency-key" => key = key.or(Some(value)),
+                "idempotency-key" => {
+                    key = key.or(Some(value));
+                    named = named_by(named, value);
+                }
+                "x-idempotency-key" => named = named_by(named, value),
                 "x-api-key" | "authorization" => names_account |= accounts::is_key(name, value),
                 _ => {}
             }
@@ -76,7 +85,17 @@ impl Shown {
             idempotency: key.map(|key| secret_digest(key.as_bytes())),
             pass: pass.filter(|value| !value.is_empty()).cloned(),
             names_account,
+            named,
         }
+    }
+
+    /// What names the call for a caller with a key.
+    pub(super) fn name(&self) -> Result<Option<B256>, Problem> {
+        self.named.map_err(|what| {
+            let message = format!("{what} Nothing was charged.");
+            Problem::new(StatusCode::BAD_REQUEST, "bad_idempotency_key", message, MoneyState::Untouched)
+                .with("field", "Idempotency-Key")
+        })
     }
 
     pub(super) const fn pays(&self) -> bool {
@@ -89,6 +108,22 @@ impl Shown {
             Payment::Header(value) => Presented::Header(value.as_bytes()),
             Payment::Refused(refusal) => Presented::Refused(*refusal),
         }
+    }
+}
+
+/// With one more header that names the call. An empty one is an absent one.
+fn named_by(named: Result<Option<B256>, &'static str>, value: &HeaderValue) -> Result<Option<B256>, &'static str> {
+    let before = named?;
+    if value.is_empty() {
+        return Ok(before);
+    }
+    if value.len() > NAME_MAX_BYTES {
+        return Err("The Idempotency-Key has more than 255 characters.");
+    }
+    let digest = secret_digest(value.as_bytes());
+    match before {
+        Some(other) if other != digest => Err("There are two Idempotency-Keys, and they differ."),
+        Some(_) | None => Ok(Some(digest)),
     }
 }
 

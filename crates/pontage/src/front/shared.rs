@@ -16,7 +16,8 @@ use super::receipt::Receipts;
 use super::sign_in::SignIns;
 use super::trust::TrustKey;
 use crate::accounts::Nonces;
-use crate::config::{AccountsConfig, Config, ReceiptFormat, SecretSource};
+use crate::cache::Cache;
+use crate::config::{AccountsConfig, BudgetConfig, Config, ReceiptFormat, SecretSource};
 use crate::host::{entropy, now_ms};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -61,6 +62,10 @@ pub(crate) struct Shared {
     signs_offers: bool,
     /// Where calls get receipts.
     pub(super) receipts: Option<Arc<Receipts>>,
+    /// Answers of routes with a `cache_s`.
+    pub(super) cache: Arc<Cache>,
+    /// What each key, or all together, may call and spend.
+    pub(super) account_budgets: Arc<[BudgetConfig]>,
     /// Sign passes.
     pub(super) pass_keys: Arc<PassKeys>,
     /// How accounts pay, where there are any.
@@ -108,8 +113,10 @@ impl Shared {
             signs_offers: config.offer_signer.is_some(),
             receipts,
             signer,
+            cache: Arc::new(Cache::new(config.accounts.as_ref().map_or(0, |accounts| accounts.cache_max_bytes))),
             pass_keys: Arc::new(pass_keys(config, store)?),
             accounts: config.accounts,
+            account_budgets: config.account_budgets.clone().into(),
             nonces: Arc::new(Nonces::new(now_ms())),
         })
     }

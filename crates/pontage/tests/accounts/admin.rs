@@ -1,5 +1,7 @@
 //! The admin API.
 
+#[path = "admin/conforms.rs"]
+mod conforms;
 #[path = "admin/operated.rs"]
 mod operated;
 

@@ -339,3 +339,95 @@ fn a_payment_beside_a_pass_pays() {
     assert_eq!(show(&world, ONE, &pass).headers["x-credits-remaining"], "2");
     agree(&world, 40_000);
 }
+
+/// A settlement that takes its time: neither pass nor calls before the money, and both with the answer at the pick-up.
+#[test]
+fn a_pass_comes_with_its_money() {
+    let mut world = World::with(
+        ChainOptions { mining: false, ..ChainOptions::default() },
+        &GateOptions { routes: ROUTES, ..GateOptions::direct() },
+    );
+    let offer = offers(&world.url(ONE)).remove("calls null").unwrap();
+    let (header, _) = world.payer.payment(&offer);
+    let answer = get(&world.url(ONE), &[("payment-signature", &header)]);
+    assert_eq!((answer.status, answer.error().as_str()), (503, "settlement_pending"), "{}", answer.text());
+    assert_eq!(answer.headers.get("x-payment-pass"), None);
+    let pickup = answer.json()["pickup_url"].as_str().unwrap().to_owned();
+    until("the answer is kept", || world.books().claims()[0].answer == "kept");
+    let early = get(&world.url(&pickup), &[]);
+    assert_eq!((early.status, early.headers.get("x-payment-pass")), (503, None));
+    world.gate.kill_and_restart();
+    world.chain.set_automine(true).unwrap();
+    until("the reconciler posts it", || world.books().holds("posted") == 1);
+    let picked = get(&world.url(&pickup), &[]);
+    assert_eq!((picked.status, picked.text().as_str()), (200, "served"));
+    let pass = &picked.headers["x-payment-pass"];
+    assert_eq!((0..5).filter(|_| show(&world, ONE, pass).status == 200).count(), 3);
+    agree(&world, 30_000);
+}
+
+/// A refund is no gift: what is given back opens nothing any more.
+#[test]
+fn a_pass_that_is_refunded_is_over() {
+    let more = "refunds: { signer: { env: PONTAGE_REFUNDS_KEY } }".to_owned();
+    let options = GateOptions { routes: ROUTES, more, network: "finality: { final: 1 }", ..GateOptions::direct() };
+    let world = World::with(ChainOptions::default(), &options);
+    world.chain.mint(kit::REFUNDER.address, 1_000_000).unwrap();
+    let (time, calls) = (buy(&world, ONE, "time 3600"), buy(&world, ONE, "calls null"));
+    assert_eq!(show(&world, ONE, &calls).status, 200);
+    let id = |pass: &str| payload(pass)["jti"].as_str().unwrap().to_owned();
+    let refused_refund = refund(&world, &id(&calls), None);
+    assert_eq!(refused_refund["refused"][0]["code"], "used", "one of three calls was made: {refused_refund}");
+    assert_eq!(refund(&world, &id(&calls), Some("0.02"))["refunds"][0]["state"], "refunded");
+    assert_eq!(refund(&world, &id(&time), Some("0.01"))["refunds"][0]["state"], "refunded");
+    refused(&show(&world, ONE, &calls), "pass_used_up");
+    refused(&show(&world, ONE, &time), "pass_revoked");
+    assert_eq!((world.paid(), world.chain.balance(PAYER.address).unwrap()), (80_000, FUNDS - 50_000));
+    assert_eq!((world.books().unbalanced(), world.books().balance("refund_due:")), (0, 0));
+}
+
+fn refund(world: &World, payment: &str, amount: Option<&str>) -> Value {
+    let config = world.gate.journal().with_file_name("pontage.yaml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
+    command.args(["refund", payment, "--json", "--config"]).arg(config);
+    command.args(amount.iter().flat_map(|amount| ["--amount", amount]));
+    command.env("PONTAGE_SIGNER_KEY", kit::SETTLER.secret).env("PONTAGE_REFUNDS_KEY", kit::REFUNDER.secret);
+    let out = command.output().expect("it runs");
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// A sidecar sells passes and takes them; what counts is due with the check.
+#[test]
+fn a_sidecar_sells_and_takes_passes() {
+    let options = GateOptions { routes: ROUTES, arguments: &["--sidecar"], ..GateOptions::direct() };
+    let world = World::with(ChainOptions::default(), &options);
+    let check = |headers: &[(&str, &str)]| get(&world.url("/__pay/check/paid/one"), headers);
+    for (which, passes) in [("time 3600", 5), ("calls null", 3)] {
+        let offer = offered(&check(&[])).remove(which).unwrap();
+        let (header, _) = world.payer.payment(&offer);
+        let bought = check(&[("payment-signature", &header)]);
+        assert_eq!(bought.status, 200, "{}", bought.text());
+        let pass = &bought.headers["x-payment-pass"];
+        let let_through = (0..5).filter(|_| check(&[("x-payment-pass", pass)]).status == 200).count();
+        assert_eq!(let_through, passes, "{which}");
+    }
+    refused(&check(&[("x-payment-pass", "a.b")]), "bad_pass");
+    agree(&world, 80_000);
+}
+
+/// The client of `examples/pass` with the reference client beneath it: bought, reused three times, and bought again.
+#[test]
+fn the_example_buys_once_and_reuses() {
+    xtask::peers::npm(&kit::root()).expect("the npm clients are installed");
+    let world = world();
+    let output = Command::new("node")
+        .arg(kit::root().join("peers/js/pay-pass.mjs"))
+        .arg(world.url(ONE))
+        .env("PAYER_KEY", PAYER.secret)
+        .output()
+        .expect("the client starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).expect("one JSON line");
+    assert_eq!(said["body"], json!({ "statuses": [200, 200, 200, 200, 200, 200, 200], "bought": 2 }));
+    agree(&world, 60_000);
+}

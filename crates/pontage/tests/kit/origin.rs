@@ -24,7 +24,7 @@ struct State {
 /// The upstream. The last segment of the path, without the query, is what it does:
 /// `ok`, `echo`, `404`, `500` (any status), `hang` (never answers), `gate` (answers once [`Origin::let_go`] was called),
 /// `reset` (breaks off before the head), `half` (breaks off in the body), `slow` (head and half of the body, the rest once let go),
-/// `big` (8 MiB), `endless` (goes on until the gate breaks it off, which shows as a run of `broken off`).
+/// `no-store` and `private` (which no cache may keep), `big` (8 MiB), `endless` (goes on until the gate breaks it off, which shows as a run of `broken off`).
 pub(crate) struct Origin {
     port: u16,
     state: Arc<(Mutex<State>, Condvar)>,
@@ -99,11 +99,15 @@ fn answer(mut stream: &TcpStream, word: &str, echo: &[u8], head: bool, state: &(
     };
     let mut whole = |status: &str, body: &[u8]| {
         let text = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n", body.len());
+        let cache = match word {
+            "no-store" | "private" => format!("cache-control: {word}\r\n"),
+            _ => String::new(),
+        };
         let more =
             "x-origin: yes\r\nx-pay-verified: forged\r\npayment-response: forged\r\nkeep-alive: timeout=5\r\n\r\n";
         // Head and body in one write, as most servers send a small answer.
         let body = if head { &[] } else { body };
-        stream.write_all(&[text.as_bytes(), more.as_bytes(), body].concat()).ok()
+        stream.write_all(&[text.as_bytes(), cache.as_bytes(), more.as_bytes(), body].concat()).ok()
     };
     match word {
         "hang" => {

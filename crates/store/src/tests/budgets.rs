@@ -290,6 +290,20 @@ async fn a_name_is_its_callers_on_its_route() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_crash_lost_is_not_waited_for() {
+    let j = accounts(1_000).await;
+    let named = || Charge { idempotency: Some(B256::repeat_byte(1)), ..asked(1, FRIDAY_MS) };
+    let (first, none) = (named(), Guards::default());
+    assert_eq!(j.said(&first, &none).await, "won");
+    j.handle.advance_charge(first.id, ChargeStep::Capture(PER_CALL)).await.unwrap();
+    assert_eq!(j.handle.recover_charges().await.unwrap(), 0);
+    match j.charge(&named(), &none).await {
+        Charging::Taken(record) => assert_eq!(record.answer, AnswerState::Lost),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_free_answer_is_kept_under_its_name_and_one_that_is_not_may_be_asked_for_again() {
     let j = accounts(1_000).await;
     let named = || Charge { idempotency: Some(B256::repeat_byte(1)), ..asked(1, FRIDAY_MS) };

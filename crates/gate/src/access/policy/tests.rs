@@ -29,7 +29,7 @@ fn a_field_of_the_key_takes_the_place_of_the_plans() {
 
 #[test]
 fn what_is_written_is_read_back() {
-    let text = r#"{"rates":[{"calls":10,"span_s":60,"burst":20}],"budgets":[{"span":"day","measure":"amount","limit":500,"burst_percent":10,"action":"deny","routes":"GET /a"}],"price_multiplier":"1.25","prices":[{"routes":"/a","amount":3},{"routes":"/b","free":true}],"routes":{"allow":["/a","GET /b"]},"addresses":["::/0"],"in_flight_max":4,"priority":0,"signed":true}"#;
+    let text = r#"{"rates":[{"calls":10,"span_s":60,"burst":20}],"budgets":[{"span":"day","measure":"amount","limit":500,"burst_percent":10,"action":"deny","routes":"GET /a"}],"price_multiplier":"1.25","prices":[{"routes":"/a","amount":3},{"routes":"/b","free":true}],"routes":{"allow":["/a","GET /b"]},"addresses":["::/0"],"in_flight_max":4,"priority":0,"auto_topup":{"below":5,"amount":100,"per_day":2},"signed":true}"#;
     assert_eq!(serde_json::to_string(&policy(text)).unwrap(), text);
     assert_eq!(serde_json::to_string(&Policy::default()).unwrap(), "{}");
     assert_eq!(policy(text).check(), Ok(()));
@@ -77,6 +77,14 @@ fn what_is_out_of_bounds_is_refused_with_its_field() {
         (r#"{"prices":[{"routes":"/a","amount":1,"free":true}]}"#.to_owned(), "prices"),
         (r#"{"in_flight_max":0}"#.to_owned(), "in_flight_max"),
         (r#"{"priority":10}"#.to_owned(), "priority"),
+        (r#"{"auto_topup":{"below":1,"amount":100000001,"per_day":1}}"#.to_owned(), "auto_topup"),
+        (r#"{"auto_topup":{"below":1000000001,"amount":1,"per_day":1}}"#.to_owned(), "auto_topup"),
+        (r#"{"auto_topup":{"below":1,"amount":0,"per_day":1}}"#.to_owned(), "auto_topup"),
+        (r#"{"auto_topup":{"below":1,"amount":1,"per_day":0}}"#.to_owned(), "auto_topup"),
+        (
+            r#"{"budgets":[{"span":"day","measure":"calls","limit":1,"action":"deny","every_s":5}]}"#.to_owned(),
+            "budgets",
+        ),
         (format!(r#"{{"addresses":[{}"::1"]}}"#, r#""::1","#.repeat(200)), "addresses"),
         (format!(r#"{{"routes":{{"deny":[{}"/a"]}}}}"#, r#""/a","#.repeat(1_000)), "routes"),
     ] {

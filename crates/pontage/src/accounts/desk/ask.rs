@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gate::{KeyChange, KeyRecord, Policy, RouteRule, ScheduledAct, ToolRule};
+use gate::{KeyChange, KeyRecord, Policy, RouteRule, ToolRule};
 use serde::{Deserialize, Serialize};
 
 /// A key that is asked for. What is not there is the template's, or nothing.
@@ -116,16 +116,6 @@ pub(crate) struct KeyList {
     pub(crate) keys: Vec<KeyView>,
     /// Where it goes on; nothing at the end.
     pub(crate) next: Option<String>,
-}
-
-/// A change that is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ScheduleAsk {
-    /// When, in milliseconds since 1970.
-    pub(crate) at_ms: u64,
-    /// What: `suspend`, `resume`, `revoke`, `expire`, or `{"top_up": 100}`.
-    pub(crate) act: ScheduledAct,
 }
 
 /// A key that is made like another.

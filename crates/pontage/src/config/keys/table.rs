@@ -25,6 +25,8 @@ const SIGNER: &str =
     "`{ env: NAME }`, `{ file: PATH }`, `{ keystore: PATH, password: { env: NAME } }` or `{ socket: PATH }`";
 const KEYSTORE: &str = "a path; Web3 Secret Storage version 3 (scrypt or PBKDF2), at most 64 KiB";
 const GWEI: &str = "gwei, at most nine decimal places, above 0 and to 1,000,000,000";
+const WINDOWS: &[&str] = &["hour", "day", "week", "month", "lifetime"];
+const ACTIONS: &[&str] = &["warn", "throttle", "deny", "suspend"];
 const HTTP: &str = "`http://` or `https://`";
 
 /// Every key that holds a value. `[]` is an item of a list, `<caip2>` the id of a network, `<name>` a name of the file's own.
@@ -100,6 +102,17 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("routes[].allowlist", List(&Address), "`[]`", "a list of at most 1,000 addresses", "Who passes unpaid here, by proof of the key. On a free route only these pass."),
     key("routes[].reentry_s", Whole(0, 2_592_000), "`0`", "seconds, 0 to 2,592,000 (30 days); 0 is never", "For so long a wallet that has paid for a resource gets it again by signing in."),
     key("routes[].rate_limit", Rate, "`off`", "such as `10/s` or `600/min`, or `off`", "How many calls of the route are taken, whoever makes them."),
+    key("routes[].budgets", Section, "`[]`", "a list of at most 20", "What each key, or all together, may call and spend here in a span of the calendar. Needs `accounts`, as the three keys after it."),
+    key("routes[].budgets[].scope", Word(&["key", "route"]), MUST, "`key` for each key on the route, `route` for all together", "Whose calls are counted together."),
+    key("routes[].budgets[].per", Word(WINDOWS), MUST, "`hour`, `day`, `week`, `month` or `lifetime`", "As of `accounts.budgets`."),
+    key("routes[].budgets[].calls", Whole(0, 1_000_000_000), "`usd` or `calls` must be given", "calls, 0 to 1,000,000,000", "The same."),
+    key("routes[].budgets[].usd", Dollars, "`usd` or `calls` must be given", "dollars, at most six decimal places, to 1,000,000,000", "The same."),
+    key("routes[].budgets[].burst_percent", Whole(0, 1_000), "`0`", "percent, 0 to 1,000", "The same."),
+    key("routes[].budgets[].action", Word(ACTIONS), "`deny`", "`warn`, `throttle`, `deny` or `suspend`", "The same."),
+    key("routes[].budgets[].throttle_s", Whole(1, 86_400), "`60`", "seconds, 1 to 86,400; with `action: throttle` alone", "The same."),
+    key("routes[].rate_per_key", Rate, "`off`", "such as `10/s` or `600/min`, or `off`", "How many calls of one key are taken on the route."),
+    key("routes[].in_flight_max", Whole(1, 1_000_000), "none", "calls, 1 to 1,000,000", "How many calls of keys are with the API at once on the route. Further ones wait as `in_flight` says."),
+    key("routes[].cache_s", Whole(0, 86_400), "`0`", "seconds, 0 to 86,400; 0 is never", "For how long an answer to GET or HEAD is given out again to the key that it was for, where the API does not forbid it ([limits.md](limits.md))."),
     key("routes[].description", Text(500), "none", "1 to 500 printable characters", "What the answer is, for the offer."),
     key("routes[].mime_type", Text(100), "none", "a media type, such as `application/json`", "What form the answer has, for the offer."),
     key("routes[].info", Any, "none", "keys of the bazaar, at most 16 KiB as JSON; `input.type` is `http` (POST, PUT and PATCH with `bodyType` and `body`) or `mcp` (with `tool` and `inputSchema`)", "How the API is called. Calls that do not fit are refused before they are paid for."),
@@ -148,7 +161,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("replay.wait_ms", Whole(0, 60_000), "`10000`", "milliseconds, 0 to 60,000", "How long a second call with the same payment waits for the end of the first."),
     key("replay.answer_max_bytes", Whole(0, 67_108_864), "`1048576` (1 MiB)", "bytes, 0 to 67,108,864 (64 MiB)", "The largest answer that is kept to be given out again."),
     key("replay.answers_max_bytes", Whole(0, 1_099_511_627_776), "`268435456` (256 MiB)", "bytes, to 1,099,511,627,776 (1 TiB)", "All kept answers together; room for one of `answer_max_bytes` and its head (64 KiB) at least."),
-    key("replay.answers_keep_s", Whole(0, 2_592_000), "`3600` (1 hour)", "seconds, 0 to 2,592,000 (30 days)", "How long an answer is kept."),
+    key("replay.answers_keep_s", Whole(0, 2_592_000), "`3600` (1 hour); with `accounts` `86400` (a day)", "seconds, 0 to 2,592,000 (30 days)", "How long an answer is kept."),
     key("tab.batch_max", Whole(1, 100), "`50`", "payments, 1 to 100", "How many payments one transaction carries at most. Facilitators of others take one each."),
     key("tab.settle_age_s", Whole(1, 2_700), "`300` (5 minutes)", "seconds, 1 to 2,700", "How long a payment on the tab waits at most before it is sent to the chain."),
     key("tab.verify", Word(&["chain", "local"]), "`chain`", "`chain` or `local`", "Whether every payer's balance and nonce are read before a call is served. `local` leaves that out for payers of whom a payment was settled and none has failed: faster, and what they cannot pay is lost, up to the caps."),
@@ -163,6 +176,18 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("receipts.lookups_per_min", Whole(1, 100_000), "`10`", "look-ups in a minute, 1 to 100,000", "How often one address may fetch receipts."),
     key("accounts.credit_usd", Dollars, "`\"0.01\"`", "dollars above zero, at most six decimal places, to 1,000,000,000", "What a credit is worth. Where a route says no number of credits, its price in dollars is paid in credits, rounded up. The section `accounts` switches API keys with balances on ([balances.md](balances.md))."),
     key("accounts.default_unit", Word(&["usd", "credit"]), "`credit`", "`usd` or `credit`", "What the balance of a new key is counted in, where whoever makes it does not say."),
+    key("accounts.budgets", Section, "`[]`", "a list of at most 20", "What each key, or all together, may call and spend in a span of the calendar ([limits.md](limits.md))."),
+    key("accounts.budgets[].scope", Word(&["key", "gate"]), MUST, "`key` for each key, `gate` for all together", "Whose calls are counted together."),
+    key("accounts.budgets[].per", Word(WINDOWS), MUST, "`hour`, `day`, `week`, `month` or `lifetime`", "In which span, in UTC: an hour from minute 0, a week from Monday, a month from the first."),
+    key("accounts.budgets[].calls", Whole(0, 1_000_000_000), "`usd` or `calls` must be given", "calls, 0 to 1,000,000,000", "How many calls."),
+    key("accounts.budgets[].usd", Dollars, "`usd` or `calls` must be given", "dollars, at most six decimal places, to 1,000,000,000", "How many dollars they may cost. For a key that has credits, as many credits as they buy."),
+    key("accounts.budgets[].burst_percent", Whole(0, 1_000), "`0`", "percent, 0 to 1,000", "By how much it may be exceeded before anything is done about it; such calls are told of."),
+    key("accounts.budgets[].action", Word(ACTIONS), "`deny`", "`warn`, `throttle`, `deny` or `suspend`", "What happens to a call that would go above it: it is served and told of; one in a while is served; it is refused; it is refused and the key is suspended until the span ends."),
+    key("accounts.budgets[].throttle_s", Whole(1, 86_400), "`60`", "seconds, 1 to 86,400; with `action: throttle` alone", "Every how many seconds one is served."),
+    key("accounts.rate_per_key", Rate, "`off`", "such as `10/s` or `600/min`, or `off`", "How many calls of one key are taken. A key or a plan that says another rate has that one."),
+    key("accounts.in_flight_per_key", Whole(1, 1_000_000), "none", "calls, 1 to 1,000,000", "How many calls of one key are with the API at once. A key or a plan that says another number has that one. Further ones wait as `in_flight` says."),
+    key("accounts.cache_max_bytes", Whole(0, 17_179_869_184), "`67108864` (64 MiB)", "bytes, 0 to 17,179,869,184 (16 GiB)", "All answers together that are kept for routes with a `cache_s`."),
+    key("accounts.cache_hits", Word(&["charged", "free"]), "`charged`", "`charged` or `free`", "Whether an answer of those costs what the call would."),
     key("accounts.shadow", Truth, "`false`", "`true` or `false`", "Accounts are tried out: a call that shows a key, whatever key, is judged and passed on, and neither charged nor refused. `X-Pay-Shadow` of its answer says what would have become of it."),
     key("accounts.topup.min", Dollars, "`\"1.00\"`", "dollars above zero, at most six decimal places, to 1,000,000,000", "The least that a payment raises a balance by ([balances.md](balances.md))."),
     key("accounts.topup.max", Dollars, "`\"1000.00\"`", "as above, and not below `min`", "The most."),

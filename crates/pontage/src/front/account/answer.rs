@@ -17,7 +17,9 @@ use super::super::upload::Digest;
 use super::super::{Front, strip_payment_words};
 use super::Left;
 use super::price::SURCHARGE;
-use crate::host::WorkerHost;
+use crate::cache::Slot;
+use crate::host::{WorkerHost, now_ms};
+use crate::metrics::Metering;
 
 /// An answer that is being released, and was charged. If the upstream breaks it off, the charge is given back.
 pub(crate) struct Charged {
@@ -32,6 +34,8 @@ struct Keeper {
     kept: Option<Kept>,
     /// Of a call whose price is what its answer comes to: the charge ends with the answer.
     metered: Option<Metered>,
+    /// Where the answer is kept for calls like it.
+    slot: Option<Slot>,
 }
 
 /// A charge that is counted while its answer is given out. Dropped, it is due as far as it was counted.
@@ -53,8 +57,9 @@ pub(super) fn release(
     charge: Charge,
     request: Digest,
     left: Left,
+    slot: Option<Slot>,
 ) -> Response<Body> {
-    release_by(front, response, (charge, request, None), left)
+    release_by(front, response, (charge, request, None), left, slot)
 }
 
 /// Releases an answer whose price is what it comes to. One that is there as a whole is charged before; else what is held is said, and
@@ -69,16 +74,16 @@ pub(super) async fn release_metered(
     let left = Left { unit: charge.unit, available: metered.permit.available() };
     response.body_mut().is_whole().await;
     let Some(body) = response.body().at_hand() else {
-        return Ok(release_by(front, response, (charge, request, Some(metered)), left));
+        return Ok(release_by(front, response, (charge, request, Some(metered)), left, None));
     };
     metered.note(body);
     metered.trailers(&response.body().trailers());
-    metered.end(&charge);
+    metered.end(front, &charge);
     let (units, base) = (metered.meter.units(), metered.meter.base_units());
     let Metered { permit, .. } = metered;
     let available = front.end_charge(permit, Outcome::Served { reading: Some(units.into()) }).await?;
     response.headers_mut().insert(SURCHARGE, units.saturating_sub(base).into());
-    Ok(release_by(front, response, (charge, request, None), Left { available, ..left }))
+    Ok(release_by(front, response, (charge, request, None), Left { available, ..left }, None))
 }
 
 fn release_by(
@@ -86,9 +91,10 @@ fn release_by(
     mut response: Response<Relay>,
     (charge, request, metered): (Charge, Digest, Option<Metered>),
     left: Left,
+    slot: Option<Slot>,
 ) -> Response<Body> {
     strip_payment_words(response.headers_mut());
-    let kept = charge.idempotency.is_some().then(|| Kept {
+    let kept = (charge.idempotency.is_some() || slot.is_some()).then(|| Kept {
         status: response.status(),
         headers: header_list(response.headers()),
         body: Vec::new(),
@@ -96,7 +102,7 @@ fn release_by(
     left.put(response.headers_mut());
     // It belongs to its holder alone.
     response.headers_mut().append(CACHE_CONTROL, HeaderValue::from_static("private"));
-    let keeper = Keeper { front: front.clone(), charge, request, kept, metered };
+    let keeper = Keeper { front: front.clone(), charge, request, kept, metered, slot };
     response.map(|body| {
         let mut charged = Charged { body: Some(body), keeper };
         charged.end_if_done();
@@ -125,17 +131,22 @@ impl Metered {
     }
 
     /// The answer is whole. What nobody pays is told.
-    fn end(&mut self, charge: &Charge) {
+    fn end(&mut self, front: &Front, charge: &Charge) {
         self.meter.end();
         self.tell();
-        let route = &charge.route;
+        let (route, metrics) = (&charge.route, &front.0.shared.operation.telemetry.metrics);
         match self.meter.priced() {
-            Err(why) => error!(charge = %charge.id, route, %why, "a metered call has no price: nothing is charged"),
+            Err(why) => {
+                metrics.metered_without(Metering::Price);
+                error!(charge = %charge.id, route, %why, "a metered call has no price: nothing is charged");
+            }
             Ok(priced) if priced.above_micros > 0 => {
                 let above_micros = priced.above_micros;
+                metrics.metered_above(above_micros);
                 warn!(charge = %charge.id, route, above_micros, "a metered call came to more than its max");
             }
             Ok(_) if self.meter.is_unreported() => {
+                metrics.metered_without(Metering::Report);
                 warn!(charge = %charge.id, route, "the upstream did not report what the price of a metered call needs");
             }
             Ok(_) => {}
@@ -176,7 +187,7 @@ impl Keeper {
 
     /// Nobody can fetch it again.
     fn lose(&mut self) {
-        if self.kept.take().is_some() {
+        if self.kept.take().is_some() && self.charge.idempotency.is_some() {
             self.front.0.flow.host.later_charge(self.charge.id, ChargeStep::LoseAnswer);
         }
     }
@@ -185,10 +196,14 @@ impl Keeper {
     fn finish(&mut self, body: &Relay) {
         if let Some(metered) = &mut self.metered {
             metered.trailers(&body.trailers());
-            metered.end(&self.charge);
+            metered.end(&self.front, &self.charge);
         }
         let metered = self.metered.take();
-        let answer = self.kept.take().map(|kept| kept.into_answer(&self.request));
+        let mut answer = self.kept.take().map(|kept| kept.into_answer(&self.request));
+        if let Some(slot) = self.slot.take() {
+            let cache = &self.front.0.shared.cache;
+            answer.take().into_iter().for_each(|answer| cache.keep(&slot, answer, now_ms()));
+        }
         if metered.is_none() && answer.is_none() {
             return;
         }
@@ -269,12 +284,15 @@ impl Drop for Charged {
     fn drop(&mut self) {
         // The caller left half-way: the price is due, or what was counted until then. With an Idempotency-Key he can still have the
         // whole answer, and it is counted to its end.
+        if self.keeper.slot.take().is_some() {
+            self.keeper.kept = None;
+        }
         let (Some(mut body), Some(kept)) = (self.body.take(), self.keeper.kept.take()) else { return };
         let metered = self.keeper.metered.take();
         let Keeper { front, charge, request, .. } = &self.keeper;
         let (front, charge, request) = (front.clone(), charge.clone(), request.clone());
         let tasks = front.0.tasks.clone();
-        let mut keeper = Keeper { front, charge, request, kept: Some(kept), metered };
+        let mut keeper = Keeper { front, charge, request, kept: Some(kept), metered, slot: None };
         tasks.spawn(async move {
             let read = async {
                 while let Some(frame) = std::future::poll_fn(|cx| body.poll(cx)).await {

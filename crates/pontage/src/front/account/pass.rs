@@ -21,9 +21,10 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::upload::Upload;
 use super::super::{Arriving, Front};
+use super::once::repeated;
 use super::price::{Due, Unpriced, size_of};
 use super::unseen::metered;
-use super::{Left, Sent, repeated};
+use super::{Left, Sent};
 use crate::accounts::Principal;
 use crate::host::{WorkerHost, now_ms};
 use crate::plan::Plan;
@@ -77,7 +78,7 @@ impl Front {
         match self.charge_pass(arriving, (key, unit), &forward.headers, size).await {
             Ok((permit, meter)) => {
                 let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::NotCharged) };
-                let sent = Sent { forward, upload, meter, is_sandbox: false };
+                let sent = Sent { forward, upload, meter, cachable: None, is_sandbox: false };
                 Box::pin(self.charged(arriving, story, sent, permit)).await
             }
             Err(Uncharged::Repeat(Repeat::Stored(charge))) => {

@@ -1,7 +1,7 @@
 //! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
 
 use bytes::Bytes;
-use gate::{Accounts as _, OpenedCharge, Outcome};
+use gate::{AccountCall, Accounts as _, Call, Host as _, OpenedCharge, Outcome};
 use http::{HeaderMap, StatusCode};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
@@ -12,8 +12,9 @@ use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
+use super::once::repeated;
 use super::price::Due;
-use super::{Left, repeated, suspended};
+use super::{Left, suspended};
 use crate::accounts::Principal;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -41,22 +42,36 @@ impl Front {
             Ok(Due { meter: Some(_), .. }) => return story.because("metered_route").with(metered().into_response()),
             Err(why) => return self.unpriced(arriving, why).await,
         };
+        let named = match arriving.shown.name() {
+            Ok(named) => named,
+            Err(problem) => return arriving.invalid(problem),
+        };
+        if let Err(limited) = self.keeps_pace(arriving, principal) {
+            return limited;
+        }
+        let call = Call { idempotency: named, ..arriving.call(None) };
+        let account = AccountCall { guards: self.guards(arriving, principal), ..account };
         let (key, unit, amount) = (account.key, account.unit, account.amount);
         let fault = |fault: gate::Fault| {
             let story = Story { outcome: MoneyOutcome::Fault, ..story }.because(fault.code());
             story.with(Problem::fault(fault).into_response())
         };
-        let permit = match self.0.flow.open_charge(&arriving.call(None), account).await {
+        let permit = match self.0.flow.open_charge(&call, account).await {
             OpenedCharge::Permit(permit) => permit,
             OpenedCharge::Short { available } => return self.short(arriving, Left { unit, available }, amount).await,
             OpenedCharge::Over(over) => return self.over(arriving, key, &over),
-            OpenedCharge::Closed | OpenedCharge::Suspended { .. } => return self.unresolved(arriving, suspended(key)),
+            OpenedCharge::Suspended { until_ms } => return self.suspended(arriving, key, until_ms),
+            OpenedCharge::Closed => return self.unresolved(arriving, suspended(key)),
             OpenedCharge::Repeat(repeat) => {
                 return Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response());
             }
             OpenedCharge::Fault(why) => return fault(why),
         };
         let Some(charge) = permit.charge().cloned() else { return story.with(Problem::blocked().into_response()) };
+        if named.is_some() {
+            // There is none to be given out again.
+            self.0.flow.host.later_charge(charge.id, ChargeStep::LoseAnswer);
+        }
         let available = match self.end_charge(permit, Outcome::Unseen).await {
             Ok(available) => available,
             Err(why) => return fault(why),

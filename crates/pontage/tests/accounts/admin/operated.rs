@@ -234,3 +234,67 @@ fn secrets_are_nowhere() {
         assert!(!out.contains(shown.as_str()), "{} characters of a secret are written somewhere", shown.len());
     }
 }
+
+/// PayGate's paths are names of the same acts; what has no meaning here is refused by its name.
+#[test]
+fn pay_gates_paths() {
+    let (world, admin) = world();
+    let ask = |method: &str, path: &str, body: &Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let headers = [("x-admin-key", ADMIN_TOKEN), ("content-type", "application/json")];
+        crate::kit::request(method, &format!("{}{path}", admin.url), &headers, body.as_bytes())
+    };
+    let post = |path: &str, body: Value| ask("POST", path, &body);
+    let new = json!({ "name": "shop", "credits": 9, "ipAllowlist": ["127.0.0.1"], "namespace": "n", "quota": { "dailyCallLimit": 5 } });
+    let made = post("/keys", new);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let (id, secret) =
+        (made.json()["key"]["id"].as_str().unwrap().to_owned(), made.json()["secret"].as_str().unwrap().to_owned());
+    assert_eq!(made.json()["key"]["tags"]["namespace"], "n");
+    assert_eq!(get(&world.url("/paid/ok"), &[("x-api-key", &secret)]).status, 200);
+    for (path, body) in [
+        ("/keys/acl", json!({ "key": secret, "deniedTools": ["rm"] })),
+        ("/keys/ip", json!({ "key": id, "ips": ["127.0.0.1", "10.0.0.0/8"] })),
+        ("/limits", json!({ "key": id, "spendingLimit": 100 })),
+        ("/keys/expiry", json!({ "key": id, "expiresIn": 600 })),
+        ("/keys/tags", json!({ "key": id, "tags": { "team": "a" } })),
+        ("/keys/alias", json!({ "key": id, "alias": "shop" })),
+        ("/keys/notes", json!({ "key": "shop", "text": "paid by hand" })),
+        ("/keys/suspend", json!({ "key": "shop" })),
+        ("/keys/resume", json!({ "key": "shop" })),
+        ("/topup", json!({ "key": "shop", "credits": 2 })),
+        ("/keys/templates", json!({ "name": "small", "credits": 1 })),
+        ("/keys/templates/delete", json!({ "name": "small" })),
+        ("/tokens", json!({ "key": "shop", "ttl": 60 })),
+        ("/admin/keys", json!({ "name": "ann", "role": "super_admin" })),
+        ("/keys/rotate", json!({ "key": "shop" })),
+    ] {
+        let answer = post(path, body);
+        assert!(answer.status < 300, "{path}: {}", answer.text());
+    }
+    let key = admin.get("/admin/v1/keys/shop").json();
+    assert_eq!(key["policy"]["tools"]["deny"], json!(["rm"]), "{key}");
+    assert_eq!(key["policy"]["budgets"][0]["limit"], 100);
+    assert_eq!(key["policy"]["addresses"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&key["balance"], &key["notes"][0]["text"]), (&json!(10), &json!("paid by hand")));
+    for path in ["/keys", "/keys/export", "/usage", "/audit", "/admin/keys", "/tokens/revoked", "/keys/templates"] {
+        assert_eq!(ask("GET", path, &Value::Null).status, 200, "{path}");
+    }
+    for path in ["stats", "health", "usage", "notes", "schedule", "activity", "credit-history", "spending-velocity"] {
+        let answer = ask("GET", &format!("/keys/{path}?key=shop"), &Value::Null);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    assert_eq!(ask("DELETE", "/keys/notes?key=shop&id=1", &Value::Null).status, 200);
+    for (path, body, status) in [
+        ("/keys", json!({ "name": "x", "webhook": "http://a" }), 400),
+        ("/keys/acl", json!({ "key": "none-such", "deniedTools": [] }), 404),
+        ("/keys/suspend", json!({}), 400),
+        ("/keys/webhook", json!({ "key": "shop" }), 404),
+    ] {
+        assert_eq!(post(path, body).status, status, "{path}");
+    }
+    let tried = ask("POST", "/keys/revoke?dry_run=true", &json!({ "key": "shop" })).json();
+    assert_eq!((&tried["dry_run"], &tried["after"]["key"]["state"]), (&json!(true), &json!("revoked")), "{tried}");
+    let nobody = crate::kit::request("POST", &format!("{}/keys", admin.url), &[], b"{}");
+    assert_eq!(nobody.status, 401);
+}

@@ -399,5 +399,13 @@ mod tests {
         let mut asked = json!({ "keys": [{ "secret": "pg_2" }], "token": "x" });
         super::super::ask::mask(&mut asked);
         assert_eq!(asked, json!({ "keys": [{ "secret": "***" }], "token": "***" }));
+        let csv = "name,secret\na,pg_0123456789abcdef0123456789abcdef0123456789abcdef\n";
+        let mut asked =
+            json!({ "csv": csv, "note": "was pga_00", "tags": { "pgt_a.b": "x", "team": "a" }, "path": ["pgs_00"] });
+        super::super::ask::mask(&mut asked);
+        assert_eq!(
+            asked,
+            json!({ "csv": "***", "note": "***", "tags": { "***": null, "team": "a" }, "path": ["***"] })
+        );
     }
 }

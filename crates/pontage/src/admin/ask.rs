@@ -20,8 +20,8 @@ use crate::host;
 const ASKED_MAX_BYTES: usize = 4 * 1024;
 /// Members that hold secrets, wherever they are.
 const SECRETS: [&str; 3] = ["secret", "token", "key"];
-/// What secrets begin with.
-const SHOWN: [&str; 3] = ["pg_", "pgt_", "pgs_"];
+/// What secrets begin with: of keys, of tokens, of signatures and of admins.
+const SHOWN: [&str; 4] = ["pg_", "pgt_", "pgs_", "pga_"];
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,21 +137,25 @@ impl Ask {
     fn asked(&self) -> String {
         let body = match self.body.len() {
             0 => Value::Null,
-            1..=ASKED_MAX_BYTES => {
-                let mut body = serde_json::from_slice(&self.body).unwrap_or_default();
-                mask(&mut body);
-                body
-            }
+            1..=ASKED_MAX_BYTES => serde_json::from_slice(&self.body).unwrap_or_default(),
             bytes => json!({ "bytes": bytes, "sha256": alloy_primitives::hex::encode(Sha256::digest(&self.body)) }),
         };
-        json!({ "path": self.values, "query": self.query, "body": body }).to_string()
+        let mut asked = json!({ "path": self.values, "query": self.query, "body": body });
+        mask(&mut asked);
+        asked.to_string()
     }
 }
 
 /// Puts stars in the place of secrets.
 pub(super) fn mask(value: &mut Value) {
+    let is_shown = |text: &str| SHOWN.iter().any(|prefix| text.contains(prefix));
     match value {
         Value::Object(members) => {
+            let names: Vec<String> = members.keys().filter(|name| is_shown(name)).cloned().collect();
+            for name in names {
+                members.remove(&name);
+                members.insert("***".to_owned(), Value::Null);
+            }
             for (name, member) in members {
                 match member {
                     Value::String(text) if SECRETS.contains(&name.as_str()) => *text = "***".to_owned(),
@@ -161,7 +165,7 @@ pub(super) fn mask(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
         // Also where it is called otherwise, and within a table.
-        Value::String(text) if SHOWN.iter().any(|prefix| text.contains(prefix)) => *text = "***".to_owned(),
+        Value::String(text) if is_shown(text) => *text = "***".to_owned(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

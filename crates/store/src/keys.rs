@@ -43,9 +43,8 @@ pub struct KeyToMake {
 pub enum KeyTask {
     /// It is made.
     Make(KeyToMake),
-    /// It is made, unless one with its id, alias or secret is there. Whether the secret came with it: otherwise one that is there keeps
-    /// its own.
-    Import(KeyToMake, Conflict, bool),
+    /// It is made, unless one with its id, alias or secret is there. One that is there keeps of its own what did not come with it.
+    Import(KeyToMake, Conflict, Brought),
     /// Its record takes a step.
     Step(KeyId, KeyStep),
     /// It gets another secret.
@@ -65,6 +64,15 @@ pub struct NewSecret {
     pub old_until_ms: u64,
     /// Whether its holder asks, who may do so only now and then.
     pub by_holder: bool,
+}
+
+/// What came with a key that is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// Its secret; otherwise one was drawn.
+    pub secret: bool,
+    /// Its state; otherwise it is active.
+    pub state: bool,
 }
 
 /// What an import does about a key that is there.
@@ -154,13 +162,7 @@ impl Handle {
             let mut swept = Vec::new();
             for id in due(batch.db, now_ms)? {
                 let Some(record) = key(batch.db, id)? else { continue };
-                let (after, grants) = record.carried_out(now_ms);
-                for (number, amount) in grants {
-                    // Refused where the balance would be too large: it was asked for long ago, and nobody waits for an answer.
-                    give(batch, &scheduled_grant(&after, number, amount, now_ms))?.ok();
-                }
-                put(batch, &after)?;
-                swept.push(after);
+                swept.push(brought_up(batch, record, now_ms)?);
             }
             Ok(swept)
         };
@@ -249,6 +251,28 @@ fn key(db: &Connection, id: KeyId) -> rusqlite::Result<Option<KeyRecord>> {
     db.prepare_cached("SELECT record FROM keys WHERE id = ?1")?.query_row([id.0], |row| record_of(row, 0)).optional()
 }
 
+/// A key as it is now: what was due comes before whatever is done to it next.
+fn current(batch: &mut Batch<'_>, id: KeyId) -> rusqlite::Result<Option<KeyRecord>> {
+    let now_ms = batch.now_ms;
+    match key(batch.db, id)? {
+        Some(record) if record.schedule.first().is_some_and(|due| due.at_ms <= now_ms) => {
+            brought_up(batch, record, now_ms).map(Some)
+        }
+        found => Ok(found),
+    }
+}
+
+/// Carries out what is due of a key's schedule.
+fn brought_up(batch: &mut Batch<'_>, record: KeyRecord, now_ms: u64) -> rusqlite::Result<KeyRecord> {
+    let (after, grants) = record.carried_out(now_ms);
+    for (number, amount) in grants {
+        // Refused where the balance would be too large: it was asked for long ago, and nobody waits for an answer.
+        give(batch, &scheduled_grant(&after, number, amount, now_ms))?.ok();
+    }
+    put(batch, &after)?;
+    Ok(after)
+}
+
 /// Does all of it; or where it is refused, or only tried, none of it.
 fn whole<T>(
     batch: &mut Batch<'_>,
@@ -265,11 +289,11 @@ fn whole<T>(
 fn carry_out(batch: &mut Batch<'_>, task: &KeyTask) -> rusqlite::Result<KeyOutcome> {
     match task {
         KeyTask::Make(key) => make(batch, key),
-        KeyTask::Import(key, conflict, brings_secret) => import(batch, key, *conflict, *brings_secret),
+        KeyTask::Import(key, conflict, brought) => import(batch, key, *conflict, *brought),
         KeyTask::Step(id, step) => step_key(batch, *id, step.clone()),
         KeyTask::Rotate(id, secret) => rotate(batch, *id, secret),
         KeyTask::TopUp(grant) => {
-            let Some(record) = key(batch.db, grant.key)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
+            let Some(record) = current(batch, grant.key)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
             if record.state == KeyState::Revoked {
                 return Ok(Err(KeyRefusal::Revoked));
             }
@@ -280,7 +304,7 @@ fn carry_out(batch: &mut Batch<'_>, task: &KeyTask) -> rusqlite::Result<KeyOutco
 
 /// Takes a step on a key within a batch. What is refused writes nothing.
 pub(crate) fn step_key(batch: &mut Batch<'_>, id: KeyId, step: KeyStep) -> rusqlite::Result<KeyOutcome> {
-    let Some(record) = key(batch.db, id)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
+    let Some(record) = current(batch, id)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
     let resumes = step == KeyStep::Resume;
     match record.step(step, batch.now_ms) {
         Err(refusal) => Ok(Err(refusal)),
@@ -326,7 +350,7 @@ fn import(
     batch: &mut Batch<'_>,
     asked: &KeyToMake,
     conflict: Conflict,
-    brings_secret: bool,
+    brought: Brought,
 ) -> rusqlite::Result<KeyOutcome> {
     let alias = "SELECT id FROM keys WHERE id = ?1 OR alias = ?2";
     let mut statement = batch.db.prepare_cached(alias)?;
@@ -341,7 +365,7 @@ fn import(
         // It would be two keys in one.
         _ => return Ok(Err(KeyRefusal::Exists)),
     };
-    let Some(record) = key(batch.db, there)? else { return Ok(Err(KeyRefusal::Exists)) };
+    let Some(record) = current(batch, there)? else { return Ok(Err(KeyRefusal::Exists)) };
     match conflict {
         Conflict::Refuse => return Ok(Err(KeyRefusal::Exists)),
         Conflict::Skip => return Ok(Ok((Done::Skipped, record))),
@@ -354,9 +378,14 @@ fn import(
         return Ok(Err(KeyRefusal::OtherUnit));
     }
     let numbered = record.numbered.max(asked.record.numbered);
-    let (created_at_ms, signing_round) = (record.created_at_ms, record.signing_round);
-    let after = KeyRecord { id: there, created_at_ms, numbered, signing_round, ..asked.record.clone() };
-    if brings_secret && owner(batch.db, asked.secret)?.is_none() {
+    let after = KeyRecord {
+        id: there,
+        numbered,
+        created_at_ms: record.created_at_ms,
+        signing_round: record.signing_round,
+        ..asked.record.clone()
+    };
+    if brought.secret && owner(batch.db, asked.secret)?.is_none() {
         batch.db.prepare_cached("DELETE FROM secrets WHERE key = ?1")?.execute([there.0])?;
         add_secret(batch, there, asked.secret, &asked.shown)?;
     }
@@ -365,7 +394,7 @@ fn import(
 
 fn rotate(batch: &mut Batch<'_>, id: KeyId, new: &NewSecret) -> rusqlite::Result<KeyOutcome> {
     let now_ms = batch.now_ms;
-    let Some(record) = key(batch.db, id)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
+    let Some(record) = current(batch, id)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
     if record.state == KeyState::Revoked {
         return Ok(Err(KeyRefusal::Revoked));
     }

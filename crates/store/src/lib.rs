@@ -44,8 +44,8 @@ pub use backup::{BackupFault, Manifest, backup, restore};
 pub use budgets::BudgetUse;
 pub use handle::Handle;
 pub use keys::{
-    Conflict, Done, KeyFilter, KeyOrder, KeyOutcome, KeyRow, KeySort, KeyStatus, KeyTask, KeyToMake, NewSecret,
-    RevokedToken, SecretHolder, Together, TokenKey,
+    Brought, Conflict, Done, KeyFilter, KeyOrder, KeyOutcome, KeyRow, KeySort, KeyStatus, KeyTask, KeyToMake,
+    NewSecret, RevokedToken, SecretHolder, Together, TokenKey,
 };
 use known::Known;
 pub use ledger::{

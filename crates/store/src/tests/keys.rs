@@ -2,13 +2,16 @@
 
 use ::ledger::{Charge, Grant, GrantId, GrantSource, Guards, KeyId, Unit};
 use gate::{
-    Accounts as _, Charging, KeyChange, KeyRecord, KeyRefusal, KeyStep, Plan, Policy, ScheduledAct, SecretDigest,
+    Accounts as _, Charging, KeyChange, KeyRecord, KeyRefusal, KeyStanding, KeyState, KeyStep, Plan, Policy, Scheduled,
+    ScheduledAct, SecretDigest,
 };
 
 use super::*;
 
 /// What the journal's clock says.
 const NOW: u64 = 1_000_000;
+
+const ALL: Brought = Brought { secret: true, state: true };
 
 fn digest(secret: u8) -> SecretDigest {
     SecretDigest([secret; 32])
@@ -217,6 +220,32 @@ async fn scheduled_changes_are_carried_out_once() {
 }
 
 #[tokio::test]
+async fn what_is_due_comes_before_the_next_step() {
+    let j = journal();
+    for id in 1..=4 {
+        let last = if id == 4 { ScheduledAct::Expire } else { ScheduledAct::Resume };
+        let acts = [(1, ScheduledAct::TopUp(5)), (2, last)];
+        let schedule = acts.map(|(id, act)| Scheduled { id, at_ms: NOW - 1, act }).to_vec();
+        j.one(KeyTask::Make(make_of(KeyRecord { schedule, numbered: 2, ..record(id) }, 0))).await.unwrap();
+    }
+    let (_, suspended) = j.step_key(1, KeyStep::Suspend).await.unwrap();
+    assert_eq!((suspended.standing(NOW), suspended.schedule.len()), (KeyStanding::Suspended, 0));
+    let new = NewSecret { secret: digest(9), shown: String::new(), old_until_ms: 0, by_holder: false };
+    j.one(KeyTask::Rotate(KeyId([2; 16]), new)).await.unwrap();
+    let import = make_of(KeyRecord { state: KeyState::Suspended, ..record(3) }, 0);
+    j.one(KeyTask::Import(import, Conflict::Overwrite, ALL)).await.unwrap();
+    j.step_key(4, KeyStep::Change(expires(NOW + 99, 0))).await.unwrap();
+    j.handle.sweep_keys(NOW).await.unwrap();
+    let standing = |id| j.handle.key(KeyId([id; 16])).unwrap().unwrap().standing(NOW + 40);
+    assert_eq!(
+        [1, 2, 3, 4].map(standing),
+        [KeyStanding::Suspended, KeyStanding::Active, KeyStanding::Suspended, KeyStanding::Active]
+    );
+    let balance = |id| j.handle.balance(KeyId([id; 16]), NOW).unwrap().unwrap().1;
+    assert_eq!([1, 2, 3, 4].map(balance), [5; 4], "once");
+}
+
+#[tokio::test]
 async fn plans_are_shared_and_bounded() {
     let j = journal();
     let policy = |text: &str| serde_json::from_str::<Policy>(text).unwrap();
@@ -264,29 +293,29 @@ async fn an_import_meets_what_is_there() {
         KeyToMake { secret: digest(secret), ..make_of(record, 9) }
     };
     for make in [by(1, None, 8), by(7, Some("shop"), 8), by(7, None, 1)] {
-        let import = |conflict| j.one(KeyTask::Import(make.clone(), conflict, true));
+        let import = |conflict| j.one(KeyTask::Import(make.clone(), conflict, ALL));
         assert_eq!(import(Conflict::Refuse).await, Err(KeyRefusal::Exists));
         assert_eq!(import(Conflict::Skip).await.map(|(done, _)| done), Ok(Done::Skipped));
     }
     assert_eq!(j.handle.key(KeyId([1; 16])).unwrap().unwrap().name, "key 001");
-    let over = j.one(KeyTask::Import(by(7, Some("shop"), 8), Conflict::Overwrite, true)).await.unwrap();
+    let over = j.one(KeyTask::Import(by(7, Some("shop"), 8), Conflict::Overwrite, ALL)).await.unwrap();
     assert_eq!((over.0, over.1.id, over.1.name.as_str()), (Done::Overwritten, KeyId([1; 16]), "imported"));
     assert!(j.holds(8) && !j.holds(1), "its secret is the one that was brought");
     assert_eq!(j.handle.balance(KeyId([1; 16]), NOW).unwrap().unwrap().1, 5, "no money is imported over money");
     let unit = |unit| {
         let make = by(1, None, 8);
-        KeyTask::Import(KeyToMake { record: KeyRecord { unit, ..make.record }, ..make }, Conflict::Overwrite, true)
+        KeyTask::Import(KeyToMake { record: KeyRecord { unit, ..make.record }, ..make }, Conflict::Overwrite, ALL)
     };
     assert_eq!(j.one(unit(Unit::Usd)).await, Err(KeyRefusal::OtherUnit));
-    let drawn = j.one(KeyTask::Import(by(1, None, 9), Conflict::Overwrite, false)).await;
+    let drawn = j.one(KeyTask::Import(by(1, None, 9), Conflict::Overwrite, Brought { secret: false, ..ALL })).await;
     assert!(drawn.is_ok() && j.holds(8) && !j.holds(9), "a secret that was only drawn replaces none");
     j.make(2, 0).await;
-    let two = j.one(KeyTask::Import(by(1, None, 2), Conflict::Overwrite, true)).await;
+    let two = j.one(KeyTask::Import(by(1, None, 2), Conflict::Overwrite, ALL)).await;
     assert_eq!(two, Err(KeyRefusal::Exists), "the id of one and the secret of another");
-    let made = j.one(KeyTask::Import(by(3, None, 3), Conflict::Refuse, true)).await.unwrap();
+    let made = j.one(KeyTask::Import(by(3, None, 3), Conflict::Refuse, ALL)).await.unwrap();
     assert_eq!((made.0, j.handle.balance(KeyId([3; 16]), NOW).unwrap().unwrap().1), (Done::Made, 9));
     j.step_key(1, KeyStep::Revoke).await.unwrap();
-    let revoked = j.one(KeyTask::Import(by(1, None, 8), Conflict::Overwrite, true)).await;
+    let revoked = j.one(KeyTask::Import(by(1, None, 8), Conflict::Overwrite, ALL)).await;
     assert_eq!(revoked, Err(KeyRefusal::Revoked));
 }
 

@@ -243,7 +243,7 @@ pub(crate) struct ExportedKey {
     pub(crate) unit: Option<String>,
     /// Its balance: what a key that the import makes begins with.
     pub(crate) credits: u64,
-    /// `active`, `suspended` or `revoked`; active where it is not said.
+    /// `active`, `suspended` or `revoked`. Where it is not said a new key is active, and one that is there stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<String>,
     /// Its plan, which must be there.

@@ -3,7 +3,7 @@
 use gate::{KeyRecord, KeyRefusal, KeyState, new_secret};
 use ledger::KeyId;
 use serde_json::{Map, Value};
-use store::{Conflict, KeyRow, KeyTask, Together};
+use store::{Brought, Conflict, KeyRow, KeyTask, Together};
 
 use super::{Desk, DeskError, ExportedKey, Format, ITEMS_MAX, ImportMode, ItemResult, KeyQuery, bounded, csv};
 use super::{key_to_make, notes};
@@ -101,6 +101,7 @@ impl Desk {
             Some("revoked") => KeyState::Revoked,
             Some(_) => return Err(KeyRefusal::BadValue("status")),
         };
+        let brought = Brought { secret: key.secret.is_some(), state: key.status.is_some() };
         let notes = notes(key.notes, now_ms);
         let record = KeyRecord {
             alias: key.alias,
@@ -125,7 +126,7 @@ impl Desk {
             }
         };
         let make = key_to_make(record, &secret, key.credits, now_ms)?;
-        Ok((KeyTask::Import(make, conflict, made.is_none()), made))
+        Ok((KeyTask::Import(make, conflict, brought), made))
     }
 }
 

@@ -378,11 +378,17 @@ fn import(
         return Ok(Err(KeyRefusal::OtherUnit));
     }
     let numbered = record.numbered.max(asked.record.numbered);
+    let state = if brought.state { asked.record.state } else { record.state };
+    // What no import says stays: tokens that are void, and what is to come.
     let after = KeyRecord {
         id: there,
+        state,
         numbered,
         created_at_ms: record.created_at_ms,
         signing_round: record.signing_round,
+        rotated_at_ms: record.rotated_at_ms,
+        tokens_after_ms: record.tokens_after_ms,
+        schedule: record.schedule,
         ..asked.record.clone()
     };
     if brought.secret && owner(batch.db, asked.secret)?.is_none() {

@@ -320,6 +320,24 @@ async fn an_import_meets_what_is_there() {
 }
 
 #[tokio::test]
+async fn an_import_does_not_undo_what_was_done_to_a_key() {
+    let j = journal();
+    j.make(1, 0).await;
+    j.step_key(1, KeyStep::Schedule(NOW + 10, ScheduledAct::Suspend)).await.unwrap();
+    j.step_key(1, KeyStep::VoidTokens).await.unwrap();
+    let new = NewSecret { secret: digest(9), shown: String::new(), old_until_ms: 0, by_holder: true };
+    j.one(KeyTask::Rotate(KeyId([1; 16]), new)).await.unwrap();
+    let (_, before) = j.step_key(1, KeyStep::Suspend).await.unwrap();
+    let without = Brought { state: false, ..ALL };
+    for (brought, state) in [(without, KeyState::Suspended), (ALL, KeyState::Active)] {
+        let task = KeyTask::Import(make_of(record(1), 0), Conflict::Overwrite, brought);
+        let (_, after) = j.one(task).await.unwrap();
+        assert_eq!(after, KeyRecord { state, ..before.clone() });
+    }
+    assert_eq!((before.tokens_after_ms, before.rotated_at_ms, before.schedule.len()), (NOW, Some(NOW), 1));
+}
+
+#[tokio::test]
 async fn lists_are_filtered_sorted_and_whole() {
     let j = journal();
     for id in 1..=20u8 {

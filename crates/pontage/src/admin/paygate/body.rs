@@ -32,8 +32,8 @@ pub(super) fn key(_: &Api, _: Option<KeyId>, told: Value) -> Result<Value, Refus
     let mut ours = take(&mut told, &["name", "alias", "credits", "template", "tags", "sandbox"]);
     ours.extend(told.remove("group").map(|plan| ("plan".to_owned(), plan)));
     if let Some(space) = told.remove("namespace") {
-        let tags = ours.entry("tags").or_insert_with(|| json!({}));
-        tags["namespace"] = space;
+        let tags = ours.entry("tags").or_insert_with(|| json!({})).as_object_mut();
+        tags.ok_or_else(|| Refused::field("tags", "This is a JSON object."))?.insert("namespace".to_owned(), space);
     }
     ours.extend(expires(&mut told)?);
     let policy = limits(&mut told, Map::new())?;

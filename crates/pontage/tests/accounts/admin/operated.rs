@@ -287,6 +287,7 @@ fn pay_gates_paths() {
     assert_eq!(ask("DELETE", "/keys/notes?key=shop&id=1", &Value::Null).status, 200);
     for (path, body, status) in [
         ("/keys", json!({ "name": "x", "webhook": "http://a" }), 400),
+        ("/keys", json!({ "name": "x", "tags": "x", "namespace": "y" }), 400),
         ("/keys/acl", json!({ "key": "none-such", "deniedTools": [] }), 404),
         ("/keys/suspend", json!({}), 400),
         ("/keys/webhook", json!({ "key": "shop" }), 404),

@@ -106,15 +106,23 @@ fn limits(told: &mut Map<String, Value>, mut policy: Map<String, Value>) -> Resu
             policy.entry("tools").or_insert_with(|| json!({}))[ours] = tools;
         }
     }
-    let mut budgets: Vec<Value> = Vec::new();
+    let mut budgets = match policy.remove("budgets") {
+        Some(Value::Array(budgets)) => budgets,
+        Some(_) | None => Vec::new(),
+    };
     let mut budget = |span: &str, measure: &str, limit: Option<Value>| {
+        let Some(limit) = limit else { return };
+        // What guards routes by themselves is none of theirs, and stays.
+        budgets.retain(|has| has["span"] != span || has["measure"] != measure || !has["routes"].is_null());
         // A limit of nothing is none with them.
-        if let Some(limit) = limit.filter(|limit| *limit != 0) {
+        if limit != 0 {
             budgets.push(json!({ "span": span, "measure": measure, "limit": limit, "action": "deny" }));
         }
     };
-    let has_budgets = told.contains_key("quota") || told.contains_key("spendingLimit");
-    if let Some(Value::Object(mut quota)) = told.remove("quota") {
+    if let Some(quota) = told.remove("quota") {
+        let Value::Object(mut quota) = quota else {
+            return Err(Refused::field("quota", "This is a JSON object. Nothing was done."));
+        };
         budget("day", "calls", quota.remove("dailyCallLimit"));
         budget("month", "calls", quota.remove("monthlyCallLimit"));
         budget("day", "amount", quota.remove("dailyCreditLimit"));
@@ -124,7 +132,7 @@ fn limits(told: &mut Map<String, Value>, mut policy: Map<String, Value>) -> Resu
         }
     }
     budget("lifetime", "amount", told.remove("spendingLimit"));
-    if has_budgets {
+    if !budgets.is_empty() {
         policy.insert("budgets".to_owned(), budgets.into());
     }
     Ok(policy)
@@ -168,4 +176,41 @@ fn done(told: Map<String, Value>, ours: Map<String, Value>) -> Result<Value, Ref
 fn unknown(name: &str) -> Refused {
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     Refused::field(name, "This has no meaning here. Nothing was done.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(policy: Value, theirs: Value) -> Result<Value, ()> {
+        let policy = policy.as_object().cloned().unwrap_or_default();
+        limits(&mut theirs.as_object().cloned().unwrap(), policy).map(Value::Object).map_err(|_| ())
+    }
+
+    #[test]
+    fn a_limit_takes_the_place_of_its_like_alone() {
+        let rule = |span: &str, measure: &str, limit: u64| json!({ "span": span, "measure": measure, "limit": limit, "action": "deny" });
+        let calls = rule("day", "calls", 5);
+        let mut of_routes = calls.clone();
+        of_routes["routes"] = json!({ "allow": ["/paid/*"] });
+        let has = json!({ "budgets": [calls, of_routes, rule("lifetime", "amount", 9)] });
+        for (theirs, want) in [
+            (json!({ "spendingLimit": 7 }), Ok(json!([calls, of_routes, rule("lifetime", "amount", 7)]))),
+            (json!({ "spendingLimit": 0 }), Ok(json!([calls, of_routes]))),
+            (
+                json!({ "quota": { "dailyCallLimit": 6 } }),
+                Ok(json!([of_routes, rule("lifetime", "amount", 9), rule("day", "calls", 6)])),
+            ),
+            (json!({ "quota": {} }), Ok(has["budgets"].clone())),
+            (json!({ "quota": 7 }), Err(())),
+            (json!({ "quota": null }), Err(())),
+            (json!({ "quota": { "weekly": 7 } }), Err(())),
+        ] {
+            assert_eq!(of(has.clone(), theirs.clone()).map(|policy| policy["budgets"].clone()), want, "{theirs}");
+        }
+        assert_eq!(
+            of(json!({ "budgets": [rule("lifetime", "amount", 9)] }), json!({ "spendingLimit": 0 })),
+            Ok(json!({}))
+        );
+    }
 }

@@ -274,7 +274,8 @@ fn pay_gates_paths() {
     }
     let key = admin.get("/admin/v1/keys/shop").json();
     assert_eq!(key["policy"]["tools"]["deny"], json!(["rm"]), "{key}");
-    assert_eq!(key["policy"]["budgets"][0]["limit"], 100);
+    let budgets = &key["policy"]["budgets"];
+    assert_eq!((&budgets[0]["limit"], &budgets[1]["limit"]), (&json!(5), &json!(100)), "the quota of its making stays");
     assert_eq!(key["policy"]["addresses"].as_array().map(Vec::len), Some(2));
     assert_eq!((&key["balance"], &key["notes"][0]["text"]), (&json!(10), &json!("paid by hand")));
     for path in ["/keys", "/keys/export", "/usage", "/audit", "/admin/keys", "/tokens/revoked", "/keys/templates"] {
@@ -288,6 +289,7 @@ fn pay_gates_paths() {
     for (path, body, status) in [
         ("/keys", json!({ "name": "x", "webhook": "http://a" }), 400),
         ("/keys", json!({ "name": "x", "tags": "x", "namespace": "y" }), 400),
+        ("/keys/quota", json!({ "key": "shop", "quota": 7 }), 400),
         ("/keys/acl", json!({ "key": "none-such", "deniedTools": [] }), 404),
         ("/keys/suspend", json!({}), 400),
         ("/keys/webhook", json!({ "key": "shop" }), 404),

@@ -90,7 +90,7 @@ impl Principal {
 /// Why nobody was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unresolved {
-    /// He may not; and whose key it is, where that is known.
+    /// He may not; and whose key it is, where he has proved that it is his and holds.
     Denied(Denial, Option<KeyId>),
     /// Nothing can be said now.
     Fault(Fault),
@@ -147,7 +147,13 @@ impl Directory {
         let known = found.map_err(Unresolved::Fault)?.ok_or(denied(Denial::InvalidApiKey))?;
         let key = known.principal.key;
         let judged = judge(&known, knock).and_then(|()| self.signed(&known, knock));
-        judged.map_err(|denial| Unresolved::Denied(denial, Some(key)))?;
+        // A balance is told to its holder alone, not to whoever has a secret that is over, or lacks what else the key asks for.
+        let is_proved = |denial| match denial {
+            Denial::AclDenied => known.principal.policy.signed != Some(true),
+            Denial::TooManySignatures => true,
+            _ => false,
+        };
+        judged.map_err(|denial| Unresolved::Denied(denial, Some(key).filter(|_| is_proved(denial))))?;
         Ok(Some(Rc::clone(&known.principal)))
     }
 

@@ -97,14 +97,14 @@ fn asked(api: &Api, ask: &Ask) -> Result<UsageQuery, Refused> {
 }
 
 fn is_tag(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn bad_tag(field: &str) -> Refused {
     Refused::field(
         field,
-        "The name of a tag has 1 to 64 letters, digits, `_` and `-`; behind it come `=` and the value.",
+        "The name of a tag has 1 to 64 letters, digits, `_`, `-` and `.`; behind it come `=` and the value.",
     )
 }
 
@@ -131,6 +131,6 @@ mod tests {
     fn cells_are_no_formulas_and_stay_apart() {
         let cells = ["=1+1", "a,b", "say \"x\"", "plain"].map(str::to_owned);
         assert_eq!(line(cells), "'=1+1,\"a,b\",\"say \"\"x\"\"\",plain\r\n");
-        assert!(is_tag("team-1") && !is_tag("") && !is_tag("a.b") && !is_tag("a\"b"));
+        assert!(is_tag("team-1") && !is_tag("") && is_tag("a.b") && !is_tag("a\"b"));
     }
 }

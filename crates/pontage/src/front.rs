@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use facilitator::point::{self, Act};
 use gate::{
-    Call, ChargePermit, Denial, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Replay, Standing,
-    Taken, Unpaid,
+    Call, ChargePermit, Denial, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Quote, Replay,
+    Standing, Taken, Unpaid,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -302,6 +302,14 @@ impl Front {
         }
         let _step = arriving.trace.step("open");
         self.0.flow.unasked(&arriving.plan.snapshot, &arriving.call(None))
+    }
+
+    /// Whether a key may pay for a call. Where nothing is sold it has nothing to say, whatever is shown beside it.
+    fn sells(&self, arriving: &Arriving<'_>) -> bool {
+        match arriving.plan.snapshot.quote(&arriving.call(None)) {
+            Quote::Due(..) | Quote::Unknown => true,
+            Quote::Free | Quote::Blocked | Quote::Listed => false,
+        }
     }
 
     /// Judges a call by the flow.

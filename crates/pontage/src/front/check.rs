@@ -99,7 +99,7 @@ impl Front {
         if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
             return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
         }
-        if unasked.is_none() && !arriving.shown.pays() {
+        if unasked.is_none() && !arriving.shown.pays() && self.sells(&arriving) {
             match self.holder(&arriving, &parts.headers) {
                 Ok(None) => {}
                 Ok(Some(holder)) => {

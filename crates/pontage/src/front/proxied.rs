@@ -24,7 +24,7 @@ impl Front {
         let unasked = self.unasked(arriving);
         // Before any turn is taken: whoever has no key holds up nobody who has one. A payment that comes beside a key pays.
         let holder = match unasked {
-            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() => {
+            None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() && self.sells(arriving) => {
                 match self.holder(arriving, &parts.headers) {
                     Ok(holder) => holder,
                     Err(why) if self.rehearses() => {

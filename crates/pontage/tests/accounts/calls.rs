@@ -96,6 +96,9 @@ fn keys_that_are_not_ours_are_left_alone() {
     let bearer = get(&world.url("/paid/ok"), &[("authorization", &format!("Bearer {secret}"))]);
     assert_eq!((bearer.status, left(&bearer)), (200, Some("4")), "{}", bearer.text());
     assert_eq!(call(&world, "/free/ok", &secret).status, 200);
+    let beside = [("x-api-key", secret.as_str()), ("sign-in-with-x", "a")];
+    assert_eq!(get(&world.url("/free/ok"), &beside).status, 200, "nothing is sold here");
+    assert_eq!(get(&world.url("/paid/ok"), &beside).status, 200);
 }
 
 /// The holder sees what he has and where it went, by the gate's path and by the short one.

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use gate::price::Meter;
-use gate::{AccountCall, Call, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat};
+use gate::{AccountCall, Call, ChargePermit, Denial, FreeReason, OpenedCharge, Outcome, Progress, Repeat, Taken};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ledger::{KeyId, Unit};
 use protocol::MoneyState;
@@ -34,6 +34,7 @@ pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 use price::Due;
 
 use super::answer::{Body, Relay, full, pass_read};
+use super::arrived::Arrived;
 use super::cors::Whose;
 use super::own::TOP_UP;
 use super::request::Forward;
@@ -44,9 +45,11 @@ use super::{Arriving, Front, Pass, upstream_problem};
 use crate::accounts::{Knock, Principal, Unresolved};
 use crate::cache::Cachable;
 use crate::host::{WorkerHost, now_ms};
+use crate::limits::Key;
 use crate::plan::RoutePlan;
 use crate::problem::Problem;
-use crate::telemetry::MoneyOutcome;
+use crate::source;
+use crate::telemetry::{Limit, MoneyOutcome};
 
 const REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const UNIT: HeaderName = HeaderName::from_static("x-credits-unit");
@@ -118,6 +121,21 @@ impl Front {
             self.put_left(key, response.headers_mut());
         }
         Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Denied) }.because(denial.code()).with(response)
+    }
+
+    /// The answer to a question whose key opens nothing. It takes from the same bucket as a call.
+    fn turned_away(&self, arrived: &Arrived, story: Story, why: Unresolved) -> Told<Bytes> {
+        let denial = match why {
+            Unresolved::Denied(denial, _) => denial,
+            Unresolved::Fault(fault) => {
+                return story.because(fault.code()).with(Problem::fault(fault).into_response());
+            }
+        };
+        let taken = self.0.shared.limits.take(Key::Address(source::source(arrived.from)), now_ms());
+        match taken.filter(|taken| !taken.allowed) {
+            Some(taken) => too_many(taken),
+            None => story.because(denial.code()).with(denied(denial).into_response()),
+        }
     }
 
     /// Says what the balance of a key has left, where the journal can be read.
@@ -335,6 +353,12 @@ impl Front {
         let flow = Rc::clone(&self.0.flow);
         self.0.tasks.spawn(async move { flow.close_charge(permit, outcome).await }).await.unwrap_or(Err(LOST))
     }
+}
+
+/// Its address has asked too often.
+fn too_many(taken: Taken) -> Told<Bytes> {
+    let story = Story { taken: Some(taken), limited: Some(Limit::Address), ..Story::of(MoneyOutcome::RateLimited) };
+    story.with(Problem::too_many(taken.retry_after_s).into_response())
 }
 
 /// Why a key opens nothing.

@@ -101,6 +101,28 @@ fn keys_that_are_not_ours_are_left_alone() {
     assert_eq!(get(&world.url("/paid/ok"), &beside).status, 200);
 }
 
+/// Guessing is slow where the holder asks, too.
+#[test]
+fn unknown_secrets_take_from_the_bucket_of_their_address() {
+    let limits = "rate_limits: { per_agent: 2/min, verification: off }\n";
+    let more = format!("accounts: {{}}\n{limits}{ADMIN}");
+    for (method, path) in [("GET", "/__pay/balance"), ("POST", "/__pay/account/rotate"), ("POST", "/__pay/quote")] {
+        let options = GateOptions { more: more.clone(), routes: ROUTES, ..GateOptions::default() };
+        let world = World::with(ChainOptions::default(), &options);
+        let (_, secret) = Admin::of(&world.gate).key(&json!({ "name": "a", "credits": 5 }));
+        let ask = |secret: &str| {
+            let body: &[u8] = if path.ends_with("quote") { br#"{"url":"/free/ok"}"# } else { b"" };
+            request(method, &world.url(path), &[("x-api-key", secret), ("content-type", "application/json")], body)
+                .status
+        };
+        let guess = |number: u32| format!("pg_{number:048x}");
+        assert_eq!([0, 1, 2].map(|number| ask(&guess(number))), [401, 401, 429], "{path}");
+        if method == "GET" {
+            assert_eq!(ask(&secret), 200, "whoever has a key is not held up");
+        }
+    }
+}
+
 /// The holder sees what he has and where it went, by the gate's path and by the short one.
 #[test]
 fn the_holder_sees_his_balance_and_its_history() {

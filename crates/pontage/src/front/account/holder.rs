@@ -13,7 +13,7 @@ use super::super::arrived::Arrived;
 use super::super::story::{Story, Told};
 use super::super::{Front, OWN};
 use super::{Left, denied};
-use crate::accounts::{self, Knock, Unresolved};
+use crate::accounts::{self, Knock};
 use crate::host::now_ms;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -70,10 +70,7 @@ impl Front {
         let principal = match resolved {
             Ok(Some(principal)) => principal,
             Ok(None) => return story.with(denied(Denial::MissingApiKey).into_response()),
-            Err(Unresolved::Denied(denial, _)) => {
-                return story.because(denial.code()).with(denied(denial).into_response());
-            }
-            Err(Unresolved::Fault(fault)) => return story.with(Problem::fault(fault).into_response()),
+            Err(why) => return self.turned_away(arrived, story, why),
         };
         let asked = match question {
             Question::Balance => self.balance(principal.key),

@@ -17,13 +17,13 @@ use super::super::story::{Story, Told};
 use super::super::{Front, OWN};
 use super::holder::answer;
 use super::price::{Purse, Unpriced};
-use super::{Left, denied};
+use super::{Left, too_many};
 use crate::accounts::{Knock, Principal, Unresolved};
 use crate::host::now_ms;
 use crate::limits::Key;
 use crate::problem::Problem;
 use crate::source;
-use crate::telemetry::{Limit, MoneyOutcome};
+use crate::telemetry::MoneyOutcome;
 
 const BODY_MAX_BYTES: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(10);
@@ -92,21 +92,14 @@ impl Front {
         }
         let principal = match self.asker(arrived, &parts.headers) {
             Ok(principal) => principal,
-            Err(Unresolved::Denied(denial, _)) => {
-                return story.because(denial.code()).with(denied(denial).into_response());
-            }
-            Err(Unresolved::Fault(fault)) => {
-                return story.because(fault.code()).with(Problem::fault(fault).into_response());
-            }
+            Err(why) => return self.turned_away(arrived, story, why),
         };
         let mut quotes = Vec::with_capacity(calls.len());
         for call in &calls {
             // Each is a question as good as a call's own: a batch is no way around the limit.
             let taken = self.0.shared.limits.take(Key::Address(source::source(arrived.from)), now_ms());
             if let Some(taken) = taken.filter(|taken| !taken.allowed) {
-                let story =
-                    Story { taken: Some(taken), limited: Some(Limit::Address), ..Story::of(MoneyOutcome::RateLimited) };
-                return story.with(Problem::too_many(taken.retry_after_s).into_response());
+                return too_many(taken);
             }
             quotes.push(self.quote_of(arrived, principal.as_deref(), call).await);
         }

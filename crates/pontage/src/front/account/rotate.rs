@@ -13,7 +13,7 @@ use super::super::story::{Story, Told};
 use super::super::{Front, OWN};
 use super::{denied, holder};
 use crate::accounts::desk::{Desk, DeskError};
-use crate::accounts::{self, Knock, Unresolved};
+use crate::accounts::{self, Knock};
 use crate::host::now_ms;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
@@ -57,10 +57,7 @@ impl Front {
         let holder = match holder {
             Ok(Some(holder)) => holder,
             Ok(None) => return story.with(denied(Denial::MissingApiKey).into_response()),
-            Err(Unresolved::Denied(denial, _)) => {
-                return story.because(denial.code()).with(denied(denial).into_response());
-            }
-            Err(Unresolved::Fault(fault)) => return story.with(Problem::fault(fault).into_response()),
+            Err(why) => return self.turned_away(arrived, story, why),
         };
         let desk = Desk::new(self.0.flow.journal.clone(), accounts.default_unit);
         match desk.rotate_own(&holder, overlap_s).await {

@@ -177,9 +177,6 @@ impl Front {
                 arrived.tell(None, told)
             }));
         }
-        if let Some(told) = self.in_maintenance() {
-            return arrived.now(position, told);
-        }
         proxy::strip_hop_by_hop(&mut parts.headers);
         let role = self.0.shared.role;
         if role == Role::Sidecar {
@@ -243,6 +240,7 @@ impl Front {
 
     /// Takes from the buckets that are before the flow.
     fn paced(&self, arriving: &Arriving<'_>) -> Result<(), Told<Bytes>> {
+        self.in_maintenance().map_or(Ok(()), Err)?;
         let (limits, now_ms) = (&self.0.shared.limits, now_ms());
         if let (Some(route), true) = (arriving.route, arriving.route_plan.is_some_and(|plan| plan.rate_limit.is_some()))
         {

@@ -82,9 +82,6 @@ impl Front {
             Ok(_) => return bad(not_normal()),
             Err(refusal) => return bad(Problem::bad_path(refusal)),
         };
-        if let Some(told) = self.in_maintenance() {
-            return told.full();
-        }
         let position = arrived.plan.snapshot.position(&method, path.path());
         let seen = Seen::of(&arrived.plan, &parts, &path);
         let arriving = Arriving { method: &method, ..Arriving::of(arrived, position, &path, seen) };

@@ -55,6 +55,9 @@ impl Front {
             return Box::pin(self.quoted(arrived, request)).await.full();
         }
         if path.path() == TOP_UP && self.0.directory.is_some() {
+            if let Some(closed) = self.in_maintenance() {
+                return closed.full();
+            }
             return self.top_up(arrived, request, path).await.full();
         }
         if let Some(name) = receipt::name_beneath(path.path()) {

@@ -157,13 +157,7 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
-        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
-            return Answering::Later(Box::pin(async move {
-                let told = front.rotate(&arrived, &parts, &path).await.full();
-                arrived.tell(None, told)
-            }));
-        }
-        if own::is_own(&path) {
+        if own::is_own(&path) || self.0.directory.is_some() && rotate::is_alias(&parts, &path, position.is_some()) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
                 let told = front.own(&arrived, request, &path).await;
@@ -305,9 +299,7 @@ impl Front {
         let told = match holder {
             Some(holder) => {
                 let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
-                let mut told = Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await;
-                holder.put_end(told.response.headers_mut(), now_ms());
-                told
+                Box::pin(self.held_to_account(arriving, &holder, forward, upload)).await
             }
             None => self.answered(arriving, parts, upload, unasked).await,
         };

@@ -156,13 +156,7 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
-        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
-            return Answering::Later(Box::pin(async move {
-                let told = front.rotate(&arrived, &parts, &path).await.full();
-                arrived.tell(None, told)
-            }));
-        }
-        if own::is_own(&path) {
+        if own::is_own(&path) || self.0.directory.is_some() && rotate::is_alias(&parts, &path, position.is_some()) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
                 let told = front.own(&arrived, request, &path).await;

@@ -13,6 +13,7 @@ use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
 use super::account::quote::is_quote;
+use super::account::rotate;
 use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
@@ -45,6 +46,9 @@ impl Front {
             if path.path() == check::OUTCOME {
                 return own.with(self.outcome(request).await);
             }
+        }
+        if rotate::is_asked(path) {
+            return self.rotate(arrived, &request.into_parts().0, path).await.full();
         }
         if let (SIGNER, Some(key)) = (path.path(), &self.0.shared.signer) {
             let is_read = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -51,6 +51,17 @@ struct Inner {
     in_flight: AtomicI64,
     queued: AtomicI64,
     lines_lost: Arc<AtomicU64>,
+    metered: [AtomicU64; 2],
+    metered_above_micros: AtomicU64,
+}
+
+/// What a metered call lacked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Metering {
+    /// What the upstream should have reported.
+    Report,
+    /// A price: its formula has none.
+    Price,
 }
 
 /// Counts by the codes of the binary, of which there is a closed number.
@@ -131,6 +142,8 @@ impl Metrics {
             in_flight: AtomicI64::new(0),
             queued: AtomicI64::new(0),
             lines_lost,
+            metered: array(),
+            metered_above_micros: AtomicU64::new(0),
         }))
     }
 
@@ -171,6 +184,16 @@ impl Metrics {
     /// How long the process has run.
     pub(crate) fn uptime_s(&self) -> u64 {
         self.0.started.elapsed().as_secs()
+    }
+
+    /// A metered call came to more than its ceiling.
+    pub(crate) fn metered_above(&self, micros: u64) {
+        self.0.metered_above_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// A metered call ended without something.
+    pub(crate) fn metered_without(&self, what: Metering) {
+        bump(&self.0.metered[what as usize]);
     }
 
     /// Counts a call.
@@ -215,6 +238,7 @@ impl Metrics {
         self.print_process(&mut text);
         self.print_calls(&mut text);
         self.print_money(&mut text);
+        self.print_metered(&mut text);
         print_ways(&mut text, &now.ways);
         print_nodes(&mut text, &now.ways);
         if let Some(books) = &now.books {
@@ -235,6 +259,17 @@ impl Metrics {
         text.sample("", &[], self.uptime_s());
         text.family("pontage_log_lines_lost_total", "counter", "Log lines for which there was no room.");
         text.sample("", &[], self.0.lines_lost.load(Ordering::Relaxed));
+    }
+
+    fn print_metered(&self, text: &mut Text) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let about = "What metered calls came to above their max, which nobody pays, in millionths of a dollar.";
+        text.family("pontage_metered_above_max_micros_total", "counter", about);
+        text.sample("", &[], read(&self.0.metered_above_micros));
+        text.family("pontage_metered_without_total", "counter", "Metered calls that lacked a report, or a price.");
+        for (what, count) in ["report", "price"].into_iter().zip(&self.0.metered) {
+            text.sample("", &[("what", what)], read(count));
+        }
     }
 
     fn print_calls(&self, text: &mut Text) {

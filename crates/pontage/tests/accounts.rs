@@ -4,6 +4,8 @@
 
 #[path = "accounts/admin.rs"]
 mod admin;
+#[path = "accounts/books.rs"]
+mod books;
 #[path = "accounts/calls.rs"]
 mod calls;
 #[path = "accounts/idempotency.rs"]
@@ -18,5 +20,8 @@ mod limits;
 mod passes;
 #[path = "accounts/prices.rs"]
 mod prices;
+#[allow(dead_code, reason = "what the tests of the ledger use besides")]
+#[path = "ledger/run.rs"]
+mod run;
 #[path = "accounts/topup.rs"]
 mod topup;

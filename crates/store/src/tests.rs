@@ -9,6 +9,7 @@ mod purchases;
 mod receipts;
 mod refunds;
 mod seals;
+mod spending;
 mod tab;
 mod writer;
 

@@ -124,6 +124,10 @@ impl Audit<'_> {
     /// Everything that can be said without a chain, but for the payments.
     fn check_books(&mut self) -> anyhow::Result<Vec<SealRow>> {
         let seals = self.journal.seals()?;
+        if self.signers.is_empty() {
+            // A gate that lives of balances has sent nothing: without its key, the first seal says whose they are.
+            self.signers.extend(seals.first().map(|seal| seal.signer));
+        }
         let mut walk = SealWalk::new(&seals, &self.signers);
         let mut gas: BTreeMap<B256, Vec<EntryRow>> = BTreeMap::new();
         let mut findings = Vec::new();

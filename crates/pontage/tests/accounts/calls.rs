@@ -16,7 +16,7 @@ fn world() -> (World, Admin) {
     (world, admin)
 }
 
-fn call(world: &World, path: &str, secret: &str) -> Answer {
+pub(super) fn call(world: &World, path: &str, secret: &str) -> Answer {
     get(&world.url(path), &[("x-api-key", secret)])
 }
 

@@ -310,8 +310,9 @@ impl Audit {
             self.check(!posted || whole, || {
                 format!("a payment stands, and what it bought does not: {hold:?}, {grant:?}")
             });
-            // What was used before a reorg stays granted, and is a loss.
-            let void = grant.is_none_or(|grant| grant.left == 0 || used(books, grant.id) > 0);
+            // What calls had used or held when a reorg came stays granted: it is a loss, or it comes back when they end.
+            let drawn = |charge: &PlainCharge| charge.draws.iter().any(|(from, _)| *from == hold.id);
+            let void = grant.is_none_or(|grant| grant.left == 0 || books.charges.iter().any(drawn));
             self.check(posted || void, || format!("something was bought, and no payment stands: {hold:?}, {grant:?}"));
         }
     }

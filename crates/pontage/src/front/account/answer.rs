@@ -19,6 +19,7 @@ use super::Left;
 use super::price::SURCHARGE;
 use crate::cache::Slot;
 use crate::host::{WorkerHost, now_ms};
+use crate::metrics::Metering;
 
 /// An answer that is being released, and was charged. If the upstream breaks it off, the charge is given back.
 pub(crate) struct Charged {
@@ -77,7 +78,7 @@ pub(super) async fn release_metered(
     };
     metered.note(body);
     metered.trailers(&response.body().trailers());
-    metered.end(&charge);
+    metered.end(front, &charge);
     let (units, base) = (metered.meter.units(), metered.meter.base_units());
     let Metered { permit, .. } = metered;
     let available = front.end_charge(permit, Outcome::Served { reading: Some(units.into()) }).await?;
@@ -130,17 +131,22 @@ impl Metered {
     }
 
     /// The answer is whole. What nobody pays is told.
-    fn end(&mut self, charge: &Charge) {
+    fn end(&mut self, front: &Front, charge: &Charge) {
         self.meter.end();
         self.tell();
-        let route = &charge.route;
+        let (route, metrics) = (&charge.route, &front.0.shared.operation.telemetry.metrics);
         match self.meter.priced() {
-            Err(why) => error!(charge = %charge.id, route, %why, "a metered call has no price: nothing is charged"),
+            Err(why) => {
+                metrics.metered_without(Metering::Price);
+                error!(charge = %charge.id, route, %why, "a metered call has no price: nothing is charged");
+            }
             Ok(priced) if priced.above_micros > 0 => {
                 let above_micros = priced.above_micros;
+                metrics.metered_above(above_micros);
                 warn!(charge = %charge.id, route, above_micros, "a metered call came to more than its max");
             }
             Ok(_) if self.meter.is_unreported() => {
+                metrics.metered_without(Metering::Report);
                 warn!(charge = %charge.id, route, "the upstream did not report what the price of a metered call needs");
             }
             Ok(_) => {}
@@ -190,7 +196,7 @@ impl Keeper {
     fn finish(&mut self, body: &Relay) {
         if let Some(metered) = &mut self.metered {
             metered.trailers(&body.trailers());
-            metered.end(&self.charge);
+            metered.end(&self.front, &self.charge);
         }
         let metered = self.metered.take();
         let mut answer = self.kept.take().map(|kept| kept.into_answer(&self.request));

@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::super::answer::Body;
 use super::super::request::Forward;
-use super::super::story::Told;
+use super::super::story::{Story, Told};
 use super::super::trust::Word;
 use super::super::upload::Upload;
 use super::super::{Arriving, Front};
@@ -17,6 +17,8 @@ use crate::host::now_ms;
 
 /// What would have become of the call.
 const SHADOW: HeaderName = HeaderName::from_static("x-pay-shadow");
+
+const CHARGED: &str = "charged";
 
 /// What would have become of a call.
 pub(in crate::front) struct Verdict {
@@ -32,6 +34,11 @@ impl Verdict {
             Unresolved::Fault(fault) => fault.code(),
         };
         Self { word, left: None }
+    }
+
+    /// Why it would not have been served.
+    fn reason(&self) -> Option<&'static str> {
+        (self.word != CHARGED).then_some(self.word)
     }
 }
 
@@ -49,7 +56,7 @@ impl Front {
             (Err(Unpriced::LengthRequired), _) => "length_required",
             (Err(Unpriced::Fault(fault)), _) => fault.code(),
             (Err(Unpriced::NotSold), _) => "blocked",
-            (Ok(amount), Some(left)) if left.available >= amount => "charged",
+            (Ok(amount), Some(left)) if left.available >= amount => CHARGED,
             (Ok(_), _) => "insufficient_credits",
         };
         Verdict { word, left }
@@ -65,7 +72,7 @@ impl Front {
     ) -> Told<Body> {
         let mut told = self.free(arriving, FreePass::rehearsal(), forward, upload).await;
         self.tell_verdict(arriving, &verdict, told.response.headers_mut());
-        told.story.reason = Some(verdict.word);
+        told.story.reason = verdict.reason();
         told
     }
 
@@ -79,7 +86,8 @@ impl Front {
         let why = FreePass::rehearsal().why();
         let mut response = self.allow(arriving, target, Word::unpaid(why).as_ref());
         self.tell_verdict(arriving, verdict, response.headers_mut());
-        super::Story { taken: arriving.taken.get(), ..super::Story::unpaid(why) }.because(verdict.word).with(response)
+        let reason = verdict.reason();
+        Story { taken: arriving.taken.get(), reason, ..Story::unpaid(why) }.with(response)
     }
 
     fn tell_verdict(&self, arriving: &Arriving<'_>, verdict: &Verdict, headers: &mut http::HeaderMap) {

@@ -25,7 +25,12 @@ pub(super) fn manifest(config: &Config, snapshot: &Snapshot) -> Value {
             PriceConfig::Due(due) => {
                 entry.insert("free".to_owned(), false.into());
                 entry.insert("price".to_owned(), dollars(due).into());
-                entry.insert("dynamic".to_owned(), due.endpoint.is_some().into());
+                let is_dynamic = due.endpoint.is_some() || (due.tariff.is_some() && due.accepts.is_empty());
+                entry.insert("dynamic".to_owned(), is_dynamic.into());
+                if let Some(tariff) = &due.tariff {
+                    let told = json!({ "metered": tariff.is_metered(), "alone": due.accepts.is_empty() });
+                    entry.insert("accounts".to_owned(), told);
+                }
                 entry.insert("settlement".to_owned(), rail(due).into());
                 entry.insert("accepts".to_owned(), offers(compiled).into());
             }
@@ -103,9 +108,9 @@ pub(crate) fn dollars(due: &DueConfig) -> Option<String> {
     Some(print_decimal(price.atomic, accept.token.decimals))
 }
 
-/// When the money moves, as the configuration calls it. `None` where the price endpoint decides.
+/// When the money moves, as the configuration calls it. `None` where the price endpoint decides, or accounts alone pay.
 pub(crate) fn rail(due: &DueConfig) -> Option<&'static str> {
-    due.rail.map(|rail| match rail {
+    due.rail.filter(|_| due.tariff.is_none() || !due.accepts.is_empty()).map(|rail| match rail {
         Rail::Direct => "direct",
         Rail::Tab => "tab",
     })

@@ -206,3 +206,6 @@ fn moved(entry: &EntryRow) -> u128 {
 fn misbooked(subject: Subject, found: String) -> Finding {
     Finding::new(Word::Misbooked, subject, found, RESTORE)
 }
+
+#[cfg(test)]
+mod tests;

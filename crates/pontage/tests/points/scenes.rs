@@ -6,8 +6,8 @@ use serde_json::json;
 use xtask::chain::{ChainOptions, USDC};
 
 use super::kit::{
-    Act as Does, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, Raw, SETTLER, get, land, move_all,
-    request, try_request, until,
+    ADMIN, Act as Does, Admin, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, Raw, SETTLER, get,
+    land, move_all, request, try_request, until,
 };
 use super::run;
 use super::stage::{Stage, chain, chain_with, options, plain};

@@ -80,8 +80,6 @@ acts! {
     ChangeKeys,
     /// An account is opened.
     OpenAccount,
-    /// An account that a budget has closed is opened again.
-    ResumeAccount,
     /// A balance is raised.
     Grant,
     /// A balance is lowered by the operator.

@@ -65,6 +65,7 @@ scenes! {
     wallet_empty: scenes::wallet_empty => [StopRefund];
     refund_out_of_the_chain: scenes::refund_out_of_the_chain => [UndoRefund];
     refunded_by_hand: scenes::refunded_by_hand => [PayRefund];
+    administered: scenes::administered => [Administer];
     facilitator_settles: service::settles => [Claim, Submit, Send, Post, Tell, KeepListing];
     facilitator_forgets: service::forgets => [KeepListing];
 }

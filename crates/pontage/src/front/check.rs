@@ -7,7 +7,7 @@ use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Closed, Host as _, Opened, Outcome, Permit, Unpaid};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use ledger::{HoldId, Rail, Step};
 use percent_encoding::percent_decode_str;
@@ -99,17 +99,11 @@ impl Front {
         if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
             return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
         }
-        if unasked.is_none() && !arriving.shown.pays() {
-            match self.holder(&arriving, &parts.headers) {
-                Ok(None) => {}
-                Ok(Some(holder)) => {
-                    return self.check_on_account(&arriving, &holder, &parts.headers, forwarded).await.full();
-                }
-                Err(why) if self.rehearses() => {
-                    return self.rehearsed_unseen(&arriving, &Verdict::of_key(&why), forwarded).full();
-                }
-                Err(why) => return self.unresolved(&arriving, why).full(),
-            }
+        if unasked.is_none()
+            && !arriving.shown.pays()
+            && let Some(told) = self.check_holder(&arriving, &parts.headers, forwarded).await
+        {
+            return told.full();
         }
         let opened = match unasked {
             Some(opened) => opened,
@@ -134,6 +128,16 @@ impl Front {
         };
         told.response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         told.full()
+    }
+
+    /// What is said of a call that shows a key. `None` where it shows none.
+    async fn check_holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap, target: &str) -> Option<Told<Bytes>> {
+        Some(match self.holder(arriving, headers) {
+            Ok(None) => return None,
+            Ok(Some(holder)) => self.check_on_account(arriving, &holder, headers, target).await,
+            Err(why) if self.rehearses() => self.rehearsed_unseen(arriving, &Verdict::of_key(&why), target),
+            Err(why) => self.unresolved(arriving, why),
+        })
     }
 
     /// The upstream's answer will not be seen: the price is due now.

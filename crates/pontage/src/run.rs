@@ -131,8 +131,18 @@ impl Options {
 /// `pontage validate`.
 pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let (code, words) = match read(path, Mode::Live) {
-        Ok(_) if json => (ExitCode::SUCCESS, json!({ "valid": true, "mistakes": [], "more": 0 }).to_string()),
-        Ok(_) => (ExitCode::SUCCESS, "Config is valid.".to_owned()),
+        Ok(config) if json => {
+            let mut words = json!({ "valid": true, "mistakes": [], "more": 0 });
+            let notes = summary::notes(&config);
+            if !notes.is_empty() {
+                words["notes"] = notes.into();
+            }
+            (ExitCode::SUCCESS, words.to_string())
+        }
+        Ok(config) => {
+            let words = std::iter::once("Config is valid.".to_owned()).chain(summary::notes(&config));
+            (ExitCode::SUCCESS, words.collect::<Vec<_>>().join("\n"))
+        }
         Err(mistakes) if json => (ExitCode::FAILURE, mistakes.to_json().to_string()),
         Err(mistakes) => bail!("{mistakes}"),
     };

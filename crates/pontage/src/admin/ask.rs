@@ -20,6 +20,8 @@ use crate::host;
 const ASKED_MAX_BYTES: usize = 4 * 1024;
 /// Members that hold secrets, wherever they are.
 const SECRETS: [&str; 3] = ["secret", "token", "key"];
+/// What secrets begin with.
+const SHOWN: [&str; 3] = ["pg_", "pgt_", "pgs_"];
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +160,8 @@ pub(super) fn mask(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
+        // Also where it is called otherwise, and within a table.
+        Value::String(text) if SHOWN.iter().any(|prefix| text.contains(prefix)) => *text = "***".to_owned(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

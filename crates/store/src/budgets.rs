@@ -1,6 +1,5 @@
 //! What budgets have counted, and balances that are topped up by themselves. All of it is part of the step that charges.
 
-use facilitator::point::Act;
 use gate::Fault;
 use ledger::{
     Budget, BudgetScope, Charge, ChargeRecord, Counted, Counter, Judged, KeyId, Over, Refill, Use, Used, Window,
@@ -48,25 +47,19 @@ impl Handle {
             budgets.iter().map(shows).collect()
         })
     }
+}
 
-    /// Opens an account again that a budget has closed. The budget closes it again at the next call that goes above it.
-    ///
-    /// # Errors
-    /// The journal's [`Fault`].
-    pub async fn resume_account(&self, id: KeyId) -> Result<(), Fault> {
-        let resume = move |batch: &mut Batch<'_>| {
-            let sql = "UPDATE accounts SET suspended_until_ms = NULL WHERE id = ?1";
-            batch.db.prepare_cached(sql)?.execute([id.0])?;
-            // No route begins with this byte.
-            let end = [id.0.as_slice(), &[0xff]].concat();
-            for scope in [BudgetScope::Key, BudgetScope::KeyRoute] {
-                let sql = "UPDATE budgets_used SET shut = 0 WHERE scope = ?1 AND who >= ?2 AND who < ?3";
-                batch.db.prepare_cached(sql)?.execute(params![scope.code(), id.0, end])?;
-            }
-            Ok(())
-        };
-        self.writer.run(&[Act::ResumeAccount], resume).await
+/// Opens an account again that a budget has closed. The budget closes it again at the next call that goes above it.
+pub(crate) fn reopen(batch: &Batch<'_>, id: KeyId) -> rusqlite::Result<()> {
+    let sql = "UPDATE accounts SET suspended_until_ms = NULL WHERE id = ?1";
+    batch.db.prepare_cached(sql)?.execute([id.0])?;
+    // No route begins with this byte.
+    let end = [id.0.as_slice(), &[0xff]].concat();
+    for scope in [BudgetScope::Key, BudgetScope::KeyRoute] {
+        let sql = "UPDATE budgets_used SET shut = 0 WHERE scope = ?1 AND who >= ?2 AND who < ?3";
+        batch.db.prepare_cached(sql)?.execute(params![scope.code(), id.0, end])?;
     }
+    Ok(())
 }
 
 /// Asks the budgets of a charge, and writes what a refusal changes. What a charge counts is written by [`write_counters`], once it is

@@ -10,6 +10,7 @@ use ledger::{Grant, GrantId, GrantSource, KeyId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::accounts::{close_account, give, open_account};
+use crate::budgets;
 use crate::handle::Handle;
 use crate::rows::{corrupt, fixed, signed, unsigned};
 use crate::writer::Batch;
@@ -280,9 +281,15 @@ fn carry_out(batch: &mut Batch<'_>, task: &KeyTask) -> rusqlite::Result<KeyOutco
 /// Takes a step on a key within a batch. What is refused writes nothing.
 pub(crate) fn step_key(batch: &mut Batch<'_>, id: KeyId, step: KeyStep) -> rusqlite::Result<KeyOutcome> {
     let Some(record) = key(batch.db, id)? else { return Ok(Err(KeyRefusal::UnknownKey)) };
+    let resumes = step == KeyStep::Resume;
     match record.step(step, batch.now_ms) {
         Err(refusal) => Ok(Err(refusal)),
-        Ok(after) => write(batch, after),
+        Ok(after) => {
+            if resumes {
+                budgets::reopen(batch, id)?;
+            }
+            write(batch, after)
+        }
     }
 }
 

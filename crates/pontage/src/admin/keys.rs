@@ -147,11 +147,7 @@ pub(super) async fn suspend(api: &Api, ask: &Ask) -> Outcome {
 }
 
 pub(super) async fn resume(api: &Api, ask: &Ask) -> Outcome {
-    let (desk, key) = at_key(api, ask)?;
-    let view = desk.step(&key, KeyStep::Resume, false).await.map_err(refusal)?;
-    // A budget may have closed its account, too.
-    ask.noted(&api.journal, Subject::Key(ask.key(api)?)).resume_account(view.record.id).await?;
-    reply(&view)
+    step(api, ask, KeyStep::Resume).await
 }
 
 pub(super) async fn revoke(api: &Api, ask: &Ask) -> Outcome {

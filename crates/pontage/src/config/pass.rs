@@ -169,7 +169,9 @@ mod tests {
     use super::super::tests::{FREE, HEAD, read};
     use super::*;
 
-    fn passes(lines: &str) -> Result<Vec<(PassKind, u64, Option<u64>, u128)>, String> {
+    type Sold = (PassKind, u64, Option<u64>, u128);
+
+    fn passes(lines: &str) -> Result<Vec<Sold>, String> {
         let route = format!("{HEAD}routes:\n  - path: /a\n    price: \"0.01\"\n{lines}");
         let config = read(&route).map_err(|mistakes| mistakes.to_string())?;
         let atomic = |pass: &PassConfig| pass.accepts[0].price.as_ref().map(|price| price.atomic).unwrap_or_default();

@@ -120,7 +120,7 @@ fn p050_a_cap_suspends_a_key_and_survives_a_restart() {
         "budgets: [{ scope: key, per: lifetime, calls: 2, action: suspend }]",
         "  - { path: /paid/*, price: \"0.01\" }\n  - { path: /other/*, price: \"0.01\" }\n",
     );
-    let (_, one) = key(&admin, 100, &json!({}));
+    let (id, one) = key(&admin, 100, &json!({}));
     let (_, two) = key(&admin, 100, &json!({}));
     assert_eq!(at_once(&world, &one, 2), counts([("200", 2)]));
     assert_eq!(paid(&world, &one).error(), "quota_exceeded");
@@ -128,6 +128,14 @@ fn p050_a_cap_suspends_a_key_and_survives_a_restart() {
     let other = get(&world.url("/other/ok"), &[("x-api-key", &one)]);
     assert_eq!((other.status, other.error().as_str(), other.money().as_str()), (403, "key_suspended", "untouched"));
     assert_eq!(paid(&world, &two).status, 200);
+    // Who has suspended nobody opens it again; the next call above the cap closes it.
+    let admin = Admin::of(&world.gate);
+    let resumed = admin.post(&format!("/admin/v1/keys/{id}/resume"), &json!({}));
+    assert_eq!(resumed.status, 200, "{}", resumed.text());
+    assert_eq!(
+        (paid(&world, &one).error().as_str(), paid(&world, &one).error().as_str()),
+        ("quota_exceeded", "key_suspended")
+    );
 }
 
 /// mcp.md B12: the cap of one key is not that of another whose secret begins alike, and no digest is told.

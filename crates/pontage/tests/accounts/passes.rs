@@ -375,6 +375,9 @@ fn a_pass_that_is_refunded_is_over() {
     world.chain.mint(kit::REFUNDER.address, 1_000_000).unwrap();
     let (time, calls) = (buy(&world, ONE, "time 3600"), buy(&world, ONE, "calls null"));
     assert_eq!(show(&world, ONE, &calls).status, 200);
+    for _ in 0..20 {
+        world.chain.mine().unwrap();
+    }
     let id = |pass: &str| payload(pass)["jti"].as_str().unwrap().to_owned();
     let refused_refund = refund(&world, &id(&calls), None);
     assert_eq!(refused_refund["refused"][0]["code"], "used", "one of three calls was made: {refused_refund}");

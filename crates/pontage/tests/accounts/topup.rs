@@ -1,5 +1,6 @@
 //! Balances that payments raise.
 
+use std::process::Command;
 use std::thread;
 
 use protocol::Offer;
@@ -74,6 +75,15 @@ fn agree(world: &World, dollars: u128, spent: i128) {
     assert_eq!((books.balance("conversion"), books.balance("balance:")), (paid - credits, credits - spent));
 }
 
+/// The audit finds what it should of such payments, beside the chain.
+fn audited(world: &World) {
+    let config = world.gate.journal().with_file_name("pontage.yaml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
+    let out = command.args(["ledger", "audit", "--config"]).arg(config).output().expect("it runs");
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && said.trim_end().ends_with("0 differences"), "{said}");
+}
+
 #[test]
 fn a_payment_raises_a_balance_which_pays_for_calls() {
     let (world, key) = world(ChainOptions::default());
@@ -97,6 +107,7 @@ fn a_payment_raises_a_balance_which_pays_for_calls() {
     let asked = kit::request("POST", &world.url("/__pay/topup"), &headers, body.as_bytes());
     assert_eq!(self::offer(&asked).amount_atomic, 2_500_000);
     agree(&world, 5, 1);
+    audited(&world);
 }
 
 #[test]
@@ -259,10 +270,49 @@ fn a_reorg_takes_back_what_is_left() {
     assert_eq!((short.status, short.error().as_str()), (402, "insufficient_credits"));
     assert_eq!(ask(&world, &key, FIVE, Some(&payment)).error(), "settlement_pending");
     assert_eq!((world.books().balance("conversion"), world.books().unbalanced()), (-3, 0));
+    audited(&world);
     until("it is back", || {
         world.chain.mine().unwrap();
         world.books().holds("posted") == 1
     });
     raised(&ask(&world, &key, FIVE, Some(&payment)), 497);
     assert_eq!(world.books().balance("conversion"), 5_000_000 - 500);
+    audited(&world);
+}
+
+/// What is given back is no balance any more, and what was used is not given back.
+#[test]
+fn a_refund_takes_its_part_of_the_balance() {
+    let mut options = options();
+    options.more.push_str("\nrefunds: { signer: { env: PONTAGE_REFUNDS_KEY } }");
+    let (world, key) = started(World::with(ChainOptions::default(), &options));
+    world.chain.mint(kit::REFUNDER.address, 10_000_000).unwrap();
+    let payment = five(&world, &key);
+    let said = raised(&ask(&world, &key, FIVE, Some(&payment)), 500);
+    assert_eq!(kit::get(&world.url("/paid/ok"), &[("x-api-key", &key)]).status, 200);
+    for _ in 0..20 {
+        world.chain.mine().unwrap();
+    }
+    let refund = |amount: Option<&str>| {
+        let config = world.gate.journal().with_file_name("pontage.yaml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pontage"));
+        command.args(["refund", said["payment"].as_str().unwrap(), "--json", "--config"]).arg(config);
+        command.args(amount.iter().flat_map(|amount| ["--amount", amount]));
+        command.env("PONTAGE_SIGNER_KEY", kit::SETTLER.secret).env("PONTAGE_REFUNDS_KEY", kit::REFUNDER.secret);
+        let out = command.output().expect("it runs");
+        serde_json::from_slice::<Value>(&out.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)))
+    };
+    let all = refund(None);
+    assert_eq!(all["refused"][0]["code"], "used", "{all}");
+    assert!(all["refused"][0]["message"].as_str().unwrap().contains("4.99"), "{all}");
+    assert_eq!(balance(&world, &key), 499);
+    for _ in 0..2 {
+        assert_eq!(refund(Some("1.00"))["refunds"][0]["state"], "refunded");
+        assert_eq!(balance(&world, &key), 399, "asked for twice it is one");
+    }
+    assert_eq!(refund(Some("3.99"))["refunds"][0]["state"], "refunded");
+    assert_eq!((balance(&world, &key), world.books().unbalanced()), (0, 0));
+    assert_eq!(world.chain.balance(PAYER.address).unwrap(), FUNDS - 10_000);
+    audited(&world);
 }

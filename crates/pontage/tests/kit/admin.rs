@@ -24,7 +24,7 @@ impl Admin {
         until("the admin listener is named", || {
             let log = gate.log();
             let lines = log.lines().filter(|line| line.contains("the admin listener"));
-            let named = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).last();
+            let named = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).next_back();
             address = named.and_then(|line| line["address"].as_str().map(str::to_owned));
             address.is_some()
         });

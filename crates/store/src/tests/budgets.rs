@@ -203,7 +203,8 @@ async fn who_is_suspended_for_life_is_opened_again_by_hand() {
     }
     let later_ms = FRIDAY_MS + 10_000 * DAY_MS;
     assert_eq!(j.charge(&asked(1, later_ms), &life(9)).await, Charging::Suspended { until_ms: None });
-    j.handle.resume_account(KeyId([1; 16])).await.unwrap();
+    let reopen = |batch: &mut crate::writer::Batch<'_>| crate::budgets::reopen(batch, KeyId([1; 16]));
+    j.handle.writer.run(&[], reopen).await.unwrap();
     assert_eq!(j.said(&asked(1, later_ms), &life(2)).await, "won");
     assert_eq!(j.said(&asked(1, later_ms), &life(2)).await, "quota_exceeded");
 }

@@ -32,7 +32,7 @@ fn passed(budgets: &[Budget], counters: &mut Vec<(Counter, Used)>, calls: usize,
 
 /// A calendar that is counted day by day, as on paper.
 fn calendar() -> impl Iterator<Item = (u64, u64, u64, u64)> {
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let length = move |year, month| match month {
         4 | 6 | 9 | 11 => 30,
         2 if leap(year) => 29,
@@ -92,8 +92,8 @@ fn weeks_begin_on_monday_also_the_first_one() {
 #[test]
 fn the_end_of_time_is_no_mistake() {
     for window in Window::ALL {
-        assert!(window.start_ms(u64::MAX) <= u64::MAX, "{window:?}");
-        assert!(window.end_ms(u64::MAX).is_none_or(|end_ms| end_ms > 0), "{window:?}");
+        let start_ms = window.start_ms(u64::MAX);
+        assert!(window.end_ms(u64::MAX).is_none_or(|end_ms| end_ms > start_ms), "{window:?}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! stay up for the whole run and idle while another is measured. Rows are interleaved, so that whatever the machine does meets all of
 //! them. Everything listens on loopback and a port that was free (pay-gate knows no address but 0.0.0.0) and ends with the run.
 
+mod books;
 mod load;
 mod memory;
 mod process;

@@ -205,7 +205,6 @@ pub(crate) fn serve(
     let (stop, stopped) = watch::channel(false);
     owner::start(mode, &config, (&store, &links), &lifeline, &stopped)?;
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
-    operation.maintenance.set(store.handle()?.maintenance()?.as_ref());
     admin::start(&config, &store, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);

@@ -3,6 +3,8 @@
 #![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "points/accounts.rs"]
+mod accounts;
 #[path = "kit/kit.rs"]
 mod kit;
 #[allow(dead_code, reason = "what the tests of refunds use besides")]
@@ -65,7 +67,20 @@ scenes! {
     wallet_empty: scenes::wallet_empty => [StopRefund];
     refund_out_of_the_chain: scenes::refund_out_of_the_chain => [UndoRefund];
     refunded_by_hand: scenes::refunded_by_hand => [PayRefund];
-    administered: scenes::administered => [Administer];
+    account_charged: accounts::charged => [Charge, Capture];
+    account_free_status: accounts::free_status => [ReleaseCharge];
+    account_unanswered: accounts::unanswered => [BurnCharge];
+    account_broken: accounts::broken => [GiveBack];
+    account_refunded: accounts::refunded => [GiveBack];
+    account_kept: accounts::kept => [KeepChargedAnswer];
+    account_granted: accounts::granted => [Grant];
+    account_withdrawn: accounts::withdrawn => [Withdraw];
+    account_transferred: accounts::transferred => [Transfer];
+    account_lapsed: accounts::lapsed => [Lapse];
+    account_resumed: accounts::resumed => [ResumeAccount];
+    account_administered: accounts::administered => [Administer];
+    account_made: accounts::made => [ChangeKeys];
+    pass_revoked: accounts::pass_revoked => [RevokePass];
     facilitator_settles: service::settles => [Claim, Submit, Send, Post, Tell, KeepListing];
     facilitator_forgets: service::forgets => [KeepListing];
 }

@@ -68,12 +68,10 @@ const BALANCE_MAX: u64 = 1_000_000_000_000_000;
 pub type Granted = Result<u64, GrantRefusal>;
 
 impl Handle {
-    /// Opens an account. One that is there stays as it is.
-    ///
-    /// # Errors
-    /// The journal's [`Fault`].
-    pub async fn open_account(&self, id: KeyId, unit: Unit) -> Result<(), Fault> {
-        self.writer.run(&[Act::OpenAccount], move |batch| open_account(batch, id, unit)).await
+    /// Opens an account that no key and no pass has.
+    #[cfg(test)]
+    pub(crate) async fn open_account(&self, id: KeyId, unit: Unit) -> Result<(), Fault> {
+        self.writer.run(&[], move |batch| open_account(batch, id, unit)).await
     }
 
     /// Raises a balance, once for each name of a grant, and says what it has then.

@@ -18,6 +18,8 @@ const OTHERS_MAX: f64 = 0.10;
 pub(super) enum Load {
     Plain,
     Header(String),
+    /// A header of this name.
+    Named(&'static str, String),
     /// A line of a file with each call, over again from the start when they are used up.
     Lines(PathBuf),
     /// The same with a line as the body of a POST.
@@ -110,11 +112,14 @@ pub(super) fn ask(world: &World, ask: &Ask<'_>, load: &Load) -> Result<Said> {
     if let Load::Header(header) = load {
         wrk.args(["-H", &format!("PAYMENT-SIGNATURE: {header}")]);
     }
+    if let Load::Named(name, value) = load {
+        wrk.args(["-H", &format!("{name}: {value}")]);
+    }
     wrk.arg(format!("http://{}{}", ask.address, ask.path));
     match load {
         Load::Lines(file) => wrk.arg("--").arg(file),
         Load::Bodies(file) => wrk.arg("--").arg(file).arg("bodies"),
-        Load::Plain | Load::Header(_) => &mut wrk,
+        Load::Plain | Load::Header(_) | Load::Named(..) => &mut wrk,
     };
     let output = wrk.output().context("wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -13,6 +13,8 @@ use super::settle::Settling;
 const COMMITTED_ROW_S: f64 = 1.4;
 /// What `tab` commits before an answer: the claim, and that the call is answered.
 const COMMITTED_ROWS: f64 = 2.0;
+/// Those of a call with a key: the charge twice, its grant and its account, an entry and two lines.
+const KEY_ROWS: f64 = 7.0;
 
 /// A row with the medians of its windows.
 pub(super) struct Measured {
@@ -138,6 +140,14 @@ impl Report {
             of(cpu("pontage paid"), cpu("pay-gate facilitator")),
             1.2,
         );
+        let key = cpu("pontage passthrough").map(|pass| pass + COMMITTED_ROW_S * KEY_ROWS);
+        add("CPU of `pontage key` ÷ (passthrough + seven committed rows)", of(cpu("pontage key"), key), 1.3);
+        add("CPU of `pontage pass` ÷ passthrough", of(cpu("pontage pass"), cpu("pontage passthrough")), 1.15);
+        for (full, row) in
+            [("full passthrough", "pontage passthrough"), ("full key", "pontage key"), ("full pass", "pontage pass")]
+        {
+            add(&format!("CPU of `{full}` ÷ `{row}`"), of(cpu(full), cpu(row)), 1.1);
+        }
         let rate = |name: &str| self.row(name).map(|row| row.rps);
         add(
             "20 × the rate of `express paid` ÷ that of `pontage paid`",
@@ -182,6 +192,9 @@ impl Report {
              \x20 settled; `settlement: tab`, `tab.verify: local` (the whole check but for the read of the chain, which costs a round trip to a\n\
              \x20 node), SQLite with `synchronous=FULL`. Settlement is another row of work: the chain's node is silent during the windows, so that\n\
              \x20 what is on the tab waits. All threads of the process count, the journal's too.\n\
+             * `pontage key`: a call that is charged to the balance of an API key, held and captured in two commits: the charge (written twice), its\n\
+             \x20 grant, its account, an entry and its two lines. `pontage pass`: a pass for a time, which no journal is asked for. `full …`: the same\n\
+             \x20 with 100,000 keys and 5 million entries in the journal.\n\
              * `pontage refused`: expired, for another payee, and malformed payments in turn. None of them costs a signature recovery.\n\
              * `facilitator verify`: `POST /verify` with a signature that was never seen before, by one of eight payers of whom a payment was settled\n\
              \x20 there (`service.verify: local`: the whole check but for the read of the chain).\n\

@@ -8,6 +8,10 @@ pub(super) enum System {
     Nginx,
     Caddy,
     Pontage,
+    /// pontage with keys and passes.
+    Holder,
+    /// The same with 100,000 keys and 5 million entries in its journal.
+    Full,
     Sidecar,
     /// `pontage facilitator`.
     Facilitator,
@@ -29,6 +33,10 @@ pub(super) enum Sends {
     Bodies,
     /// Payments that are no good, of three kinds.
     BadPayments,
+    /// The secret of a key with a balance.
+    Key,
+    /// A pass for a time.
+    Pass,
 }
 
 pub(super) struct Row {
@@ -50,7 +58,7 @@ const fn row(name: &'static str, system: System, path: &'static str, sends: Send
     Row { name, system, path, sends, is_refusal }
 }
 
-pub(super) const ROWS: [Row; 17] = [
+pub(super) const ROWS: [Row; 22] = [
     row("direct", System::Direct, "/other/1", Sends::Plain, false),
     row("nginx 402", System::Nginx, "/402", Sends::Plain, true),
     row("pontage 402", System::Pontage, "/paid/1", Sends::Plain, true),
@@ -59,6 +67,11 @@ pub(super) const ROWS: [Row; 17] = [
     row("pontage passthrough", System::Pontage, "/other/1", Sends::Plain, false),
     row("pontage free", System::Pontage, "/free/1", Sends::Plain, false),
     row("pontage paid", System::Pontage, "/paid/1", Sends::FreshPayments, false),
+    row("pontage key", System::Holder, "/paid/1", Sends::Key, false),
+    row("pontage pass", System::Holder, "/passed/1", Sends::Pass, false),
+    row("full passthrough", System::Full, "/other/1", Sends::Plain, false),
+    row("full key", System::Full, "/paid/1", Sends::Key, false),
+    row("full pass", System::Full, "/passed/1", Sends::Pass, false),
     row("pontage refused", System::Pontage, "/paid/1", Sends::BadPayments, true),
     row("pontage check", System::Sidecar, "/__pay/check/paid/1", Sends::FreshPayments, false),
     row("facilitator verify", System::Facilitator, "/verify", Sends::Bodies, false),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use xtask::chain::{Chain, ChainOptions, KEYS};
 
+use super::books::PASS;
 use super::load::{Load, SCRIPT};
 use super::process::{self, Server, command, free_port};
 use super::rows::{Row, Sends, System};
@@ -33,6 +34,8 @@ pub(super) struct World {
     chain: Option<Chain>,
     /// The gate's own 402, whose offer the payments are signed for.
     challenge: String,
+    /// The secrets of keys, by their gate.
+    secrets: Vec<(System, String)>,
     /// This process and all that it started, while nothing new starts.
     family: Vec<u32>,
 }
@@ -46,7 +49,12 @@ impl World {
         let origin = origin(&tools, facilitator_port, "origin", false)?;
         let has = |system| rows.iter().any(|row| row.system == system);
         let is_paid = rows.iter().any(|row| row.sends != Sends::Plain);
-        let ours = has(System::Pontage) || has(System::Sidecar) || has(System::Facilitator) || is_paid;
+        let ours = has(System::Pontage)
+            || has(System::Holder)
+            || has(System::Full)
+            || has(System::Sidecar)
+            || has(System::Facilitator)
+            || is_paid;
         let chain = ours.then(|| chain(root, &tools)).transpose()?;
         let mut world = Self {
             tools,
@@ -55,6 +63,7 @@ impl World {
             facilitator_port,
             chain,
             challenge: String::new(),
+            secrets: Vec::new(),
             family: Vec::new(),
         };
         if ours {
@@ -74,6 +83,13 @@ impl World {
                 world.make_known_there(&server)?;
             }
             world.systems.push((system, server));
+        }
+        for (system, name) in [(System::Holder, "holder"), (System::Full, "full")] {
+            if has(system) {
+                let (server, secret) = world.holder(name, system == System::Full)?;
+                world.systems.push((system, server));
+                world.secrets.push((system, secret));
+            }
         }
         // What is served on the tab would be settled in batches at once, by the same process: with a silent node it waits, and what
         // is measured is the gate's work.
@@ -118,6 +134,12 @@ impl World {
         let path = file.to_string_lossy().into_owned();
         match row.sends {
             Sends::Plain => return Ok(Load::Plain),
+            Sends::Pass => return Ok(Load::Named("X-Payment-Pass", PASS.to_owned())),
+            Sends::Key => {
+                let found = self.secrets.iter().find(|(system, _)| *system == row.system);
+                let (_, secret) = found.context("no key was made")?;
+                return Ok(Load::Named("X-API-Key", secret.clone()));
+            }
             Sends::Bodies => return Ok(Load::Bodies(self.bodies(PAYMENTS_PER_WINDOW)?)),
             Sends::BadPayments => self.sign(&["refused", &self.challenge, &path])?,
             Sends::OnePayment if row.system == System::Express => {
@@ -154,6 +176,8 @@ impl World {
             System::Nginx => self.nginx(),
             System::Caddy => self.caddy(),
             System::Pontage => self.pontage("gate", &[]),
+            System::Holder => Ok(self.holder("holder", false)?.0),
+            System::Full => Ok(self.holder("full", true)?.0),
             System::Facilitator => {
                 let rpc_url = self.chain.as_ref().context("no chain was started")?.rpc_url();
                 Ok(self.facilitator("facilitator", rpc_url)?.0)

@@ -7,7 +7,7 @@ use alloy_primitives::hex;
 use bytes::Bytes;
 use gate::{Closed, Host as _, Opened, Outcome, Permit, Unpaid};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use ledger::{HoldId, Rail, Step};
 use percent_encoding::percent_decode_str;
@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::account::X_PAYMENT_PASS;
-use super::account::rehearsed::Verdict;
 use super::answer::{Body, full};
 use super::arrived::Arrived;
 use super::arriving::Seen;
@@ -82,9 +81,6 @@ impl Front {
             Ok(_) => return bad(not_normal()),
             Err(refusal) => return bad(Problem::bad_path(refusal)),
         };
-        if let Some(told) = self.in_maintenance() {
-            return told.full();
-        }
         let position = arrived.plan.snapshot.position(&method, path.path());
         let seen = Seen::of(&arrived.plan, &parts, &path);
         let arriving = Arriving { method: &method, ..Arriving::of(arrived, position, &path, seen) };
@@ -96,12 +92,8 @@ impl Front {
             return refused.full();
         }
         let unasked = self.unasked(&arriving);
-        if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
-            return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
-        }
         if unasked.is_none()
-            && !arriving.shown.pays()
-            && let Some(told) = self.check_holder(&arriving, &parts.headers, forwarded).await
+            && let Some(told) = Box::pin(self.check_prepaid(&arriving, &parts.headers, forwarded)).await
         {
             return told.full();
         }
@@ -128,16 +120,6 @@ impl Front {
         };
         told.response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         told.full()
-    }
-
-    /// What is said of a call that shows a key. `None` where it shows none.
-    async fn check_holder(&self, arriving: &Arriving<'_>, headers: &HeaderMap, target: &str) -> Option<Told<Bytes>> {
-        Some(match self.holder(arriving, headers) {
-            Ok(None) => return None,
-            Ok(Some(holder)) => self.check_on_account(arriving, &holder, headers, target).await,
-            Err(why) if self.rehearses() => self.rehearsed_unseen(arriving, &Verdict::of_key(&why), target),
-            Err(why) => self.unresolved(arriving, why),
-        })
     }
 
     /// The upstream's answer will not be seen: the price is due now.

@@ -6,8 +6,8 @@ use serde_json::json;
 use xtask::chain::{ChainOptions, USDC};
 
 use super::kit::{
-    ADMIN, Act as Does, Admin, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, Raw, SETTLER, get,
-    land, move_all, request, try_request, until,
+    Act as Does, Answer, FUNDS, Facilitator, GateOptions, PAYER, PRICE, REFUNDER, Raw, SETTLER, get, land, move_all,
+    request, try_request, until,
 };
 use super::run;
 use super::stage::{Stage, chain, chain_with, options, plain};
@@ -399,27 +399,5 @@ pub(crate) fn refunded_by_hand(point: &str) {
     let linked = run::refund(&stage.world.gate, &[&payment, "--settled-by", &hash]);
     assert!(linked.code == 0 && linked.out.contains(&format!("in {hash}")), "{linked}");
     assert_eq!(stage.given_back(), [PRICE]);
-    stage.judge();
-}
-
-/// Somebody is made an admin. Whoever was not answered asks again with the same key: it was done once, or is done then.
-pub(crate) fn administered(point: &str) {
-    let mut stage = Stage::new(&GateOptions { more: format!("accounts: {{}}\n{ADMIN}"), ..plain() });
-    stage.restart_to_die(point);
-    let body = json!({ "name": "ann", "role": "viewer" }).to_string();
-    let ask = |admin: &Admin| {
-        let bearer = format!("Bearer {}", admin.token);
-        let headers =
-            [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", "ann-1")];
-        try_request("POST", &format!("{}/admin/v1/admins", admin.url), &headers, body.as_bytes())
-    };
-    ask(&Admin::of(&stage.world.gate)).ok();
-    stage.died(point);
-    let admin = Admin::of(&stage.world.gate);
-    let again = ask(&admin).unwrap();
-    assert!(again.status == 200 || again.error() == "already_done", "{}", again.text());
-    let count = |path: &str, list: &str| admin.get(path).json()[list].as_array().map(Vec::len);
-    assert_eq!(count("/admin/v1/admins", "admins"), Some(1));
-    assert_eq!(count("/admin/v1/audit?action=create_admin", "acts"), Some(1));
     stage.judge();
 }

@@ -209,8 +209,6 @@ pub(crate) fn serve(
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);
     runtime.block_on(accounts::recover(&store))?;
-    let forgetter =
-        config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
@@ -222,7 +220,7 @@ pub(crate) fn serve(
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
-            () = keep_forgetting(forgetter.as_ref()) => Ok(()),
+            () = keep_forgetting(&config, &store) => Err(anyhow!("the journal cannot be opened again")),
             () = keep_accounts(&config, &store) => Err(anyhow!("the journal cannot be opened again")),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
@@ -305,11 +303,12 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
     }
 }
 
-/// Forgets what receipts are made of in time, where there are any. Does not end.
-async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
-    match forgetter {
-        Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
-        None => std::future::pending().await,
+/// Forgets what receipts are made of in time, where there are any. Ends when it cannot.
+async fn keep_forgetting(config: &Config, store: &Store) {
+    match (&config.receipts, store.handle()) {
+        (Some(receipts), Ok(journal)) => forget::forget_receipts(&journal, receipts.ttl_s).await,
+        (Some(_), Err(_)) => {}
+        (None, _) => std::future::pending().await,
     }
 }
 

@@ -67,6 +67,7 @@ impl Front {
         if let Some(taken) = arriving.taken.get() {
             put_rate(told.response.headers_mut(), taken);
         }
+        holder.put_end(told.response.headers_mut(), now_ms());
         told
     }
 

@@ -24,3 +24,6 @@ pub use rule::{RouteRule, ToolRule};
 pub use secret::{SECRET_PREFIX, SecretDigest, TOKEN_PREFIX, new_secret, secret_prefix};
 pub use signing::{RequestSignature, SIGNATURE_WINDOW_MS, signing_secret};
 pub use token::Token;
+
+#[cfg(test)]
+mod tests;

@@ -57,8 +57,9 @@ pub(crate) fn start_without_api(config: &OperationConfig, operation: &Operation)
     Ok(())
 }
 
-/// Starts a gate's, where it is configured.
+/// Starts a gate's, where it is configured. A maintenance that was begun before goes on either way.
 pub(crate) fn start(config: &Config, store: &Store, operation: &Operation) -> anyhow::Result<()> {
+    operation.maintenance.set(store.handle()?.maintenance()?.as_ref());
     let Some(listen) = config.operation.admin_listen else { return Ok(()) };
     let door = Door::new(config.operation.admin_token.as_ref())?;
     if !listen.ip().is_loopback() && !door.has_bootstrap() {

@@ -229,8 +229,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let version = version(reader, fields);
     let service = service::service(reader, fields, folder);
     let (accounts, account_budgets) = accounts::accounts(reader, fields).unzip();
-    let is_gate = fields.get("service").is_none();
-    let payee = if is_gate { address::provider(reader, fields) } else { Some(service::NOBODY) };
+    let payee = paid(reader, fields);
     let listen = optional(reader, fields, "listen", ends::DEFAULT_LISTEN, ends::listen);
     let proxy = ends::proxy(reader, fields, folder, listen);
     let default_action = optional(reader, fields, "default_action", DefaultAction::Block, default_action);
@@ -238,21 +237,7 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let trusted_proxies = optional(reader, fields, "trusted_proxies", 0, trusted_proxies);
     let global_allowlist = optional(reader, fields, "global_allowlist", Vec::new(), address::payers);
     let tab = tab::tab(reader, fields);
-    let money = match is_gate {
-        true => {
-            let tab = tab.unwrap_or_default();
-            let around = Around {
-                tokens: &[],
-                all_tokens: false,
-                payee,
-                tab,
-                accounts: accounts.flatten(),
-                has_accounts: fields.was_meant("accounts"),
-            };
-            money(reader, fields, around, default_network)
-        }
-        false => chains(reader, fields).map(|networks| (networks, Vec::new())),
-    };
+    let money = money(reader, fields, (payee, tab.unwrap_or_default(), accounts.flatten()), default_network);
     let facilitator = facilitator(reader, fields, folder);
     let refunds = refunds::refunds(reader, fields, folder);
     let passes = pass::passes(reader, fields, folder);
@@ -268,9 +253,8 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     let extensions = extensions(reader, fields, folder);
     let offer_signer = extensions.as_ref().and_then(|(signer, _)| signer.as_ref());
     let receipts = receipts::receipts(reader, fields, folder, offer_signer);
-    version?;
     let ProxyKeys { target, timeout_ms, trust_secret } = proxy?;
-    let (networks, routes) = money?;
+    let (networks, routes) = version.and(money)?;
     let (signers, gas, remote) = facilitator?;
     let (offer_signer, payment_identifier) = extensions?;
     Some(Config {
@@ -309,6 +293,11 @@ fn config(reader: &mut Reader<'_>, folder: &Path, default_network: Network) -> O
     })
 }
 
+/// Who is paid: a facilitator is not.
+fn paid<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Payee> {
+    if fields.get("service").is_none() { address::provider(reader, fields) } else { Some(service::NOBODY) }
+}
+
 /// Reads the `networks` of a facilitator.
 fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<NetworkConfig>> {
     let fix = "write the networks to settle on, such as networks: { \"eip155:8453\": { rpc_urls: [\"http://127.0.0.1:8545\"] } }.";
@@ -320,9 +309,12 @@ fn chains<'d>(reader: &mut Reader<'d>, fields: &Fields<'d>) -> Option<Vec<Networ
 fn money<'d>(
     reader: &mut Reader<'d>,
     fields: &Fields<'d>,
-    around: Around<'_>,
+    (payee, tab, accounts): (Option<Payee>, TabConfig, Option<AccountsConfig>),
     default_network: Network,
 ) -> Option<(Vec<NetworkConfig>, Vec<RouteConfig>)> {
+    if fields.get("service").is_some() {
+        return chains(reader, fields).map(|networks| (networks, Vec::new()));
+    }
     let mut tokens = Vec::new();
     // Whatever is wrong with them: where other facilitators are meant to settle, a network needs no node.
     let needs_node = !fields.get("facilitator").is_some_and(|node| node.has("urls"));
@@ -335,7 +327,8 @@ fn money<'d>(
     let fix = "write a list of routes, each with a path and a price or `free: true`.";
     let routes = reader.required(fields, "routes", fix).and_then(|node| {
         let all_tokens = networks.is_some() && !misspelt(fields, "networks");
-        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, ..around })
+        let has_accounts = fields.was_meant("accounts");
+        route::routes(reader, &node, &Around { tokens: &tokens, all_tokens, payee, tab, accounts, has_accounts })
     })?;
     let mut networks = networks?;
     if routes.iter().any(|route| route.price != PriceConfig::Free) {

@@ -30,15 +30,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use facilitator::point::{self, Act};
 use gate::{
-    Call, ChargePermit, Denial, FreePass, Journal, Opened, Permit, Prepaid, Presented, Progress, Quote, Replay,
-    Standing, Taken, Unpaid,
+    Call, ChargePermit, Denial, FreePass, Opened, Permit, Prepaid, Presented, Progress, Quote, Replay, Standing, Taken,
+    Unpaid,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use ledger::HoldId;
 use protocol::Payer;
+use protocol::x402::Challenge;
 use protocol::x402::ext::SIGN_IN_WITH_X;
-use protocol::x402::{Challenge, Receipt};
 use proxy::{CleanPath, Incoming, Peer, Upstream, UpstreamBody, UpstreamFault, UpstreamFaultKind};
 use tracing::warn;
 
@@ -47,7 +46,7 @@ use crate::host::{Tasks, WorkerFlow, WorkerHost, now_ms};
 use crate::limits::Key;
 use crate::plan::Plan;
 use crate::price::Prices;
-use crate::problem::{Problem, money_of};
+use crate::problem::Problem;
 use crate::source;
 use crate::telemetry::{Limit, MoneyOutcome};
 
@@ -156,13 +155,7 @@ impl Front {
             return arrived.now(None, told);
         }
         let front = self.clone();
-        if self.0.directory.is_some() && rotate::is_asked(&parts, &path, position.is_some()) {
-            return Answering::Later(Box::pin(async move {
-                let told = front.rotate(&arrived, &parts, &path).await.full();
-                arrived.tell(None, told)
-            }));
-        }
-        if own::is_own(&path) {
+        if own::is_own(&path) || self.0.directory.is_some() && rotate::is_alias(&parts, &path, position.is_some()) {
             let request = Request::from_parts(parts, body);
             return Answering::Later(Box::pin(async move {
                 let told = front.own(&arrived, request, &path).await;
@@ -176,9 +169,6 @@ impl Front {
                 let told = front.receipt(&parts.method, &name, arrived.from).await.full();
                 arrived.tell(None, told)
             }));
-        }
-        if let Some(told) = self.in_maintenance() {
-            return arrived.now(position, told);
         }
         proxy::strip_hop_by_hop(&mut parts.headers);
         let role = self.0.shared.role;
@@ -243,6 +233,7 @@ impl Front {
 
     /// Takes from the buckets that are before the flow.
     fn paced(&self, arriving: &Arriving<'_>) -> Result<(), Told<Bytes>> {
+        self.in_maintenance().map_or(Ok(()), Err)?;
         let (limits, now_ms) = (&self.0.shared.limits, now_ms());
         if let (Some(route), true) = (arriving.route, arriving.route_plan.is_some_and(|plan| plan.rate_limit.is_some()))
         {
@@ -422,13 +413,7 @@ impl Front {
                 }
             }
             Opened::TooMany => Problem::too_many(taken.map_or(1, |taken| taken.retry_after_s)).into_response(),
-            Opened::Replay(replay) => {
-                let mut headers = HeaderMap::new();
-                self.put_pass_again(arriving, &replay, &mut headers);
-                let mut response = Problem::replay(replay).into_response();
-                response.headers_mut().extend(headers);
-                response
-            }
+            Opened::Replay(replay) => self.replayed(arriving, replay),
             Opened::Fault(fault) => {
                 warn!(path = short(arriving.path.path()), %fault, "a payment could not be taken");
                 Problem::fault(fault).into_response()
@@ -515,28 +500,6 @@ impl Front {
         match self.run(arriving, Pass::Mock, forward, upload).await {
             Ok(ran) => ran.of(story.whose(Whose::Paid)).with(answer::mocked(ran.response)),
             Err(fault) => story.with(full(upstream_problem(&fault, "Nothing moves in mock mode.").into_response())),
-        }
-    }
-
-    /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
-    async fn stored(&self, upload: Upload, hold: HoldId, receipt: Receipt) -> Response<Body> {
-        // Whoever dawdles with his body is not waited for: his answer stays where it is.
-        let digest = tokio::time::timeout(BODY_WAIT, upload.drain()).await.ok().flatten();
-        let money = money_of(&receipt);
-        match self.0.flow.journal.answer(hold).await {
-            Err(fault) => full(Problem::fault(gate::Fault { money, ..fault }).into_response()),
-            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
-                let mut response = answer::stored(answer, &receipt);
-                self.receipt_again(hold, response.headers_mut()).await;
-                self.put_stored_pass(hold, response.headers_mut()).await;
-                response
-            }
-            // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.
-            Ok(Some(answer)) if digest.is_none() || answer.request_digest.is_none() => {
-                full(Problem::replay(Replay::AlreadyServed(receipt)).into_response())
-            }
-            Ok(Some(_)) => full(Problem::replay(Replay::Conflict(money)).into_response()),
-            Ok(None) => full(Problem::replay(Replay::AlreadyServed(receipt)).into_response()),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 mod audit;
 mod export;
-mod print;
+pub(crate) mod print;
 mod reconcile;
 mod seal;
 mod show;

@@ -131,8 +131,18 @@ impl Options {
 /// `pontage validate`.
 pub(crate) fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let (code, words) = match read(path, Mode::Live) {
-        Ok(_) if json => (ExitCode::SUCCESS, json!({ "valid": true, "mistakes": [], "more": 0 }).to_string()),
-        Ok(_) => (ExitCode::SUCCESS, "Config is valid.".to_owned()),
+        Ok(config) if json => {
+            let mut words = json!({ "valid": true, "mistakes": [], "more": 0 });
+            let notes = summary::notes(&config);
+            if !notes.is_empty() {
+                words["notes"] = notes.into();
+            }
+            (ExitCode::SUCCESS, words.to_string())
+        }
+        Ok(config) => {
+            let words = std::iter::once("Config is valid.".to_owned()).chain(summary::notes(&config));
+            (ExitCode::SUCCESS, words.collect::<Vec<_>>().join("\n"))
+        }
         Err(mistakes) if json => (ExitCode::FAILURE, mistakes.to_json().to_string()),
         Err(mistakes) => bail!("{mistakes}"),
     };
@@ -195,13 +205,10 @@ pub(crate) fn serve(
     let (stop, stopped) = watch::channel(false);
     owner::start(mode, &config, (&store, &links), &lifeline, &stopped)?;
     let operation = Operation::new(&config, &reload.plans().borrow().snapshot, &log, &links, stopped.clone())?;
-    operation.maintenance.set(store.handle()?.maintenance()?.as_ref());
     admin::start(&config, &store, &operation)?;
     let front = Shared::new(&config, reload.plans(), options.role(), operation.clone(), &store)?;
     let limits = Arc::clone(&front.limits);
     runtime.block_on(accounts::recover(&store))?;
-    let forgetter =
-        config.receipts.as_ref().map(|receipts| anyhow::Ok((store.handle()?, receipts.ttl_s))).transpose()?;
     let heartbeat = Heartbeat::of(&config).filter(|_| mode == Mode::Live);
     let (address, workers) = start_workers(&config, target.as_ref(), front, &store, &links, &lifeline, &stopped)?;
     introduce(&config, &reload, mode);
@@ -213,7 +220,7 @@ pub(crate) fn serve(
             thread = ended.recv() => Err(anyhow!("the thread {} ended; see the log", thread.unwrap_or("?"))),
             () = store.ended() => Err(anyhow!("the journal's thread ended; see the log")),
             () = keep_telling(heartbeat) => Ok(()),
-            () = keep_forgetting(forgetter.as_ref()) => Ok(()),
+            () = keep_forgetting(&config, &store) => Err(anyhow!("the journal cannot be opened again")),
             () = keep_accounts(&config, &store) => Err(anyhow!("the journal cannot be opened again")),
             () = keep_sealing(sealer.as_ref()) => Err(anyhow!("the sealer ended; see the log")),
         }
@@ -296,11 +303,12 @@ async fn keep_telling(heartbeat: Option<Heartbeat>) {
     }
 }
 
-/// Forgets what receipts are made of in time, where there are any. Does not end.
-async fn keep_forgetting(forgetter: Option<&(store::Handle, u64)>) {
-    match forgetter {
-        Some((journal, ttl_s)) => forget::forget_receipts(journal, *ttl_s).await,
-        None => std::future::pending().await,
+/// Forgets what receipts are made of in time, where there are any. Ends when it cannot.
+async fn keep_forgetting(config: &Config, store: &Store) {
+    match (&config.receipts, store.handle()) {
+        (Some(receipts), Ok(journal)) => forget::forget_receipts(&journal, receipts.ttl_s).await,
+        (Some(_), Err(_)) => {}
+        (None, _) => std::future::pending().await,
     }
 }
 

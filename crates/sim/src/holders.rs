@@ -85,7 +85,7 @@ impl Holders {
 }
 
 fn strike(chance: &mut Chance, crash: &mut Crash) {
-    if crash.moment.is_some() && chance.one_in(2) {
+    if crash.moment.is_none() && chance.one_in(3) {
         crash.moment = Some(if chance.one_in(3) { Moment::Charge } else { Moment::EndCharge });
     }
 }

@@ -239,13 +239,15 @@ async fn do_work(world: Rc<World>, owner: Owner, flow: Rc<SimFlow>, items: Inbox
 
 /// Ends what has expired.
 async fn lapse(world: Rc<World>, journal: SimJournal) {
-    // A world without balances has nothing that could end.
-    while world.holders.accounts > 0 {
+    if world.holders.accounts == 0 {
+        // A world without balances has nothing that could end.
+        return std::future::pending().await;
+    }
+    loop {
         let ended = journal.lapse().await.unwrap_or(0);
         world.count(|figures| figures.lapsed += u64::try_from(ended).unwrap_or(0));
         world.exec.sleep(LAPSE_MS).await;
     }
-    std::future::pending().await
 }
 
 /// Repeats a charge's step until the journal takes it.

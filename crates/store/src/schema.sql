@@ -283,8 +283,6 @@ CREATE TABLE IF NOT EXISTS charges (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS charges_by_account ON charges (account, turn);
 CREATE INDEX IF NOT EXISTS charges_open ON charges (turn) WHERE state = 'open';
-CREATE INDEX IF NOT EXISTS charges_unanswered ON charges (turn)
-    WHERE idempotency IS NOT NULL AND state = 'captured' AND answer = 'live';
 CREATE INDEX IF NOT EXISTS charges_unkept ON charges (turn) WHERE idempotency IS NOT NULL AND answer = 'live';
 CREATE INDEX IF NOT EXISTS charges_named ON charges (account, idempotency, turn) WHERE idempotency IS NOT NULL;
 

@@ -16,8 +16,8 @@ use super::systems::World;
 const TOKEN: &str = "the-token-of-the-bench";
 /// More than all windows together take.
 const CREDITS: u64 = 1_000_000_000_000;
-/// A pass without an end for the scope `bench`, and what it was signed with.
-pub(super) const PASS: &str = "eyJqdGkiOiJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYiIsImtpbmQiOiJ0aW1lIiwicGF5ZXIiOiIweDIwOTY5M0JjNmFmYzBDNTMyOGJBMzZGYUYwM0M1MTRFRjMxMjI4N0MiLCJzY29wZSI6ImJlbmNoIn0.Gzn4tA7VyZB_kcF-xqzOQwN3ktVyWTpyIrGrxO40eNs";
+/// A pass until 2100 for the scope `bench`, and what it was signed with.
+pub(super) const PASS: &str = "eyJleHAiOjQxMDI0NDQ4MDAsImp0aSI6ImFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiIiwia2luZCI6InRpbWUiLCJwYXllciI6IjB4MjA5NjkzQmM2YWZjMEM1MzI4YkEzNkZhRjAzQzUxNEVGMzEyMjg3QyIsInNjb3BlIjoiYmVuY2gifQ.l_3HtuK4bUf5SubRnv4yvR8lZf_nsX5VwUE3heJohJU";
 const PASS_SECRET: &str = "the secret of the bench, 32 bytes and more";
 const KEYS: u64 = 100_000;
 const ENTRIES: u64 = 5_000_000;

@@ -1,6 +1,6 @@
 //! What a key may do: one object, written in a plan, and over it in a key.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ledger::{Budget, Measure, OverAction, Refill, Window};
 use serde::{Deserialize, Serialize};

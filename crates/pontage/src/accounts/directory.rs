@@ -204,8 +204,10 @@ impl Directory {
     }
 
     fn known(&self, holder: SecretHolder, token: Option<KnownToken>) -> Result<Known, Fault> {
-        let SecretHolder { record, plan, valid_until_ms } = holder;
-        let policy = record.policy.over(&plan);
+        let SecretHolder { mut record, plan, valid_until_ms } = holder;
+        let policy = std::mem::take(&mut record.policy).over(&plan);
+        // Nobody asks for these here, and they may be long.
+        (record.notes, record.tags) = Default::default();
         let signing_secret = match self.journal.signing_master()? {
             Some(master) if policy.signed == Some(true) => {
                 Some(signing_secret(&master, record.id, record.signing_round))

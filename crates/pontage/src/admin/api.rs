@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Handle, KnownRequest, Store};
 use tracing::info;
 
-use super::ask::{Ask, Who};
+use super::ask::{Ask, Once, Who};
 use super::endpoint::{Endpoint, Outcome, Reply, is_id};
 use super::paygate::{self, Meant};
 use super::refused::Refused;
@@ -294,7 +294,7 @@ fn query(endpoint: &Endpoint, text: &str) -> Result<(BTreeMap<String, String>, b
 }
 
 /// The digests of an `Idempotency-Key`, whose caller it is, and of what it names.
-fn once(endpoint: &Endpoint, who: &Who, parts: &Parts, body: &Bytes) -> Result<Option<([u8; 32], [u8; 32])>, Refused> {
+fn once(endpoint: &Endpoint, who: &Who, parts: &Parts, body: &Bytes) -> Result<Option<Once>, Refused> {
     let mut shown = NAMES.into_iter().flat_map(|name| parts.headers.get_all(name)).map(HeaderValue::as_bytes);
     let Some(key) = shown.next().filter(|_| endpoint.mutates()) else { return Ok(None) };
     let fits = (1..=KEY_MAX_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);

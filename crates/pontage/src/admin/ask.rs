@@ -32,6 +32,9 @@ pub(super) struct Who {
     pub(super) role: AdminRole,
 }
 
+/// The digests of an `Idempotency-Key`, and of what it names.
+pub(super) type Once = ([u8; 32], [u8; 32]);
+
 /// One request.
 pub(super) struct Ask {
     pub(super) endpoint: &'static Endpoint,
@@ -42,7 +45,7 @@ pub(super) struct Ask {
     pub(super) who: Who,
     pub(super) dry_run: bool,
     /// Digests of the `Idempotency-Key` and of what is asked for.
-    pub(super) once: Option<([u8; 32], [u8; 32])>,
+    pub(super) once: Option<Once>,
     /// What came of it.
     pub(super) seen: Arc<Mutex<Seen>>,
 }

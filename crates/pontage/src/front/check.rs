@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::account::X_PAYMENT_PASS;
-use super::account::rehearsed::Verdict;
 use super::answer::{Body, full};
 use super::arrived::Arrived;
 use super::arriving::Seen;
@@ -82,9 +81,6 @@ impl Front {
             Ok(_) => return bad(not_normal()),
             Err(refusal) => return bad(Problem::bad_path(refusal)),
         };
-        if let Some(told) = self.in_maintenance() {
-            return told.full();
-        }
         let position = arrived.plan.snapshot.position(&method, path.path());
         let seen = Seen::of(&arrived.plan, &parts, &path);
         let arriving = Arriving { method: &method, ..Arriving::of(arrived, position, &path, seen) };
@@ -96,20 +92,10 @@ impl Front {
             return refused.full();
         }
         let unasked = self.unasked(&arriving);
-        if let Some(shown) = self.shown_pass(&arriving).filter(|_| unasked.is_none()) {
-            return Box::pin(self.check_pass(&arriving, shown, &parts.headers, forwarded)).await.full();
-        }
-        if unasked.is_none() && !arriving.shown.pays() && self.sells(&arriving) {
-            match self.holder(&arriving, &parts.headers) {
-                Ok(None) => {}
-                Ok(Some(holder)) => {
-                    return self.check_on_account(&arriving, &holder, &parts.headers, forwarded).await.full();
-                }
-                Err(why) if self.rehearses() => {
-                    return self.rehearsed_unseen(&arriving, &Verdict::of_key(&why), forwarded).full();
-                }
-                Err(why) => return self.unresolved(&arriving, why).full(),
-            }
+        if unasked.is_none()
+            && let Some(told) = Box::pin(self.check_prepaid(&arriving, &parts.headers, forwarded)).await
+        {
+            return told.full();
         }
         let opened = match unasked {
             Some(opened) => opened,

@@ -13,6 +13,7 @@ use proxy::{CleanPath, Incoming};
 use serde_json::{Value, json};
 
 use super::account::quote::is_quote;
+use super::account::rotate;
 use super::answer::{self, Body, full};
 use super::arrived::Arrived;
 use super::story::{Story, Told};
@@ -46,6 +47,9 @@ impl Front {
                 return own.with(self.outcome(request).await);
             }
         }
+        if rotate::is_asked(path) {
+            return self.rotate(arrived, &request.into_parts().0, path).await.full();
+        }
         if let (SIGNER, Some(key)) = (path.path(), &self.0.shared.signer) {
             let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
             let refused = || Problem::method_not_allowed("GET, HEAD");
@@ -55,6 +59,9 @@ impl Front {
             return Box::pin(self.quoted(arrived, request)).await.full();
         }
         if path.path() == TOP_UP && self.0.directory.is_some() {
+            if let Some(closed) = self.in_maintenance() {
+                return closed.full();
+            }
             return self.top_up(arrived, request, path).await.full();
         }
         if let Some(name) = receipt::name_beneath(path.path()) {

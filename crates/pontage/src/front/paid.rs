@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use alloy_primitives::hex;
 use bytes::Bytes;
-use gate::{Closed, FreeReason, Outcome, Permit, Prepaid, Progress, Replay};
+use gate::{Closed, FreeReason, Journal as _, Outcome, Permit, Prepaid, Progress, Replay};
 use http::{HeaderValue, Response, StatusCode};
 use ledger::{HoldId, Rail};
 use protocol::MoneyState;
@@ -23,9 +23,9 @@ use super::request::Forward;
 use super::story::{Story, Told};
 use super::trust::Word;
 use super::upload::Upload;
-use super::{Arriving, Front, Pass, micros, upstream_problem};
+use super::{Arriving, BODY_WAIT, Front, Pass, micros, upstream_problem};
 use crate::host::WorkerHost;
-use crate::problem::Problem;
+use crate::problem::{Problem, money_of};
 use crate::telemetry::MoneyOutcome;
 
 impl Front {
@@ -183,6 +183,28 @@ impl Front {
                 story.with(answer::release(response, &receipt, Extensions::new(), keeper))
             }
             Err(fault) => faulted(story, fault),
+        }
+    }
+
+    /// Gives a stored answer to a caller who knows the secret, if his request's body is the same.
+    pub(super) async fn stored(&self, upload: Upload, hold: HoldId, receipt: Receipt) -> Response<Body> {
+        // Whoever dawdles with his body is not waited for: his answer stays where it is.
+        let digest = tokio::time::timeout(BODY_WAIT, upload.drain()).await.ok().flatten();
+        let money = money_of(&receipt);
+        match self.0.flow.journal.answer(hold).await {
+            Err(fault) => full(Problem::fault(gate::Fault { money, ..fault }).into_response()),
+            Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
+                let mut response = answer::stored(answer, &receipt);
+                self.receipt_again(hold, response.headers_mut()).await;
+                self.put_stored_pass(hold, response.headers_mut()).await;
+                response
+            }
+            // The first call's body was not read to its end, or this one's: nobody can say whether they are the same.
+            Ok(Some(answer)) if digest.is_none() || answer.request_digest.is_none() => {
+                full(Problem::replay(Replay::AlreadyServed(receipt)).into_response())
+            }
+            Ok(Some(_)) => full(Problem::replay(Replay::Conflict(money)).into_response()),
+            Ok(None) => full(Problem::replay(Replay::AlreadyServed(receipt)).into_response()),
         }
     }
 

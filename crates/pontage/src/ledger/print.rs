@@ -130,7 +130,7 @@ pub(super) fn dollars(micros: u64) -> String {
 }
 
 /// Milliseconds since 1970 as `2026-11-20 13:59:11`, in UTC.
-pub(super) fn utc(ms: u64) -> String {
+pub(crate) fn utc(ms: u64) -> String {
     let (days, second) = (ms / 86_400_000, ms / 1_000 % 86_400);
     // Years begin in March here, so that the day that some of them have more comes last.
     let day = days + 719_468;

@@ -306,8 +306,7 @@ impl Desk {
             problem: None,
         };
         refundable(record).map_err(|refusal| Stop::Refused(refusal.into()))?;
-        let bought = self.journal.bought(record)?;
-        if let Err(refusal) = request_refund(record, refunds, bought.as_ref(), refund) {
+        if let Err(refusal) = request_refund(record, refunds, self.journal.bought(record)?.as_ref(), refund) {
             return Err(Stop::Refused(self.amounts(refusal, token)));
         }
         if let Some(way) = way {

@@ -2,7 +2,7 @@
 
 use gate::DefaultAction;
 
-use crate::config::{Config, PriceConfig};
+use crate::config::{Config, PriceConfig, RouteConfig};
 
 /// The configuration in one line.
 pub(super) fn summary(config: &Config) -> String {
@@ -55,12 +55,32 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         config.tab.verify_local,
         "tab.verify is local: payers who have paid before are served without a look at the chain",
     );
+    warn(
+        config.accounts.as_ref().is_some_and(|accounts| accounts.shadow),
+        "accounts.shadow is true: a call that shows a key, whatever key, is served and not charged",
+    );
     let open_admin = config.operation.admin_listen.is_some_and(|admin| !admin.ip().is_loopback());
     warn(open_admin, "admin.listen is reachable from outside: metrics name routes and amounts");
     let listed = config.discovery.discoverable && config.discovery.heartbeat_url.is_some();
     let unnamed = config.discovery.base_url.is_none() && config.public_url.is_none();
     warn(listed && unnamed, "discovery.heartbeat_url is set and base_url is not: nobody is told");
     warnings
+}
+
+/// What `pontage validate` says of a sound file besides: which routes nobody can pay for by x402.
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let alone = config.routes.iter().filter(|route| match &route.price {
+        PriceConfig::Due(due) => due.tariff.is_some() && due.accepts.is_empty(),
+        PriceConfig::Free => false,
+    });
+    let note = |route: &RouteConfig| {
+        format!(
+            "line {}: {} is for accounts alone: its price has no `offer` for x402.",
+            route.line,
+            route.path.as_str()
+        )
+    };
+    alone.map(note).collect()
 }
 
 #[cfg(test)]
@@ -76,6 +96,17 @@ mod tests {
         let mut config = crate::config::parse(text, "pontage.yaml", Path::new("/"), &|_| None).unwrap();
         config.public_url = Some("https://api.example".to_owned());
         config
+    }
+
+    #[test]
+    fn routes_that_nobody_pays_for_by_x402_are_named() {
+        let text = "version: 1\nprovider_address: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\n\
+                    proxy: { target: \"http://127.0.0.1:3000\" }\naccounts: {}\n\
+                    routes:\n- { path: /alone, price: { per_kb_out: \"0.01\", max: \"1\" } }\n\
+                    - { path: /both, price: { per_kb_out: \"0.01\", max: \"1\", offer: \"0.5\" } }\n\
+                    - { path: /fixed, price: 1 }\n";
+        let config = crate::config::parse(text, "pontage.yaml", Path::new("/"), &|_| None).unwrap();
+        assert_eq!(notes(&config), ["line 6: /alone is for accounts alone: its price has no `offer` for x402."]);
     }
 
     #[test]

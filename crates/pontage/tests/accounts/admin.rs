@@ -111,6 +111,9 @@ fn maintenance_outlives_the_process() {
             assert!(answer.text().contains("Back at noon.") && answer.text().contains("\"money\":\"untouched\""));
             assert_eq!(answer.headers.get("retry-after").map(String::as_str), Some("60"));
         }
+        let headers = [("x-api-key", secret.as_str()), ("content-type", "application/json")];
+        let topped = crate::kit::request("POST", &world.url("/__pay/topup"), &headers, br#"{"amount":"1"}"#);
+        assert_eq!((topped.status, topped.error().as_str()), (503, "maintenance_mode"), "no money is taken either");
         assert_eq!((status(world), get(&world.url("/livez"), &[]).status), (json!("maintenance"), 200));
     };
     closed(&world);

@@ -158,3 +158,56 @@ fn a_kill_between_hold_and_capture_takes_nothing() {
         assert_eq!((&found["balance"], &found["held"]), (&json!(want), &json!(0)), "{point}: {found}");
     }
 }
+
+/// P-X07, the other way round: what there is outlives the process, and not in a file that is written anew for each change.
+#[test]
+fn px07_a_kill_forgets_nothing() {
+    let (mut world, admin) = world();
+    assert!(admin.ask("PUT", "/admin/v1/plans/small", &[], br#"{"policy":{"in_flight_max":3}}"#).status < 300);
+    let (id, secret) = admin.key(&json!({ "name": "a", "credits": 5, "plan": "small", "tags": { "team": "blue" } }));
+    let answer = call(&world, "/paid/ok", &secret);
+    assert_eq!((answer.status, left(&answer)), (200, Some("4")));
+    let all = |admin: &Admin| {
+        let paths = ["", "/balance", "/grants", "/charges"].map(|part| format!("/admin/v1/keys/{id}{part}"));
+        let others = ["/admin/v1/plans", "/admin/v1/audit", "/admin/v1/usage"].map(str::to_owned);
+        paths
+            .into_iter()
+            .chain(others)
+            .map(|path| {
+                let answer = admin.get(&path);
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+                answer.json()
+            })
+            .collect::<Vec<_>>()
+    };
+    let before = all(&admin);
+    world.gate.kill_and_restart();
+    assert_eq!(all(&Admin::of(&world.gate)), before);
+    assert_eq!(left(&call(&world, "/paid/ok", &secret)), Some("3"));
+}
+
+/// PayGate's B10, the other way round: a secret is a digest in the journal, and what is taken and what the books say of it are one step.
+#[test]
+fn b10_secrets_are_digests_and_a_debit_is_one_step_with_its_entry() {
+    for point in ["before-capture", "after-capture"] {
+        let (mut world, admin) = world();
+        let (id, secret) = admin.key(&json!({ "name": "a", "credits": 5 }));
+        world.gate.stop();
+        world.gate.restart_to_die(point);
+        assert!(try_request("GET", &world.url("/paid/ok"), &[("x-api-key", &secret)], b"").is_err(), "{point}");
+        world.gate.died(point);
+        world.gate.restart();
+        let has = balance(&Admin::of(&world.gate), &id)["balance"].as_i64().unwrap();
+        world.gate.stop();
+        let db = rusqlite::Connection::open(world.gate.journal()).unwrap();
+        let sum = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let (captured, entries) = (
+            sum("SELECT coalesce(sum(captured), 0) FROM charges"),
+            sum("SELECT count(*) FROM entries WHERE kind = 'captured'"),
+        );
+        assert_eq!((has + captured, captured), (5, entries), "{point}");
+        let file = std::fs::read(world.gate.journal()).unwrap();
+        let holds = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!holds(&secret) && holds(&secret[..11]), "{point}: its digest is there, and how it begins");
+    }
+}

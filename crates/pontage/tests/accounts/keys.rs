@@ -345,6 +345,9 @@ fn no_secret_is_kept_or_told_again() {
         "{taken}"
     );
     assert_eq!(said(&call(&world, "/paid/ok", brought)), open(), "a key of another gate goes on here");
+    let csv = format!("secret,name\n{brought},again\n");
+    let again = done(&admin.post("/admin/v1/keys/import", &json!({ "csv": csv, "mode": "overwrite" })));
+    assert_eq!(again["results"][0]["result"], "overwritten", "{again}");
     let (id, made) = admin.key(&json!({ "name": "a", "credits": 3, "policy": { "signed": true } }));
     let text = |answer: Value, name: &str| answer[name].as_str().unwrap().to_owned();
     let rotated =

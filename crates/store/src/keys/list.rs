@@ -152,7 +152,6 @@ impl Handle {
 }
 
 fn statement(filter: &KeyFilter, order: &KeyOrder, now_ms: u64) -> rusqlite::Result<Asked> {
-    let number = |number: u64| signed(number).map(Value::Integer);
     let column = order.sort.column();
     let mut asked = Asked {
         sql: format!(
@@ -161,8 +160,31 @@ fn statement(filter: &KeyFilter, order: &KeyOrder, now_ms: u64) -> rusqlite::Res
                 {BALANCE}, calls, spent, used_at_ms, {column}, keys.id
              FROM keys JOIN accounts ON accounts.id = keys.id WHERE TRUE"
         ),
-        values: vec![number(now_ms)?],
+        values: vec![integer(now_ms)?],
     };
+    conditions(&mut asked, filter)?;
+    asked.sql = asked.sql.replace("@now", "?1");
+    let (than, turn) = if order.descending { ("<", "DESC") } else { (">", "ASC") };
+    if let Some((place, KeyId(id))) = &order.after {
+        let place = match place.parse() {
+            Ok(number) if !order.sort.is_text() => Value::Integer(number),
+            Ok(_) | Err(_) => Value::Text(place.clone()),
+        };
+        asked.values.extend([place, Value::Blob(id.to_vec())]);
+        let last = asked.values.len();
+        write!(asked.sql, " AND ({column}, keys.id) {than} (?{}, ?{last})", last.saturating_sub(1)).unwrap_or_default();
+    }
+    asked.values.push(integer(order.most)?);
+    write!(asked.sql, " ORDER BY {column} {turn}, keys.id {turn} LIMIT ?{}", asked.values.len()).unwrap_or_default();
+    Ok(asked)
+}
+
+fn integer(number: u64) -> rusqlite::Result<Value> {
+    signed(number).map(Value::Integer)
+}
+
+/// What the filter says, one condition for each of its fields. `@now` stands for the time.
+fn conditions(asked: &mut Asked, filter: &KeyFilter) -> rusqlite::Result<()> {
     if let Some(KeyId(id)) = filter.id {
         asked.and("keys.id = ?", Value::Blob(id.to_vec()));
     }
@@ -195,13 +217,13 @@ fn statement(filter: &KeyFilter, order: &KeyOrder, now_ms: u64) -> rusqlite::Res
         asked.and("coalesce(json_extract(record, '$.sandbox'), 0) = ?", Value::Integer(sandbox.into()));
     }
     if let Some(least) = filter.balance_min {
-        asked.and(&format!("{} >= ?", BALANCE.replace("?1", "@now")), number(least)?);
+        asked.and(&format!("{} >= ?", BALANCE.replace("?1", "@now")), integer(least)?);
     }
     if let Some(most) = filter.balance_max {
-        asked.and(&format!("{} <= ?", BALANCE.replace("?1", "@now")), number(most)?);
+        asked.and(&format!("{} <= ?", BALANCE.replace("?1", "@now")), integer(most)?);
     }
     if let Some(before) = filter.ends_before_ms {
-        asked.and("status <> 'revoked' AND ends_at_ms < ?", number(before)?);
+        asked.and("status <> 'revoked' AND ends_at_ms < ?", integer(before)?);
     }
     if let Some(words) = &filter.words {
         asked.and(
@@ -211,20 +233,7 @@ fn statement(filter: &KeyFilter, order: &KeyOrder, now_ms: u64) -> rusqlite::Res
             Value::Text(words.clone()),
         );
     }
-    asked.sql = asked.sql.replace("@now", "?1");
-    let (than, turn) = if order.descending { ("<", "DESC") } else { (">", "ASC") };
-    if let Some((place, KeyId(id))) = &order.after {
-        let place = match place.parse() {
-            Ok(number) if !order.sort.is_text() => Value::Integer(number),
-            Ok(_) | Err(_) => Value::Text(place.clone()),
-        };
-        asked.values.extend([place, Value::Blob(id.to_vec())]);
-        let last = asked.values.len();
-        write!(asked.sql, " AND ({column}, keys.id) {than} (?{}, ?{last})", last.saturating_sub(1)).unwrap_or_default();
-    }
-    asked.values.push(number(order.most)?);
-    write!(asked.sql, " ORDER BY {column} {turn}, keys.id {turn} LIMIT ?{}", asked.values.len()).unwrap_or_default();
-    Ok(asked)
+    Ok(())
 }
 
 fn key_row(row: &Row<'_>, sort: KeySort) -> rusqlite::Result<KeyRow> {

@@ -64,10 +64,10 @@ impl Front {
         upload: Upload,
     ) -> Told<Body> {
         let mut told = self.on_account(arriving, holder, forward, upload).await;
-        holder.put_end(told.response.headers_mut(), now_ms());
         if let Some(taken) = arriving.taken.get() {
             put_rate(told.response.headers_mut(), taken);
         }
+        holder.put_end(told.response.headers_mut(), now_ms());
         told
     }
 

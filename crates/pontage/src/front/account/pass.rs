@@ -9,7 +9,7 @@ use gate::{
     AccountCall, Admission, ChargePermit, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal, Price, Quote, Repeat,
     Replay,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{Guards, Hold, HoldId, KeyId, Purchase, Record, State, Unit};
 use protocol::{MoneyState, Payer};
 use tracing::info;
@@ -242,12 +242,17 @@ impl Front {
         }
     }
 
-    /// The same with the answer to a payment that was used before.
-    pub(in crate::front) fn put_pass_again(&self, arriving: &Arriving<'_>, replay: &Replay, headers: &mut HeaderMap) {
-        let (Replay::Bought { hold, purchase, settled }, Some(route)) = (replay, arriving.route) else { return };
-        if let Some(pass) = self.pass_text(arriving.plan, *hold, settled.payer, &route.id, purchase) {
-            headers.insert(X_PAYMENT_PASS, pass);
-        }
+    /// The answer to a payment that was used before, with the pass that it bought.
+    pub(in crate::front) fn replayed(&self, arriving: &Arriving<'_>, replay: Replay) -> Response<Bytes> {
+        let pass = match (&replay, arriving.route) {
+            (Replay::Bought { hold, purchase, settled }, Some(route)) => {
+                self.pass_text(arriving.plan, *hold, settled.payer, &route.id, purchase)
+            }
+            _ => None,
+        };
+        let mut response = Problem::replay(replay).into_response();
+        pass.map(|pass| response.headers_mut().insert(X_PAYMENT_PASS, pass));
+        response
     }
 
     /// The same with a stored answer, where passes are sold at all.

@@ -8,9 +8,9 @@ use protocol::MoneyState;
 use proxy::CleanPath;
 use serde_json::json;
 
+use super::super::Front;
 use super::super::arrived::Arrived;
 use super::super::story::{Story, Told};
-use super::super::{Front, OWN};
 use super::{denied, holder};
 use crate::accounts::desk::{Desk, DeskError};
 use crate::accounts::{self, Knock};
@@ -23,13 +23,20 @@ const OVERLAP_S: u64 = 300;
 /// How soon a holder may rotate again.
 const AGAIN_S: u32 = 300;
 
-/// Whether it is asked: by a path of ours, or by PayGate's where no route has that and the caller shows a key.
-pub(in crate::front) fn is_asked(parts: &Parts, path: &CleanPath, is_routed: bool) -> bool {
+/// Where it is asked for.
+const ROTATE: &str = "/__pay/account/rotate";
+/// The same at PayGate.
+const ALIAS: &str = "/portal/rotate";
+
+/// Whether it is asked for by PayGate's path, where no route has that and the caller shows a key.
+pub(in crate::front) fn is_alias(parts: &Parts, path: &CleanPath, is_routed: bool) -> bool {
     let shown = || parts.headers.iter().any(|(name, value)| accounts::is_key(name, value));
-    match path.path().strip_prefix(OWN) {
-        Some(beneath) => beneath == "/account/rotate",
-        None => path.path() == "/portal/rotate" && !is_routed && shown(),
-    }
+    path.path() == ALIAS && !is_routed && shown()
+}
+
+/// Whether it is asked for, by one of these paths.
+pub(in crate::front) fn is_asked(path: &CleanPath) -> bool {
+    matches!(path.path(), ROTATE | ALIAS)
 }
 
 impl Front {

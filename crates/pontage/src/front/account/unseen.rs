@@ -14,12 +14,34 @@ use super::super::{Arriving, Front};
 use super::holder::{answer, charge_json};
 use super::once::repeated;
 use super::price::Due;
+use super::rehearsed::Verdict;
 use super::{Left, suspended};
 use crate::accounts::Principal;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
 impl Front {
+    /// The word on a checked call that shows a pass or a key in the place of a payment. `None` where it shows neither.
+    pub(in crate::front) async fn check_prepaid(
+        &self,
+        arriving: &Arriving<'_>,
+        headers: &HeaderMap,
+        target: &str,
+    ) -> Option<Told<Bytes>> {
+        if let Some(shown) = self.shown_pass(arriving) {
+            return Some(self.check_pass(arriving, shown, headers, target).await);
+        }
+        if arriving.shown.pays() || !self.sells(arriving) {
+            return None;
+        }
+        Some(match self.holder(arriving, headers) {
+            Ok(None) => return None,
+            Ok(Some(holder)) => self.check_on_account(arriving, &holder, headers, target).await,
+            Err(why) if self.rehearses() => self.rehearsed_unseen(arriving, &Verdict::of_key(&why), target),
+            Err(why) => self.unresolved(arriving, why),
+        })
+    }
+
     /// Charges a checked call to a balance.
     pub(in crate::front) async fn check_on_account(
         &self,

@@ -301,3 +301,25 @@ fn pay_gates_paths() {
     let nobody = crate::kit::request("POST", &format!("{}/keys", admin.url), &[], b"{}");
     assert_eq!(nobody.status, 401);
 }
+
+/// A listener that can be reached from elsewhere needs a token, and a token that can be guessed is none.
+#[test]
+fn a_listener_for_everybody_needs_a_token() {
+    let (world, _) = world();
+    let file = world.gate.journal().with_file_name("open.yaml");
+    let start = |listen: &str, token: Option<&str>| {
+        let config = format!(
+            "version: 1\nlisten: 127.0.0.1:0\nprovider_address: \"{}\"\nstore: {{ path: other.db }}\n\
+             proxy: {{ target: \"http://127.0.0.1:9\" }}\nroutes: [{{ path: /free, free: true }}]\n\
+             admin: {{ listen: \"{listen}\" }}\n",
+            crate::kit::PAYEE
+        );
+        std::fs::write(&file, config).unwrap();
+        let ended = pontage(&world, &["start", "--config", "open.yaml"], token);
+        assert_eq!(ended.status.code(), Some(1), "{listen}");
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    };
+    assert!(start("0.0.0.0:0", None).contains("there is no admin's token"));
+    let guessed = start("127.0.0.1:0", Some("short"));
+    assert!(guessed.contains("can be guessed") && !guessed.contains("short\""), "{guessed}");
+}

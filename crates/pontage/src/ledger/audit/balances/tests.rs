@@ -97,7 +97,7 @@ fn found(rows: &Rows) -> Vec<(Word, &'static str)> {
     let mut findings = balances.check_charge(&rows.charge, &of(About::Charge(CHARGE)));
     let (wrong, away) = balances.check_grant(&rows.grant, &of(About::Grant(GRANT)));
     findings.extend(wrong);
-    findings.extend(balances.check_account(&rows.account, &[rows.grant.clone()], (away, rows.given)));
+    findings.extend(balances.check_account(&rows.account, std::slice::from_ref(&rows.grant), (away, rows.given)));
     let other = |finding: &Finding| finding.subject != Subject::Balance(format!("balance:{OTHER}"));
     findings.extend(balances.finish().into_iter().filter(other));
     findings.iter().map(|finding| (finding.word, finding.subject.kind())).collect()
@@ -122,9 +122,9 @@ fn balances_that_are_whole() {
 #[test]
 fn balances_that_somebody_changed() {
     use Word::{Misbooked, SumsDiffer};
-    type Change = fn(&mut Rows);
+    type Case<'a> = (&'a str, fn(&mut Rows), &'a [(Word, &'a str)]);
     let (charge, grant, account) = ((Misbooked, "charge"), (Misbooked, "grant"), (SumsDiffer, "account"));
-    let table: [(&str, Change, &[(Word, &str)]); 20] = [
+    let table: [Case<'_>; 20] = [
         ("more left", |rows| rows.grant.left = 71, &[account, account]),
         ("much more left", |rows| rows.grant.left = 100, &[grant, account, account]),
         ("less left", |rows| rows.grant.left = 69, &[account, account]),

@@ -76,7 +76,8 @@ pub(super) async fn release_metered(
     let Some(body) = response.body().at_hand() else {
         return Ok(release_by(front, response, (charge, request, Some(metered)), left, None));
     };
-    metered.note(body);
+    // Counted and not given out: if the charge cannot be ended now, the caller reads that and owes nothing.
+    metered.count(body);
     metered.trailers(&response.body().trailers());
     metered.end(front, &charge);
     let (units, base) = (metered.meter.units(), metered.meter.base_units());
@@ -120,8 +121,12 @@ impl Metered {
 
     /// A piece of the body is given out.
     fn note(&mut self, data: &[u8]) {
-        self.meter.note(data);
         self.permit.reached(Progress::Body);
+        self.count(data);
+    }
+
+    fn count(&mut self, data: &[u8]) {
+        self.meter.note(data);
         self.tell();
     }
 

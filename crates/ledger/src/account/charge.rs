@@ -187,12 +187,15 @@ pub fn advance_charge(
         }
         (ChargeState::Captured(taken), ChargeStep::Refund(refunded)) if refunded <= taken => {
             back = refunded.saturating_sub(record.refunded);
-            if back == 0 {
+            // Of what nothing was taken for, the answer is lost all the same: nobody waits for it.
+            if back == 0 && (!is_lost || record.answer == AnswerState::Lost) {
                 return Ok(None);
             }
-            next.refunded = refunded;
-            let (from, to) = (Account::Earned, Account::Balance(record.charge.key));
-            entries.push(entry(record, EntryKind::GivenBack, from, to, back));
+            if back > 0 {
+                next.refunded = refunded;
+                let (from, to) = (Account::Earned, Account::Balance(record.charge.key));
+                entries.push(entry(record, EntryKind::GivenBack, from, to, back));
+            }
         }
         (ChargeState::Captured(_), ChargeStep::Capture(_))
         | (ChargeState::Released(_), ChargeStep::Release(_))

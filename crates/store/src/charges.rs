@@ -3,8 +3,8 @@
 use facilitator::point::Act;
 use gate::{Accounts, Answer, Charging, Fault, FaultKind};
 use ledger::{
-    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, GrantId, Guards, HoldId,
-    KeyId,
+    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, Grant, GrantId,
+    GrantSource, Guards, HoldId, KeyId, State,
 };
 use protocol::MoneyState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -169,13 +169,28 @@ pub(crate) fn advance(batch: &mut Batch<'_>, id: HoldId, step: ChargeStep) -> ru
             Ok(Err(violation))
         }
         Ok(None) => Ok(Ok(Some((record, ledger::available(&grants, batch.now_ms))))),
-        Ok(Some(change)) => {
+        Ok(Some(mut change)) => {
+            let unpaid = unpaid(batch.db, &change.grants)?;
+            ledger::give_back_unpaid(&mut change, |payment| unpaid.contains(&payment), batch.now_ms);
             update(batch, &record, &change)?;
             budgets::give_back(batch.db, &record, &change.record)?;
             write_rows(batch, &change.grants, &change.entries)?;
             Ok(Ok(Some((change.record, change.available))))
         }
     }
+}
+
+/// The payments of grants that do not stand: a reorg took them.
+fn unpaid(db: &Connection, grants: &[Grant]) -> rusqlite::Result<Vec<HoldId>> {
+    let mut unpaid = Vec::new();
+    for grant in grants {
+        if let GrantSource::Payment(payment) = grant.source
+            && rows::by_id(db, payment)?.is_none_or(|record| !matches!(record.state, State::Posted(_)))
+        {
+            unpaid.push(payment);
+        }
+    }
+    Ok(unpaid)
 }
 
 pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<ChargeRecord>> {

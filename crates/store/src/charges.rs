@@ -255,15 +255,20 @@ fn update(batch: &Batch<'_>, before: &ChargeRecord, change: &ChargeChange) -> ru
     };
     let (was, is) = (signed(net(before))?, signed(net(record))?);
     let first = !matches!(before.state, ChargeState::Captured(_)) && matches!(record.state, ChargeState::Captured(_));
-    if first || was != is {
-        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4, month = ?5,
-                          month_calls = iif(month = ?5, month_calls, 0) + ?2,
-                          month_spent = max(0, iif(month = ?5, month_spent, 0) + ?3)
+    let (key, taken, this) = (record.charge.key.0, is.saturating_sub(was), signed(month(batch.now_ms))?);
+    if first {
+        let sql = "UPDATE accounts SET calls = calls + 1, spent = spent + ?2, used_at_ms = ?3, month = ?4,
+                          month_calls = iif(month = ?4, month_calls, 0) + 1,
+                          month_spent = iif(month = ?4, month_spent, 0) + ?2
                    WHERE id = ?1";
-        let month = signed(month(batch.now_ms))?;
-        let taken = is.saturating_sub(was);
-        let values = params![record.charge.key.0, i64::from(first), taken, signed(batch.now_ms)?, month];
-        batch.db.prepare_cached(sql)?.execute(values)?;
+        batch.db.prepare_cached(sql)?.execute(params![key, taken, signed(batch.now_ms)?, this])?;
+    } else if was != is {
+        // Nothing is used by what is given back. Of a call of an earlier month it is none of this month's.
+        let opened = signed(month(record.charge.opened_at_ms))?;
+        let sql = "UPDATE accounts SET spent = spent + ?2,
+                          month_spent = iif(month = ?3 AND ?3 = ?4, max(0, month_spent + ?2), month_spent)
+                   WHERE id = ?1";
+        batch.db.prepare_cached(sql)?.execute(params![key, taken, this, opened])?;
     }
     Ok(())
 }

@@ -545,17 +545,24 @@ fn a_sidecar_sells_nothing_that_it_cannot_count() {
         GateOptions { routes: ROUTES, more: MORE.to_owned(), arguments: &["--sidecar"], ..GateOptions::direct() };
     let mut gate = Gate::start(chain.rpc_url(), "http://127.0.0.1:1", &options);
     assert!(gate.stop().success());
-    let holders = make_keys(&gate, &[Wanted::credits(100)]);
+    let tried = Wanted { sandbox: true, ..Wanted::credits(10) };
+    let holders = make_keys(&gate, &[Wanted::credits(100), tried]);
     gate.restart();
-    let check = |path: &str| {
-        let headers =
-            [("x-api-key", holders[0].secret.as_str()), ("x-original-uri", path), ("x-original-method", "GET")];
+    let check_of = |holder: &Holder, path: &str| {
+        let headers = [("x-api-key", holder.secret.as_str()), ("x-original-uri", path), ("x-original-method", "GET")];
         get(&format!("{}/__pay/check", gate.url()), &headers)
     };
+    let check = |path: &str| check_of(&holders[0], path);
     let refused = check("/json");
     assert_eq!((refused.status, refused.error().as_str()), (501, "metered_route"), "{}", refused.text());
     let served = check("/fixed");
     assert_eq!((served.status, left(&served)), (200, 96), "{}", served.text());
+    // A key of the sandbox moves no money here either.
+    for _ in 0..3 {
+        let tried = check_of(&holders[1], "/fixed");
+        assert_eq!((tried.status, left(&tried)), (200, 10), "{}", tried.text());
+        assert_eq!(tried.headers["x-pay-sandbox"], "1");
+    }
 }
 
 /// A process that dies in the middle of a metered answer gives back what it held: it does not know what was delivered.

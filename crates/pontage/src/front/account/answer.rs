@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use gate::price::Meter;
 use gate::{Accounts as _, Answer, ChargePermit, Host as _, Outcome, Progress};
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use ledger::{Charge, ChargeStep};
 use proxy::UpstreamFault;
 use tracing::{error, warn};
 
-use super::super::answer::{Body, DRAIN_MAX, Relay, header_list};
+use super::super::answer::{Body, DRAIN_MAX, Relay, header_list, keep_private};
 use super::super::upload::Digest;
 use super::super::{Front, strip_payment_words};
 use super::Left;
@@ -102,7 +102,7 @@ fn release_by(
     });
     left.put(response.headers_mut());
     // It belongs to its holder alone.
-    response.headers_mut().append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    keep_private(response.headers_mut());
     let keeper = Keeper { front: front.clone(), charge, request, kept, metered, slot };
     response.map(|body| {
         let mut charged = Charged { body: Some(body), keeper };

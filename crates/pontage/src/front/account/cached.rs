@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use gate::{ChargePermit, Outcome, Progress};
-use http::header::{AGE, CACHE_CONTROL};
+use http::header::AGE;
 use http::{HeaderName, HeaderValue, Response};
 use ledger::KeyId;
 
-use super::super::answer::{Body, full, restored};
+use super::super::answer::{Body, full, keep_private, restored};
 use super::super::cors::Whose;
 use super::super::story::{Story, Told};
 use super::super::{Arriving, Front};
@@ -86,7 +86,7 @@ impl Front {
 fn answered(hit: &CachedAnswer) -> Response<Body> {
     let mut response = full(restored(hit.answer.clone()));
     let headers = response.headers_mut();
-    headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    keep_private(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("hit"));
     headers.insert(AGE, (now_ms().saturating_sub(hit.at_ms) / 1_000).into());
     response

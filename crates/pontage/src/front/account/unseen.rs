@@ -1,7 +1,7 @@
 //! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
 
 use bytes::Bytes;
-use gate::{AccountCall, Accounts as _, Call, FreeReason, Host as _, OpenedCharge, Outcome};
+use gate::{AccountCall, Accounts as _, Call, Denial, FreeReason, Host as _, OpenedCharge, Outcome};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
@@ -16,7 +16,7 @@ use super::once::repeated;
 use super::price::Due;
 use super::rehearsed::Verdict;
 use super::{Left, SANDBOX, suspended};
-use crate::accounts::Principal;
+use crate::accounts::{Principal, Unresolved};
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -37,6 +37,9 @@ impl Front {
         Some(match self.holder(arriving, headers) {
             Ok(None) => return None,
             Ok(Some(holder)) => self.check_on_account(arriving, &holder, headers, target).await,
+            Err(Unresolved::Denied(Denial::InvalidApiKey, _)) if self.rehearses() => {
+                return self.takes_from_address(arriving).err();
+            }
             Err(why) if self.rehearses() => self.rehearsed_unseen(arriving, &Verdict::of_key(&why), target),
             Err(why) => self.unresolved(arriving, why),
         })

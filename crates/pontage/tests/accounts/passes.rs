@@ -430,6 +430,14 @@ fn a_sidecar_sells_and_takes_passes() {
     assert_eq!(check(&[("x-payment-pass", pass)]).headers["x-credits-remaining"], "0");
 }
 
+/// What a call costs is said, not what a pass does.
+#[test]
+fn the_price_of_a_call_is_not_its_passes() {
+    let world = world();
+    let message = get(&world.url("/paid/dear"), &[]).json()["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("$0.5 per request") || message.contains("$0.50 per request"), "{message}");
+}
+
 /// The client of `examples/pass` with the reference client beneath it: bought, reused three times, and bought again.
 #[test]
 fn the_example_buys_once_and_reuses() {

@@ -131,8 +131,7 @@ fn open(batch: &mut Batch<'_>, charge: &Charge, guards: &Guards) -> rusqlite::Re
         return Ok(Charging::Closed);
     }
     if account.is_suspended(charge.opened_at_ms) {
-        let until_ms = account.suspended_until_ms.filter(|until_ms| i64::try_from(*until_ms) != Ok(i64::MAX));
-        return Ok(Charging::Suspended { until_ms });
+        return Ok(Charging::Suspended { until_ms: account.reopens_at_ms() });
     }
     let judged = budgets::judge(batch, charge, &guards.budgets)?;
     if let Some(over) = judged.over {

@@ -221,3 +221,21 @@ fn no_shared_cache_may_keep_what_is_a_holders() {
     // Who pays nothing is told what the upstream says.
     assert!(get(&world.url("/free/shared"), &[]).headers["cache-control"].contains("public"));
 }
+
+/// A hit that costs nothing is nobody's whose account a budget has closed.
+#[test]
+fn who_is_suspended_gets_no_hits() {
+    let (world, admin) = world("cache_hits: free", "");
+    let two = json!({ "budgets": [{ "span": "day", "measure": "calls", "limit": 1, "action": "suspend" }] });
+    let (_, secret) = admin.key(&json!({ "name": "shop", "credits": 9, "policy": two }));
+    let asked = |path: &str| get(&world.url(path), &[("x-api-key", &secret)]);
+    for word in ["miss", "hit"] {
+        assert_eq!(asked("/cached/ok").headers["x-cache"], word);
+    }
+    let over = asked("/paid/ok");
+    assert_eq!(over.error(), "quota_exceeded");
+    let closed = asked("/paid/ok");
+    let hit = asked("/cached/ok");
+    assert_eq!((hit.status, hit.error()), (closed.status, closed.error()));
+    assert!(!hit.headers.contains_key("x-cache") && hit.status >= 400, "{}", hit.text());
+}

@@ -78,8 +78,6 @@ acts! {
     PayRefund,
     /// Keys, their secrets, plans or templates are written.
     ChangeKeys,
-    /// An account that a budget has closed is opened again.
-    ResumeAccount,
     /// A balance is raised.
     Grant,
     /// A balance is lowered by the operator.

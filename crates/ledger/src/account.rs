@@ -15,6 +15,6 @@ pub use charge::{
     advance_charge, charge,
 };
 pub use grant::{Grant, GrantChange, GrantId, GrantSource, available, grant, lapse, transfer, withdraw};
-pub use purchase::{Purchase, bought, give_up};
+pub use purchase::{Purchase, bought, give_back_unpaid, give_up};
 pub use refill::{Refill, refill};
 pub use unit::{KeyId, Unit};

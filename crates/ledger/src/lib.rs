@@ -22,8 +22,8 @@ mod refund;
 pub use account::{
     Budget, BudgetScope, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged,
     Counted, Counter, Draw, Grant, GrantChange, GrantId, GrantSource, Guards, Judged, KeyId, Measure, Over, OverAction,
-    Purchase, Refill, Unit, Use, Used, Window, advance_charge, available, bought, charge, count, counts, give_up,
-    grant, lapse, refill, transfer, withdraw,
+    Purchase, Refill, Unit, Use, Used, Window, advance_charge, available, bought, charge, count, counts,
+    give_back_unpaid, give_up, grant, lapse, refill, transfer, withdraw,
 };
 pub use decide::{Change, Reservation, Step, Violation, advance, reserve};
 pub use entry::{About, Account, Entry, EntryKind, Line, Side};

@@ -476,7 +476,14 @@ impl Front {
         }
         let story = Story { taken: arriving.taken.get(), ..Story::unpaid(pass.why()) }.whose(Whose::Passed);
         match self.run(arriving, Pass::Free(&pass), forward, upload).await {
-            Ok(ran) => ran.of(story).with(answer::pass(ran.response)),
+            Ok(ran) => {
+                let story = ran.of(story);
+                let mut response = answer::pass(ran.response);
+                if !matches!(pass.why(), Unpaid::Free | Unpaid::Passthrough | Unpaid::Unverified) {
+                    answer::keep_private(response.headers_mut());
+                }
+                story.with(response)
+            }
             Err(fault) => {
                 let story = story.whose(Whose::Ours).because(fault.kind.code());
                 story.with(full(upstream_problem(&fault, "No payment was asked for.").into_response()))

@@ -105,7 +105,9 @@ impl Problem {
     /// The 402, or a 4xx where what came is no payment at all.
     pub(crate) fn challenge(challenge: Challenge, refusal: Option<Refusal>) -> Self {
         let Some(refusal) = refusal else {
-            let cheapest = challenge.offers.iter().min_by_key(|offer| offer.amount_atomic);
+            // A pass pays for more than the one call, or for less of it.
+            let of_call = challenge.offers.iter().filter(|offer| offer.extra.get("pass").is_none());
+            let cheapest = of_call.min_by_key(|offer| offer.amount_atomic);
             let price = cheapest.map(|offer| print_decimal(offer.amount_atomic, offer.asset_info.decimals));
             let message = format!("This endpoint requires payment. ${} per request.", price.unwrap_or_default());
             let problem = Self::new(StatusCode::PAYMENT_REQUIRED, "payment_required", message, MoneyState::Untouched);

@@ -246,6 +246,16 @@ pub(crate) fn serve(
 
 /// Says loudly when nobody is paid, and keeps `dev` from real money.
 fn warn_of_play(mode: Mode, config: &Config) -> anyhow::Result<()> {
+    if config.accounts.as_ref().is_some_and(|accounts| accounts.shadow) {
+        warn!(
+            "SHADOW MODE: calls with a key are judged and passed on, and nobody is charged for them (accounts.shadow)."
+        );
+    }
+    if config.accounts.as_ref().is_some_and(|accounts| accounts.shadow) {
+        warn!(
+            "SHADOW MODE: calls with a key are judged and passed on, and nobody is charged for them (accounts.shadow)."
+        );
+    }
     match mode {
         Mode::Live | Mode::Sandbox => {}
         Mode::Mock => warn!("MOCK MODE: any payment header pays, nothing is verified and no money moves."),

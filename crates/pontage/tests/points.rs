@@ -77,7 +77,6 @@ scenes! {
     account_withdrawn: accounts::withdrawn => [Withdraw];
     account_transferred: accounts::transferred => [Transfer];
     account_lapsed: accounts::lapsed => [Lapse];
-    account_resumed: accounts::resumed => [ResumeAccount];
     account_administered: accounts::administered => [Administer];
     account_made: accounts::made => [ChangeKeys];
     pass_revoked: accounts::pass_revoked => [RevokePass];

@@ -39,6 +39,12 @@ impl AccountRow {
         self.suspended_until_ms.is_some_and(|until_ms| now_ms < until_ms)
     }
 
+    /// When it opens again by itself; `None` where somebody must open it.
+    #[must_use]
+    pub fn reopens_at_ms(&self) -> Option<u64> {
+        self.suspended_until_ms.filter(|until_ms| i64::try_from(*until_ms) != Ok(i64::MAX))
+    }
+
     pub(crate) fn may_pay(&self, now_ms: u64) -> bool {
         !self.is_closed && self.closes_at_ms.is_none_or(|closes| now_ms < closes)
     }

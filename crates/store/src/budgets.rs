@@ -75,11 +75,11 @@ pub(crate) fn judge(batch: &Batch<'_>, charge: &Charge, budgets: &[Budget]) -> r
     }
     let call = Use { calls: 1, amount: charge.amount, micros: charge.micros };
     let judged = ledger::count(budgets, &counters, call, charge.opened_at_ms);
-    if let Some(over) = &judged.over {
+    if judged.over.is_some() {
         write_counters(batch.db, charge, &judged.counters)?;
-        if over.suspends_account() {
-            suspend(batch.db, charge.key, over)?;
-        }
+    }
+    if let Some(over) = &judged.suspends {
+        suspend(batch.db, charge.key, over)?;
     }
     Ok(judged)
 }

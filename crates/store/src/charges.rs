@@ -3,8 +3,8 @@
 use facilitator::point::Act;
 use gate::{Accounts, Answer, Charging, Fault, FaultKind};
 use ledger::{
-    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, GrantId, Guards, HoldId,
-    KeyId,
+    AnswerState, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, Charged, Draw, Grant, GrantId,
+    GrantSource, Guards, HoldId, KeyId, State,
 };
 use protocol::MoneyState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -131,8 +131,7 @@ fn open(batch: &mut Batch<'_>, charge: &Charge, guards: &Guards) -> rusqlite::Re
         return Ok(Charging::Closed);
     }
     if account.is_suspended(charge.opened_at_ms) {
-        let until_ms = account.suspended_until_ms.filter(|until_ms| i64::try_from(*until_ms) != Ok(i64::MAX));
-        return Ok(Charging::Suspended { until_ms });
+        return Ok(Charging::Suspended { until_ms: account.reopens_at_ms() });
     }
     let judged = budgets::judge(batch, charge, &guards.budgets)?;
     if let Some(over) = judged.over {
@@ -169,13 +168,28 @@ pub(crate) fn advance(batch: &mut Batch<'_>, id: HoldId, step: ChargeStep) -> ru
             Ok(Err(violation))
         }
         Ok(None) => Ok(Ok(Some((record, ledger::available(&grants, batch.now_ms))))),
-        Ok(Some(change)) => {
+        Ok(Some(mut change)) => {
+            let unpaid = unpaid(batch.db, &change.grants)?;
+            ledger::give_back_unpaid(&mut change, |payment| unpaid.contains(&payment), batch.now_ms);
             update(batch, &record, &change)?;
             budgets::give_back(batch.db, &record, &change.record)?;
             write_rows(batch, &change.grants, &change.entries)?;
             Ok(Ok(Some((change.record, change.available))))
         }
     }
+}
+
+/// The payments of grants that do not stand: a reorg took them.
+fn unpaid(db: &Connection, grants: &[Grant]) -> rusqlite::Result<Vec<HoldId>> {
+    let mut unpaid = Vec::new();
+    for grant in grants {
+        if let GrantSource::Payment(payment) = grant.source
+            && rows::by_id(db, payment)?.is_none_or(|record| !matches!(record.state, State::Posted(_)))
+        {
+            unpaid.push(payment);
+        }
+    }
+    Ok(unpaid)
 }
 
 pub(crate) fn by_id(db: &Connection, id: HoldId) -> rusqlite::Result<Option<ChargeRecord>> {
@@ -240,15 +254,20 @@ fn update(batch: &Batch<'_>, before: &ChargeRecord, change: &ChargeChange) -> ru
     };
     let (was, is) = (signed(net(before))?, signed(net(record))?);
     let first = !matches!(before.state, ChargeState::Captured(_)) && matches!(record.state, ChargeState::Captured(_));
-    if first || was != is {
-        let sql = "UPDATE accounts SET calls = calls + ?2, spent = spent + ?3, used_at_ms = ?4, month = ?5,
-                          month_calls = iif(month = ?5, month_calls, 0) + ?2,
-                          month_spent = max(0, iif(month = ?5, month_spent, 0) + ?3)
+    let (key, taken, this) = (record.charge.key.0, is.saturating_sub(was), signed(month(batch.now_ms))?);
+    if first {
+        let sql = "UPDATE accounts SET calls = calls + 1, spent = spent + ?2, used_at_ms = ?3, month = ?4,
+                          month_calls = iif(month = ?4, month_calls, 0) + 1,
+                          month_spent = iif(month = ?4, month_spent, 0) + ?2
                    WHERE id = ?1";
-        let month = signed(month(batch.now_ms))?;
-        let taken = is.saturating_sub(was);
-        let values = params![record.charge.key.0, i64::from(first), taken, signed(batch.now_ms)?, month];
-        batch.db.prepare_cached(sql)?.execute(values)?;
+        batch.db.prepare_cached(sql)?.execute(params![key, taken, signed(batch.now_ms)?, this])?;
+    } else if was != is {
+        // Nothing is used by what is given back. Of a call of an earlier month it is none of this month's.
+        let opened = signed(month(record.charge.opened_at_ms))?;
+        let sql = "UPDATE accounts SET spent = spent + ?2,
+                          month_spent = iif(month = ?3 AND ?3 = ?4, max(0, month_spent + ?2), month_spent)
+                   WHERE id = ?1";
+        batch.db.prepare_cached(sql)?.execute(params![key, taken, this, opened])?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use facilitator::point::Act;
 use gate::Fault;
-use ledger::{Change, Grant, GrantId, HoldId, KeyId, Purchase, Record, Unit};
+use ledger::{Change, Grant, GrantId, HoldId, KeyId, Purchase, Record, State, Unit};
 use rusqlite::{Connection, Row, params};
 
 use crate::accounts::{close_account, grant_by_id, open_account, write};
@@ -13,6 +13,15 @@ use crate::writer::Batch;
 /// Writes what a change of a hold does to what it bought, in the batch that writes the change.
 pub(crate) fn follow(batch: &mut Batch<'_>, before: &Record, change: &Change) -> rusqlite::Result<()> {
     let Some(purchase) = &change.record.hold.buys else { return Ok(()) };
+    let is_posted = |record: &Record| matches!(record.state, State::Posted(_));
+    match (is_posted(before), is_posted(&change.record)) {
+        // A time has no grant that could be taken back.
+        (true, false) if purchase.amount == 0 => {
+            revoke(batch, &change.record, true)?;
+        }
+        (false, true) if purchase.amount == 0 => restore(batch, change.record.hold.id)?,
+        _ => {}
+    }
     let grant = bought(batch.db, &change.record)?;
     let Some(granted) = ledger::bought(before, &change.record, grant.as_ref(), batch.now_ms) else { return Ok(()) };
     if grant.is_none() {
@@ -72,7 +81,7 @@ impl Handle {
     pub async fn revoke_pass(&self, payment: HoldId) -> Result<bool, Fault> {
         let work = move |batch: &mut Batch<'_>| {
             let Some(record) = rows::by_id(batch.db, payment)? else { return Ok(false) };
-            revoke(batch, &record)
+            revoke(batch, &record, false)
         };
         self.writer.run(&[Act::RevokePass], work).await
     }
@@ -90,14 +99,23 @@ impl Handle {
     }
 }
 
-/// Takes a pass back within a batch. Every worker reads the list anew.
-pub(crate) fn revoke(batch: &mut Batch<'_>, record: &Record) -> rusqlite::Result<bool> {
+/// Takes a pass back within a batch: for good, or until its payment stands again. Every worker reads the list anew.
+pub(crate) fn revoke(batch: &mut Batch<'_>, record: &Record, unpaid: bool) -> rusqlite::Result<bool> {
     let id = record.hold.id;
     let Some(purchase) = record.hold.buys.as_ref().filter(|bought| bought.key.0 == id.0) else { return Ok(false) };
     let ends = purchase.expires_at_ms.map(signed).transpose()?;
-    let sql = "INSERT INTO revoked_passes (payment, at_ms, ends_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-    batch.db.prepare_cached(sql)?.execute(params![id.0, signed(batch.now_ms)?, ends])?;
+    let sql = "INSERT INTO revoked_passes (payment, at_ms, ends_at_ms, unpaid) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO UPDATE SET unpaid = min(unpaid, excluded.unpaid)";
+    batch.db.prepare_cached(sql)?.execute(params![id.0, signed(batch.now_ms)?, ends, unpaid])?;
     close_account(batch, purchase.key, true, None)?;
     batch.rekeyed = true;
     Ok(true)
+}
+
+/// Gives a pass back whose payment stands again. One that was taken back for good stays so. Its account was never opened: it has a
+/// time alone.
+fn restore(batch: &mut Batch<'_>, payment: HoldId) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM revoked_passes WHERE payment = ?1 AND unpaid = 1";
+    batch.rekeyed |= batch.db.prepare_cached(sql)?.execute([payment.0])? > 0;
+    Ok(())
 }

@@ -68,7 +68,7 @@ impl Handle {
                     accounts::write(batch, &change.gives_up)?;
                     if record.hold.buys.as_ref().is_some_and(|bought| bought.amount == 0) {
                         // A time cannot be given back in part: nobody has both it and his money.
-                        purchases::revoke(batch, &record)?;
+                        purchases::revoke(batch, &record, false)?;
                     }
                     write_entries(batch, &change)?;
                     Ok(Ok(change.refund))

@@ -385,7 +385,8 @@ CREATE INDEX IF NOT EXISTS charges_tagged ON charges (opened_at_ms) WHERE tags I
 CREATE TABLE IF NOT EXISTS revoked_passes (
     payment    BLOB PRIMARY KEY REFERENCES holds (id), -- that bought it
     at_ms      INTEGER NOT NULL,
-    ends_at_ms INTEGER                                 -- when it would have ended by itself
+    ends_at_ms INTEGER,                                -- when it would have ended by itself
+    unpaid     INTEGER NOT NULL                        -- 1: until its payment, which a reorg took, stands again
 ) STRICT, WITHOUT ROWID;
 
 -- What budgets have counted: calls that are held or charged, and what for. One row for each counter; a new window begins it anew.

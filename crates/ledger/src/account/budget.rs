@@ -327,6 +327,8 @@ impl Over {
 pub struct Judged {
     /// The one that refuses it; of several the one that does so for longest.
     pub over: Option<Over>,
+    /// Of those that refuse it and close the account, the one that does so for longest.
+    pub suspends: Option<Over>,
     /// Those that it goes above and that let it pass.
     pub warned: Vec<Budget>,
     /// The counters to write. Of a refused call none has counted it.
@@ -341,7 +343,8 @@ pub fn count(budgets: &[Budget], counters: &[(Counter, Used)], call: Use, now_ms
         found.unwrap_or_default().at(counter.window, now_ms)
     };
     let mut rows: Vec<(Counter, Used)> = Vec::new();
-    let (mut over, mut warned): (Option<Over>, Vec<Budget>) = (None, Vec::new());
+    let (mut over, mut suspends): (Option<Over>, Option<Over>) = (None, None);
+    let mut warned = Vec::new();
     let (mut shut, mut trickled) = (Vec::new(), Vec::new());
     for budget in budgets {
         let counter = budget.counter();
@@ -360,17 +363,17 @@ pub fn count(budgets: &[Budget], counters: &[(Counter, Used)], call: Use, now_ms
                 if budget.action == OverAction::Suspend && !shows.is_shut {
                     shut.push(counter);
                 }
-                let longer = |over: &Over| over.resets_at_ms.unwrap_or(u64::MAX);
-                if over.as_ref().is_none_or(|over| longer(&found) > longer(over)) {
-                    over = Some(found);
+                if found.suspends_account() {
+                    suspends = Some(longest(suspends, found));
                 }
+                over = Some(longest(over, found));
             }
         }
     }
     if over.is_some() {
         let shut_now = |(counter, used)| shut.contains(&counter).then_some((counter, Used { is_shut: true, ..used }));
         let counters = rows.into_iter().filter_map(shut_now).collect();
-        return Judged { over, warned: Vec::new(), counters };
+        return Judged { over, suspends, warned: Vec::new(), counters };
     }
     for (counter, used) in &mut rows {
         used.calls = used.calls.saturating_add(call.calls);
@@ -379,7 +382,12 @@ pub fn count(budgets: &[Budget], counters: &[(Counter, Used)], call: Use, now_ms
             used.trickled_at_ms = now_ms;
         }
     }
-    Judged { over, warned, counters: rows }
+    Judged { over, suspends, warned, counters: rows }
+}
+
+fn longest(known: Option<Over>, found: Over) -> Over {
+    let ends = |over: &Over| over.resets_at_ms.unwrap_or(u64::MAX);
+    known.filter(|known| ends(known) >= ends(&found)).unwrap_or(found)
 }
 
 enum Verdict {

@@ -187,12 +187,15 @@ pub fn advance_charge(
         }
         (ChargeState::Captured(taken), ChargeStep::Refund(refunded)) if refunded <= taken => {
             back = refunded.saturating_sub(record.refunded);
-            if back == 0 {
+            // Of what nothing was taken for, the answer is lost all the same: nobody waits for it.
+            if back == 0 && (!is_lost || record.answer == AnswerState::Lost) {
                 return Ok(None);
             }
-            next.refunded = refunded;
-            let (from, to) = (Account::Earned, Account::Balance(record.charge.key));
-            entries.push(entry(record, EntryKind::GivenBack, from, to, back));
+            if back > 0 {
+                next.refunded = refunded;
+                let (from, to) = (Account::Earned, Account::Balance(record.charge.key));
+                entries.push(entry(record, EntryKind::GivenBack, from, to, back));
+            }
         }
         (ChargeState::Captured(_), ChargeStep::Capture(_))
         | (ChargeState::Released(_), ChargeStep::Release(_))
@@ -216,10 +219,15 @@ pub fn advance_charge(
         next.answer = AnswerState::Lost;
     }
     let Some(changed) = give_back(record, grants, back) else { return violation };
+    let available = after(grants, &changed, now_ms);
+    Ok(Some(ChargeChange { record: next, grants: changed, entries, available }))
+}
+
+/// What may be drawn once some grants have changed.
+fn after(grants: &[Grant], changed: &[Grant], now_ms: u64) -> u64 {
     let left = |grant: &Grant| changed.iter().find(|after| after.id == grant.id).unwrap_or(grant).clone();
     let after: Vec<Grant> = grants.iter().map(left).collect();
-    let available = available(&after, now_ms);
-    Ok(Some(ChargeChange { record: next, grants: changed, entries, available }))
+    available(&after, now_ms)
 }
 
 /// Gives back to the grants that were drawn from, the last one first, since what was taken was of the first ones. `None` when one of

@@ -3,8 +3,8 @@
 use alloy_primitives::U256;
 use protocol::Amount;
 
-use super::{Grant, GrantChange, GrantId, GrantSource, KeyId, Unit};
-use crate::{About, Account, Entry, EntryKind, Record, State};
+use super::{ChargeChange, Grant, GrantChange, GrantId, GrantSource, KeyId, Unit};
+use crate::{About, Account, Entry, EntryKind, HoldId, Record, State};
 
 /// Bought balances are used after what was given by the operator for nothing, whose number is lower.
 const PRIORITY: u8 = 200;
@@ -84,6 +84,23 @@ fn unconvert(record: &Record, grant: Option<&Grant>) -> GrantChange {
         entry
     }));
     change
+}
+
+/// Takes from a charge's change what comes back to grants whose payments do not stand, as [`bought`] took what was left of them. What
+/// stands again is granted again whole.
+pub fn give_back_unpaid(change: &mut ChargeChange, is_unpaid: impl Fn(HoldId) -> bool, now_ms: u64) {
+    for grant in &mut change.grants {
+        let GrantSource::Payment(payment) = grant.source else { continue };
+        if is_unpaid(payment)
+            && let Some((shrunk, entry)) = taken_from(grant, grant.left)
+        {
+            if grant.is_usable(now_ms) {
+                change.available = change.available.saturating_sub(grant.left);
+            }
+            change.entries.push(entry);
+            *grant = shrunk;
+        }
+    }
 }
 
 /// What a refund takes back of what the payment bought: its part of it, rounded up over all refunds of the payment together.

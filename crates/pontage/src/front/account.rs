@@ -33,7 +33,7 @@ use once::repeated;
 pub(super) use pass::{Revoked, X_PAYMENT_PASS};
 use price::Due;
 
-use super::answer::{Body, Relay, full, pass_read};
+use super::answer::{Body, Relay, full, keep_private, pass_read};
 use super::arrived::Arrived;
 use super::cors::Whose;
 use super::own::TOP_UP;
@@ -290,6 +290,7 @@ impl Front {
                 Err(fault) => faulted(story, fault),
                 Ok(available) => {
                     let mut response = pass_read(response);
+                    keep_private(response.headers_mut());
                     if is_sandbox {
                         response.headers_mut().insert(SANDBOX, HeaderValue::from_static("1"));
                     }

@@ -402,6 +402,11 @@ pub(super) fn header_list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 /// Adds the receipt; a paid answer belongs to its payer alone, so no shared cache may keep it.
 fn decorate(headers: &mut HeaderMap, receipt: &Receipt, extensions: Extensions) {
     problem::receipts(headers, receipt, extensions);
+    keep_private(headers);
+}
+
+/// Says that an answer is its caller's alone: no shared cache may keep it, whatever the upstream lets it.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
     for name in [CDN_CACHE_CONTROL, SURROGATE_CONTROL] {
         headers.remove(name);
     }

@@ -1,5 +1,6 @@
 //! A call on its way to the upstream: who makes it, and when it has its turn.
 
+use gate::Denial;
 use http::request::Parts;
 use proxy::Incoming;
 
@@ -9,6 +10,7 @@ use super::answer::{self, Body, full};
 use super::request::Forward;
 use super::story::{Story, Told};
 use super::{Arriving, Front};
+use crate::accounts::Unresolved;
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -27,6 +29,13 @@ impl Front {
             None if !arriving.shown.pays() && self.shown_pass(arriving).is_none() && self.sells(arriving) => {
                 match self.holder(arriving, &parts.headers) {
                     Ok(holder) => holder,
+                    // Nobody has it: who makes a key up pays as who shows none.
+                    Err(Unresolved::Denied(Denial::InvalidApiKey, _)) if self.rehearses() => {
+                        match self.takes_from_address(arriving) {
+                            Ok(()) => None,
+                            Err(limited) => return limited.full(),
+                        }
+                    }
                     Err(why) if self.rehearses() => {
                         let forward = Forward::of(parts, arriving.path, arriving.route_plan, true);
                         let Ok(turn) = self.0.shared.turns.take(guards::place(None)).await else { return busy() };

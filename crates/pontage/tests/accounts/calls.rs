@@ -7,7 +7,7 @@ use xtask::chain::ChainOptions;
 
 use super::kit::{ADMIN, Admin, Answer, GateOptions, World, get, request, try_request, until};
 
-const ROUTES: &str = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n";
+const ROUTES: &str = "  - { path: /free/*, free: true }\n  - { path: /paid/*, price: \"0.01\", settlement: direct }\n  - { path: /meter/*, price: { in: credits, call: 2, per_kb_out: 1, max: 9, offer: \"0.10\" } }\n";
 
 fn world() -> (World, Admin) {
     let options = GateOptions { more: format!("accounts: {{}}\n{ADMIN}"), routes: ROUTES, ..GateOptions::default() };
@@ -65,6 +65,29 @@ fn a_failed_call_is_not_charged() {
     assert!(half.is_err(), "{half:?}");
     until("what was taken for half an answer is back", || balance(&admin, &id)["balance"] == 5);
     assert_eq!(left(&call(&world, "/paid/ok", &secret)), Some("4"));
+}
+
+/// A journal that is gone when an answer is to be charged: its caller reads that in the answer's place, and owes nothing.
+#[test]
+fn an_answer_that_could_not_be_charged_costs_nothing() {
+    for path in ["/paid/gate", "/meter/gate"] {
+        let (world, admin) = world();
+        let (id, secret) = admin.key(&json!({ "name": "a", "credits": 20 }));
+        let journal = world.gate.journal();
+        let kept = journal.with_extension("kept");
+        let unserved = thread::scope(|scope| {
+            let asked = scope.spawn(|| call(&world, path, &secret));
+            until("the call is run", || world.origin.runs(path) == 1);
+            std::fs::rename(&journal, &kept).unwrap();
+            world.origin.let_go();
+            asked.join().unwrap()
+        });
+        assert_eq!((unserved.status, unserved.error().as_str()), (503, "journal_unavailable"), "{path}");
+        std::fs::rename(&kept, &journal).unwrap();
+        until("the charge has ended", || balance(&admin, &id)["held"] == 0);
+        let history = call(&world, "/__pay/balance/history", &secret).json();
+        assert_eq!(balance(&admin, &id)["balance"], 20, "{path}: {history}");
+    }
 }
 
 /// Too little: what is missing, where to get it, and the challenge of who would rather pay this call.

@@ -196,3 +196,46 @@ fn what_may_not_be_kept_is_asked_again() {
     let fresh = [("x-api-key", secret.as_str()), ("cache-control", "no-cache")];
     assert!(!get(&world.url("/cached/ok"), &fresh).headers.contains_key("x-cache"));
 }
+
+/// An answer is its holder's, whatever the upstream lets shared caches do with it: served, at hand, given out again, or tried out.
+#[test]
+fn no_shared_cache_may_keep_what_is_a_holders() {
+    let (world, admin) = world("", "");
+    let (_, secret) = key(&admin, 9);
+    let (_, tried) = admin.key(&json!({ "name": "tried", "credits": 9, "sandbox": true }));
+    let asked = |path: &str, headers: &[(&str, &str)]| {
+        let answer = get(&world.url(path), headers);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let told = ["cdn-cache-control", "surrogate-control"].map(|name| answer.headers.contains_key(name));
+        let control = answer.headers["cache-control"].as_str();
+        assert_eq!((control, told), ("private, s-maxage=600", [false; 2]), "{path} {headers:?}");
+        answer
+    };
+    asked("/paid/shared", &[("x-api-key", &secret)]);
+    for word in ["miss", "hit"] {
+        assert_eq!(asked("/cached/shared", &[("x-api-key", &secret)]).headers["x-cache"], word);
+    }
+    let named = [("x-api-key", secret.as_str()), ("idempotency-key", "a")];
+    until("it is given out again", || replayed(&asked("/paid/shared", &named)));
+    asked("/paid/shared", &[("x-api-key", &tried)]);
+    // Who pays nothing is told what the upstream says.
+    assert!(get(&world.url("/free/shared"), &[]).headers["cache-control"].contains("public"));
+}
+
+/// A hit that costs nothing is nobody's whose account a budget has closed.
+#[test]
+fn who_is_suspended_gets_no_hits() {
+    let (world, admin) = world("cache_hits: free", "");
+    let two = json!({ "budgets": [{ "span": "day", "measure": "calls", "limit": 1, "action": "suspend" }] });
+    let (_, secret) = admin.key(&json!({ "name": "shop", "credits": 9, "policy": two }));
+    let asked = |path: &str| get(&world.url(path), &[("x-api-key", &secret)]);
+    for word in ["miss", "hit"] {
+        assert_eq!(asked("/cached/ok").headers["x-cache"], word);
+    }
+    let over = asked("/paid/ok");
+    assert_eq!(over.error(), "quota_exceeded");
+    let closed = asked("/paid/ok");
+    let hit = asked("/cached/ok");
+    assert_eq!((hit.status, hit.error()), (closed.status, closed.error()));
+    assert!(!hit.headers.contains_key("x-cache") && hit.status >= 400, "{}", hit.text());
+}

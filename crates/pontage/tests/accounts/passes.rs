@@ -21,6 +21,7 @@ const ROUTES: &str = "  - { path: /free/*, free: true }
       pass: [{ price: \"0.05\", for: 1h }, { price: \"0.03\", calls: 3 }, { price: \"0.04\", amount: \"0.025\" }, { price: \"0.02\", for: 1s }] }
   - { path: /paid/shared, price: \"0.01\", settlement: tab, pass: { price: \"0.05\", calls: 2, for: 1h }, pass_scope: news }
   - { path: /paid/other, price: \"0.02\", settlement: direct, pass_scope: news }
+  - { path: /paid/dear, price: \"0.50\", settlement: direct, pass: { price: \"0.02\", calls: 3 } }
   - { path: /paid/*, price: \"0.01\", settlement: direct }
 ";
 const ONE: &str = "/paid/one";
@@ -416,6 +417,25 @@ fn a_sidecar_sells_and_takes_passes() {
     }
     refused(&check(&[("x-payment-pass", "a.b")]), "bad_pass");
     agree(&world, 80_000);
+
+    // A retry by name, however short, is not charged again, and is told at once: there is no answer to wait for.
+    let offer = offered(&check(&[])).remove("calls null").unwrap();
+    let bought = check(&[("payment-signature", &world.payer.payment(&offer).0)]);
+    let pass = bought.headers["x-payment-pass"].as_str();
+    for name in ["idempotency-key", "x-idempotency-key"] {
+        let named = || check(&[("x-payment-pass", pass), (name, name)]);
+        assert_eq!(named().status, 200, "{name}");
+        until("it is known that its answer is not kept", || named().error() == "already_served");
+    }
+    assert_eq!(check(&[("x-payment-pass", pass)]).headers["x-credits-remaining"], "0");
+}
+
+/// What a call costs is said, not what a pass does.
+#[test]
+fn the_price_of_a_call_is_not_its_passes() {
+    let world = world();
+    let message = get(&world.url("/paid/dear"), &[]).json()["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("$0.5 per request") || message.contains("$0.50 per request"), "{message}");
 }
 
 /// The client of `examples/pass` with the reference client beneath it: bought, reused three times, and bought again.

@@ -386,17 +386,18 @@ fn a_key_of_the_sandbox_moves_no_money() {
 fn shadow_says_what_it_would_have_done_and_never_blocks() {
     let (shop, holders) = Shop::with(&[Wanted::credits(5)], "accounts: { credit_usd: \"0.01\", shadow: true }");
     let stranger = Holder { id: KeyId([9; 16]), secret: new_secret([9; 24]) };
-    for (holder, path, word) in [
-        (&holders[0], "/fixed", "charged"),
-        (&holders[0], "/out/sized?9", "insufficient_credits"),
-        (&stranger, "/fixed", "invalid_api_key"),
-    ] {
+    for (holder, path, word) in
+        [(&holders[0], "/fixed", "charged"), (&holders[0], "/out/sized?9", "insufficient_credits")]
+    {
         let answer = shop.get(holder, path);
         assert_eq!((answer.status, answer.headers["x-pay-shadow"].as_str()), (200, word), "{path}");
     }
     assert_eq!((shop.balance(&holders[0]), shop.history(&holders[0]).len()), (5, 0));
-    // Who shows no key is asked to pay as ever.
+    // Who shows no key is asked to pay as ever, and so is who makes one up.
     assert_eq!(get(&shop.url("/fixed"), &[]).status, 402);
+    let made_up = shop.get(&stranger, "/fixed");
+    assert_eq!((made_up.status, made_up.error().as_str()), (402, "payment_required"));
+    assert!(shop.gate.log().contains("SHADOW MODE"));
 }
 
 #[test]
@@ -545,17 +546,24 @@ fn a_sidecar_sells_nothing_that_it_cannot_count() {
         GateOptions { routes: ROUTES, more: MORE.to_owned(), arguments: &["--sidecar"], ..GateOptions::direct() };
     let mut gate = Gate::start(chain.rpc_url(), "http://127.0.0.1:1", &options);
     assert!(gate.stop().success());
-    let holders = make_keys(&gate, &[Wanted::credits(100)]);
+    let tried = Wanted { sandbox: true, ..Wanted::credits(10) };
+    let holders = make_keys(&gate, &[Wanted::credits(100), tried]);
     gate.restart();
-    let check = |path: &str| {
-        let headers =
-            [("x-api-key", holders[0].secret.as_str()), ("x-original-uri", path), ("x-original-method", "GET")];
+    let check_of = |holder: &Holder, path: &str| {
+        let headers = [("x-api-key", holder.secret.as_str()), ("x-original-uri", path), ("x-original-method", "GET")];
         get(&format!("{}/__pay/check", gate.url()), &headers)
     };
+    let check = |path: &str| check_of(&holders[0], path);
     let refused = check("/json");
     assert_eq!((refused.status, refused.error().as_str()), (501, "metered_route"), "{}", refused.text());
     let served = check("/fixed");
     assert_eq!((served.status, left(&served)), (200, 96), "{}", served.text());
+    // A key of the sandbox moves no money here either.
+    for _ in 0..3 {
+        let tried = check_of(&holders[1], "/fixed");
+        assert_eq!((tried.status, left(&tried)), (200, 10), "{}", tried.text());
+        assert_eq!(tried.headers["x-pay-sandbox"], "1");
+    }
 }
 
 /// A process that dies in the middle of a metered answer gives back what it held: it does not know what was delivered.

@@ -150,6 +150,16 @@ fn what_is_asked_for_wrongly_costs_nothing() {
 }
 
 /// Whoever shows another key learns nothing, and gets nothing.
+/// What it would buy could never be spent.
+#[test]
+fn a_key_of_the_sandbox_is_sold_nothing() {
+    let (world, _) = world(ChainOptions::default());
+    let (_, tried) = Admin::of(&world.gate).key(&json!({ "name": "tried", "sandbox": true }));
+    let refused = ask(&world, &tried, FIVE, None);
+    assert_eq!((refused.status, refused.error().as_str()), (403, "sandbox_key"), "{}", refused.text());
+    assert_eq!(refused.money(), "untouched");
+}
+
 #[test]
 fn a_payment_is_one_keys() {
     let (world, key) = world(ChainOptions::default());

@@ -24,7 +24,7 @@ struct State {
 /// The upstream. The last segment of the path, without the query, is what it does:
 /// `ok`, `echo`, `404`, `500` (any status), `hang` (never answers), `gate` (answers once [`Origin::let_go`] was called),
 /// `reset` (breaks off before the head), `half` (breaks off in the body), `slow` (head and half of the body, the rest once let go),
-/// `no-store` and `private` (which no cache may keep), `big` (8 MiB), `endless` (goes on until the gate breaks it off, which shows as a run of `broken off`).
+/// `no-store` and `private` (which no cache may keep), `shared` (which every cache may), `big` (8 MiB), `endless` (goes on until the gate breaks it off, which shows as a run of `broken off`).
 pub(crate) struct Origin {
     port: u16,
     state: Arc<(Mutex<State>, Condvar)>,
@@ -101,6 +101,10 @@ fn answer(mut stream: &TcpStream, word: &str, echo: &[u8], head: bool, state: &(
         let text = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n", body.len());
         let cache = match word {
             "no-store" | "private" => format!("cache-control: {word}\r\n"),
+            "shared" => {
+                "cache-control: public, s-maxage=600\r\ncdn-cache-control: max-age=600\r\nsurrogate-control: max-age=600\r\n"
+                    .to_owned()
+            }
             _ => String::new(),
         };
         let more =

@@ -145,10 +145,6 @@ pub(crate) fn transferred(point: &str) {
     assert_eq!(holding.balance(&holding.other)["balance"], 2, "{point}");
 }
 
-pub(crate) fn resumed(point: &str) {
-    asked_twice(point, of_key("resume"), |_| json!({}), 5);
-}
-
 pub(crate) fn administered(point: &str) {
     asked_twice(point, |_| "/admin/v1/admins".to_owned(), |_| json!({ "name": "second", "role": "viewer" }), 5);
 }

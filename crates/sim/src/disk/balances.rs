@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gate::{Answer, Charging};
 use ledger::{
     AnswerState, BurnReason, Charge, ChargeChange, ChargeRecord, ChargeState, ChargeStep, ChargeViolation, Charged,
-    Entry, EntryKind, Grant, GrantChange, GrantId, HoldId, KeyId, Record, Unit,
+    Entry, EntryKind, Grant, GrantChange, GrantId, HoldId, KeyId, Record, State, Unit,
 };
 
 use super::Disk;
@@ -155,6 +155,12 @@ impl Disk {
         match ledger::advance_charge(&record, &grants, step, self.now_ms) {
             Ok(None) => Ok(Some((record, ledger::available(&grants, self.now_ms)))),
             Ok(Some(mut change)) => {
+                let stands = |payment: HoldId| {
+                    self.records
+                        .iter()
+                        .any(|record| record.hold.id == payment && matches!(record.state, State::Posted(_)))
+                };
+                ledger::give_back_unpaid(&mut change, |payment| !stands(payment), self.now_ms);
                 self.spoil(&before, &mut change, step);
                 self.count(&before, &change.record);
                 let (record, available) = (change.record.clone(), change.available);

@@ -195,6 +195,18 @@ async fn a_budget_that_suspends_closes_the_account_until_its_window_ends() {
 }
 
 #[tokio::test]
+async fn a_budget_that_suspends_does_so_beside_one_that_refuses_for_longer() {
+    let j = accounts(1_000).await;
+    let of = |window, action| budget(BudgetScope::Key, window, Measure::Calls, 1, action);
+    let both = guards(&[of(Window::Hour, OverAction::Suspend), of(Window::Month, OverAction::Deny)]);
+    for want in ["won", "quota_exceeded", "suspended"] {
+        assert_eq!(j.said(&asked(1, FRIDAY_MS), &both).await, want);
+    }
+    let until_ms = Some(FRIDAY_MS + HOUR_MS);
+    assert_eq!(j.charge(&asked(1, FRIDAY_MS), &Guards::default()).await, Charging::Suspended { until_ms });
+}
+
+#[tokio::test]
 async fn who_is_suspended_for_life_is_opened_again_by_hand() {
     let j = accounts(1_000).await;
     let life = |max| guards(&[budget(BudgetScope::Key, Window::Lifetime, Measure::Calls, max, OverAction::Suspend)]);

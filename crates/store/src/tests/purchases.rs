@@ -32,6 +32,12 @@ impl Journalled {
     }
 
     async fn spend(&self, id: u8, amount: u64) {
+        self.hold(id, amount).await;
+        let captured = ::ledger::ChargeStep::Capture(amount);
+        self.handle.advance_charge(HoldId([id; 16]), captured).await.unwrap().unwrap();
+    }
+
+    async fn hold(&self, id: u8, amount: u64) {
         let charge = ::ledger::Charge {
             id: HoldId([id; 16]),
             key: KEY,
@@ -45,8 +51,6 @@ impl Journalled {
             tags: None,
         };
         assert!(matches!(self.handle.charge(charge, ::ledger::Guards::default()).await.unwrap(), Charging::Won { .. }));
-        let captured = ::ledger::ChargeStep::Capture(amount);
-        self.handle.advance_charge(HoldId([id; 16]), captured).await.unwrap().unwrap();
     }
 }
 
@@ -89,6 +93,47 @@ async fn a_reorg_takes_back_what_is_left() {
     ];
     assert_eq!(j.kinds(About::Hold(hold.id)), want.map(EntryKind::code));
     assert_eq!(j.kinds(About::Grant(GrantId(hold.id.0))), ["granted", "unconverted", "granted"]);
+}
+
+/// What a charge held when the reorg came, and gives back after it.
+#[tokio::test]
+async fn what_comes_back_after_a_reorg_is_no_balance() {
+    let j = journal();
+    let hold = buying(1, 1_000, None);
+    j.reserve(hold.clone(), 1_000).await;
+    j.post(&hold, 9).await;
+    j.hold(2, 300).await;
+    j.hold(3, 400).await;
+    j.handle.advance(hold.id, Step::Unsettle(there(&hold, 9).block_hash)).await.unwrap();
+    let end = async |id: u8, step| j.handle.advance_charge(HoldId([id; 16]), step).await.unwrap().unwrap().1;
+    assert_eq!(end(2, ::ledger::ChargeStep::Release(::ledger::ReleaseReason::NotSent)).await, 0);
+    assert_eq!(end(3, ::ledger::ChargeStep::Capture(50)).await, 0);
+    assert_eq!(j.has(KEY), 0);
+    j.handle.advance(hold.id, Step::Post(there(&hold, 12))).await.unwrap();
+    assert_eq!(j.has(KEY), 950);
+}
+
+/// A time pass is good while its payment stands, and one that was taken back for good is not given back by a block.
+#[tokio::test]
+async fn a_time_goes_and_comes_with_its_payment() {
+    let j = journal();
+    let pass = Purchase { key: KeyId([1; 16]), unit: Unit::Call, amount: 0, expires_at_ms: Some(9_000_000) };
+    let hold = Hold { buys: Some(pass), ..hold(1, 1) };
+    j.reserve(hold.clone(), 1_000).await;
+    j.post(&hold, 9).await;
+    let revoked = || (j.handle.access_generation(), j.handle.revoked_passes(1_000_000).unwrap());
+    let (before, none) = revoked();
+    j.handle.advance(hold.id, Step::Unsettle(there(&hold, 9).block_hash)).await.unwrap();
+    let (gone, list) = revoked();
+    assert_eq!((none, list), (vec![], vec![hold.id]));
+    j.handle.advance(hold.id, Step::Post(there(&hold, 12))).await.unwrap();
+    let (again, list) = revoked();
+    assert_eq!(list, []);
+    assert!(before < gone && gone < again, "every worker hears of it");
+    j.handle.advance(hold.id, Step::Unsettle(there(&hold, 12).block_hash)).await.unwrap();
+    assert!(j.handle.revoke_pass(hold.id).await.unwrap());
+    j.handle.advance(hold.id, Step::Post(there(&hold, 13))).await.unwrap();
+    assert_eq!(revoked().1, [hold.id]);
 }
 
 /// The hold's own account is opened with its first grant; a time has none.

@@ -68,11 +68,16 @@ async fn a_month_ends_at_midnight_and_what_was_given_back_is_not_of_it() {
     handle.advance_charge(HoldId([2; 16]), ChargeStep::Refund(10)).await.unwrap().unwrap();
     assert_eq!(month(LAST_MS + 1), volume(0, 0));
     take(4, 5, Some(r#"{"team":"blue"}"#)).await;
+    // What comes back of November's is none of December's, and is no use of the key.
+    CLOCK_MS.store(LAST_MS + 2, Ordering::Relaxed);
+    handle.advance_charge(HoldId([1; 16]), ChargeStep::Refund(1)).await.unwrap().unwrap();
+    let (row, ..) = handle.balance(KEY, LAST_MS + 2).unwrap().unwrap();
+    assert_eq!((row.used_at_ms, row.spent), (Some(LAST_MS + 1), 11));
     assert_eq!((month(LAST_MS + 1), month(LAST_MS)), (volume(1, 5), volume(0, 0)));
     let report = |from_ms, to_ms| {
         let rows = handle.cost_by_tag(Some(KEY), "team", from_ms, to_ms).unwrap();
         rows.into_iter().map(|row| (row.value, row.calls, row.spent)).collect::<Vec<_>>()
     };
-    assert_eq!(report(0, LAST_MS + 1), [("red".to_owned(), 2, 7)]);
+    assert_eq!(report(0, LAST_MS + 1), [("red".to_owned(), 2, 6)]);
     assert_eq!(report(LAST_MS + 1, LAST_MS + 2), [("blue".to_owned(), 1, 5)]);
 }

@@ -166,6 +166,19 @@ fn what_suspends_stays_shut_also_for_what_would_fit_and_opens_by_itself() {
 }
 
 #[test]
+fn what_suspends_does_so_beside_a_longer_refusal() {
+    let budgets = [
+        budget(Window::Day, Measure::Calls, 0, OverAction::Suspend),
+        budget(Window::Month, Measure::Calls, 0, OverAction::Deny),
+    ];
+    for budgets in [budgets, [budgets[1], budgets[0]]] {
+        let judged = count(&budgets, &[], ONE, FRIDAY_MS);
+        assert_eq!(judged.over.and_then(|over| over.resets_at_ms), Window::Month.end_ms(FRIDAY_MS));
+        assert_eq!(judged.suspends.and_then(|over| over.resets_at_ms), Some(FRIDAY_MS + DAY_MS));
+    }
+}
+
+#[test]
 fn a_refused_call_is_counted_nowhere_and_hears_of_the_longest_wait() {
     let budgets = [
         budget(Window::Hour, Measure::Calls, 1, OverAction::Deny),

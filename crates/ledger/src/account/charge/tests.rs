@@ -123,6 +123,19 @@ fn what_was_not_given_out_is_not_paid_for() {
 }
 
 #[test]
+fn an_answer_that_cost_nothing_is_lost_too() {
+    let grants = vec![part(1, 0, 10, None)];
+    let held = won(&grants, 10);
+    let grants = after(grants, &held.grants);
+    let taken = advance_charge(&held.record, &grants, ChargeStep::Capture(0), NOW_MS).unwrap().unwrap();
+    let grants = after(grants, &taken.grants);
+    let lost = advance_charge(&taken.record, &grants, ChargeStep::TakeBack, NOW_MS).unwrap().unwrap();
+    assert_eq!((lost.record.answer, lost.record.refunded, lost.available), (AnswerState::Lost, 0, 10));
+    assert!(lost.entries.is_empty() && lost.grants.is_empty());
+    assert_eq!(advance_charge(&lost.record, &grants, ChargeStep::TakeBack, NOW_MS), Ok(None));
+}
+
+#[test]
 fn what_comes_back_to_an_expired_grant_lapses() {
     let grants = vec![part(1, 0, 10, Some(2_000))];
     let held = won(&grants, 10);

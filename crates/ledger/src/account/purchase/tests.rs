@@ -5,8 +5,8 @@ use protocol::{Asset, Authorization, ClaimKey, Network, Payee, Payer, Settled, S
 
 use super::*;
 use crate::{
-    AnswerState, BlockRef, Change, Charge, Charged, Funds, Hold, HoldId, LossReason, Rail, Refund, RefundId,
-    RefundRefusal, RefundState, Reservation, Side, Source, Step, advance, request_refund, reserve,
+    AnswerState, BlockRef, Change, Charge, ChargeRecord, ChargeStep, Charged, Funds, Hold, HoldId, LossReason, Rail,
+    Refund, RefundId, RefundRefusal, RefundState, Reservation, Side, Source, Step, advance, request_refund, reserve,
 };
 
 const PAID: u128 = 5_000_000;
@@ -85,6 +85,22 @@ impl Books {
     }
 
     fn spend(&mut self, amount: u64) {
+        let held = self.hold(amount);
+        self.end(&held, ChargeStep::Capture(amount));
+    }
+
+    fn end(&mut self, held: &ChargeRecord, step: ChargeStep) -> ChargeRecord {
+        let grants: Vec<Grant> = self.grant.iter().cloned().collect();
+        let mut change = crate::advance_charge(held, &grants, step, 20).unwrap().unwrap();
+        let is_unpaid = !matches!(self.record.state, State::Posted(_));
+        give_back_unpaid(&mut change, |_| is_unpaid, 20);
+        self.append(&change.entries);
+        self.grant = change.grants.into_iter().next().or(self.grant.take());
+        assert_eq!(change.available, self.left());
+        change.record
+    }
+
+    fn hold(&mut self, amount: u64) -> ChargeRecord {
         let charge = Charge {
             id: HoldId([1; 16]),
             key: KEY,
@@ -98,10 +114,8 @@ impl Books {
             tags: None,
         };
         let Charged::Won(change) = crate::charge(&[self.grant.clone().unwrap()], charge) else { panic!("short") };
-        let grants = change.grants.clone();
-        let taken = crate::advance_charge(&change.record, &grants, crate::ChargeStep::Capture(amount), 20);
-        self.append(&taken.unwrap().unwrap().entries);
-        self.grant = grants.into_iter().next();
+        self.grant = change.grants.into_iter().next();
+        change.record
     }
 
     fn refund(&mut self, refunds: &mut Vec<Refund>, amount_atomic: u128) -> Result<(), RefundRefusal> {
@@ -188,6 +202,33 @@ fn a_reorg_takes_what_is_left_and_the_settlement_after_it_gives_that_back() {
         // Money that comes after the end is not what was promised: it grants nothing.
         books.step(Step::Arrive(settled(9)));
         assert!(books.record.late && books.left() == 0);
+        books.check();
+    }
+}
+
+/// A call that runs while its payment goes: what it does not use is nobody's to spend, until the payment stands again.
+#[test]
+fn what_a_charge_gives_back_is_taken_back_while_the_payment_is_gone() {
+    let release = ChargeStep::Release(crate::ReleaseReason::NotSent);
+    for (steps, used) in [
+        (&[release][..], 0),
+        (&[ChargeStep::Capture(100)], 100),
+        (&[ChargeStep::Capture(300)], 300),
+        (&[ChargeStep::Capture(300), ChargeStep::Refund(120), ChargeStep::TakeBack], 0),
+    ] {
+        let mut books = Books::of(purchase(BOUGHT));
+        books.step(Step::Submit(B256::repeat_byte(5)));
+        books.step(Step::Post(settled(5)));
+        let mut held = books.hold(300);
+        books.step(Step::Unsettle(B256::repeat_byte(5)));
+        for step in steps {
+            held = books.end(&held, *step);
+            assert_eq!(books.left(), 0, "{steps:?}");
+            books.check();
+        }
+        assert_eq!(books.sum("conversion", 0), -i128::from(used), "the operator's loss");
+        books.step(Step::Post(settled(8)));
+        assert_eq!((books.left(), books.sum("conversion", 0)), (BOUGHT - used, -500));
         books.check();
     }
 }

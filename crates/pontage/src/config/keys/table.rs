@@ -188,7 +188,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("accounts.in_flight_per_key", Whole(1, 1_000_000), "none", "calls, 1 to 1,000,000", "How many calls of one key are with the API at once. A key or a plan that says another number has that one. Further ones wait as `in_flight` says."),
     key("accounts.cache_max_bytes", Whole(0, 17_179_869_184), "`67108864` (64 MiB)", "bytes, 0 to 17,179,869,184 (16 GiB)", "All answers together that are kept for routes with a `cache_s`."),
     key("accounts.cache_hits", Word(&["charged", "free"]), "`charged`", "`charged` or `free`", "Whether an answer of those costs what the call would."),
-    key("accounts.shadow", Truth, "`false`", "`true` or `false`", "Accounts are tried out: a call that shows a key, whatever key, is judged and passed on, and neither charged nor refused. `X-Pay-Shadow` of its answer says what would have become of it."),
+    key("accounts.shadow", Truth, "`false`", "`true` or `false`", "Accounts are tried out: a call that shows a key that somebody has is judged and passed on, and neither charged nor refused. `X-Pay-Shadow` of its answer says what would have become of it."),
     key("accounts.topup.min", Dollars, "`\"1.00\"`", "dollars above zero, at most six decimal places, to 1,000,000,000", "The least that a payment raises a balance by ([balances.md](balances.md))."),
     key("accounts.topup.max", Dollars, "`\"1000.00\"`", "as above, and not below `min`", "The most."),
     key("passes.secret", Secret, "a secret that the journal keeps", PLACE, "Where the secret is kept that signs passes (HMAC-SHA256)."),

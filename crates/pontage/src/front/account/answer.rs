@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use gate::price::Meter;
 use gate::{Accounts as _, Answer, ChargePermit, Host as _, Outcome, Progress};
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use ledger::{Charge, ChargeStep};
 use proxy::UpstreamFault;
 use tracing::{error, warn};
 
-use super::super::answer::{Body, DRAIN_MAX, Relay, header_list};
+use super::super::answer::{Body, DRAIN_MAX, Relay, header_list, keep_private};
 use super::super::upload::Digest;
 use super::super::{Front, strip_payment_words};
 use super::Left;
@@ -76,7 +76,8 @@ pub(super) async fn release_metered(
     let Some(body) = response.body().at_hand() else {
         return Ok(release_by(front, response, (charge, request, Some(metered)), left, None));
     };
-    metered.note(body);
+    // Counted and not given out: if the charge cannot be ended now, the caller reads that and owes nothing.
+    metered.count(body);
     metered.trailers(&response.body().trailers());
     metered.end(front, &charge);
     let (units, base) = (metered.meter.units(), metered.meter.base_units());
@@ -101,7 +102,7 @@ fn release_by(
     });
     left.put(response.headers_mut());
     // It belongs to its holder alone.
-    response.headers_mut().append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    keep_private(response.headers_mut());
     let keeper = Keeper { front: front.clone(), charge, request, kept, metered, slot };
     response.map(|body| {
         let mut charged = Charged { body: Some(body), keeper };
@@ -120,8 +121,12 @@ impl Metered {
 
     /// A piece of the body is given out.
     fn note(&mut self, data: &[u8]) {
-        self.meter.note(data);
         self.permit.reached(Progress::Body);
+        self.count(data);
+    }
+
+    fn count(&mut self, data: &[u8]) {
+        self.meter.note(data);
         self.tell();
     }
 

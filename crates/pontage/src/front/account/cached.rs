@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use gate::{ChargePermit, Outcome, Progress};
-use http::header::{AGE, CACHE_CONTROL};
+use http::header::AGE;
 use http::{HeaderName, HeaderValue, Response};
 use ledger::KeyId;
 
-use super::super::answer::{Body, full, restored};
+use super::super::answer::{Body, full, keep_private, restored};
 use super::super::cors::Whose;
 use super::super::story::{Story, Told};
 use super::super::{Arriving, Front};
-use super::{Left, Sent, faulted, interrupted};
+use super::{Left, Sent, faulted, interrupted, suspended};
 use crate::accounts::Principal;
 use crate::cache::{Cachable, CachedAnswer};
 use crate::host::{WorkerHost, now_ms};
@@ -52,10 +52,18 @@ impl Front {
         self.0.shared.accounts.as_ref().is_some_and(|accounts| !accounts.cache_hits_charged)
     }
 
-    /// Gives an answer out that is at hand, for nothing.
+    /// Gives an answer out that is at hand, for nothing; to nobody whose account a budget has closed.
     pub(super) fn free_hit(&self, arriving: &Arriving<'_>, key: KeyId, hit: &CachedAnswer) -> Told<Body> {
+        let at_ms = now_ms();
         let mut response = answered(hit);
-        self.put_left(key, response.headers_mut());
+        match self.0.flow.journal.balance(key, at_ms) {
+            Ok(Some((row, ..))) if row.is_suspended(at_ms) => {
+                return self.suspended(arriving, key, row.reopens_at_ms()).full();
+            }
+            Ok(Some((row, available, _))) => Left { unit: row.unit, available }.put(response.headers_mut()),
+            Ok(None) => return self.unresolved(arriving, suspended(key)).full(),
+            Err(fault) => return faulted(Story::of(MoneyOutcome::Fault), fault),
+        }
         let story = Story { taken: arriving.taken.get(), ..Story::of(MoneyOutcome::Free) };
         story.whose(Whose::Paid).with(response)
     }
@@ -86,7 +94,7 @@ impl Front {
 fn answered(hit: &CachedAnswer) -> Response<Body> {
     let mut response = full(restored(hit.answer.clone()));
     let headers = response.headers_mut();
-    headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    keep_private(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("hit"));
     headers.insert(AGE, (now_ms().saturating_sub(hit.at_ms) / 1_000).into());
     response

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use gate::{AccountCall, Accounts as _, Answer, Call, Journal as _, OpenedCharge, Repeat};
-use http::header::CACHE_CONTROL;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{AnswerState, ChargeRecord, ChargeState, HoldId};
 use protocol::MoneyState;
 use tracing::warn;
 
-use super::super::answer::{Body, Relay, full, header_list, restored};
+use super::super::answer::{Body, Relay, full, header_list, keep_private, restored};
 use super::super::upload::{Digest, Upload};
 use super::super::{BODY_WAIT, Front, strip_payment_words};
 use crate::host::WorkerHost;
@@ -96,8 +95,7 @@ impl Front {
             Err(fault) => full(Problem::fault(gate::Fault { money: MoneyState::Moved, ..fault }).into_response()),
             Ok(Some(answer)) if digest.is_some() && digest == answer.request_digest => {
                 let mut response = full(restored(answer));
-                let private = HeaderValue::from_static("private");
-                response.headers_mut().append(CACHE_CONTROL, private);
+                keep_private(response.headers_mut());
                 response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
                 response
             }

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use gate::price::Meter;
 use gate::{
-    AccountCall, Admission, ChargePermit, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal, Price, Quote, Repeat,
-    Replay,
+    AccountCall, Admission, Call, ChargePermit, Host as _, Journal as _, OpenedCharge, Outcome, Pass, PassRefusal,
+    Price, Quote, Repeat, Replay,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ledger::{Guards, Hold, HoldId, KeyId, Purchase, Record, State, Unit};
+use ledger::{ChargeStep, Guards, Hold, HoldId, KeyId, Purchase, Record, State, Unit};
 use protocol::{MoneyState, Payer};
 use tracing::info;
 
@@ -117,6 +117,10 @@ impl Front {
         let Some(charge) = permit.charge().cloned() else {
             return self.uncharged(arriving, Uncharged::Repeat(Repeat::Gone), None).await;
         };
+        if charge.idempotency.is_some() {
+            // There is none to be given out again.
+            self.0.flow.host.later_charge(charge.id, ChargeStep::LoseAnswer);
+        }
         match self.end_charge(permit, Outcome::Unseen).await {
             Ok(available) => {
                 info!(charge = %charge.id, route = charge.route, pass = %key, amount = charge.amount, "checked and charged");
@@ -148,10 +152,12 @@ impl Front {
         size: Option<u64>,
     ) -> Result<(ChargePermit<WorkerHost>, Option<Meter>), Uncharged> {
         self.quote(arriving).await;
+        let named = arriving.shown.name().map_err(|problem| Uncharged::Invalid(Box::new(problem)))?;
+        let call = Call { idempotency: named, ..arriving.call(None) };
         let Due { account, meter } =
             self.due_of_pass(arriving, key, unit, headers, size).map_err(Uncharged::Unpriced)?;
         let _step = arriving.trace.step("open");
-        match self.0.flow.open_charge(&arriving.call(None), account).await {
+        match self.0.flow.open_charge(&call, account).await {
             OpenedCharge::Permit(permit) => Ok((permit, meter)),
             // Nothing guards it but what it was bought for.
             OpenedCharge::Short { .. } | OpenedCharge::Over(_) => Err(Uncharged::Refused(PassRefusal::UsedUp)),
@@ -201,6 +207,7 @@ impl Front {
                 let story = Story::of(MoneyOutcome::Refused).because(refusal.code());
                 story.with(problem.with_challenge(challenge).into_response())
             }
+            Uncharged::Invalid(problem) => return arriving.invalid(*problem),
             Uncharged::Unpriced(why) => return self.unpriced(arriving, why).await,
             Uncharged::Repeat(repeat) => Story::of(MoneyOutcome::Replayed).with(repeated(&repeat).into_response()),
             Uncharged::Fault(fault) => {
@@ -268,6 +275,7 @@ impl Front {
 /// Why nothing is charged to a pass.
 enum Uncharged {
     Refused(PassRefusal),
+    Invalid(Box<Problem>),
     Unpriced(Unpriced),
     Repeat(Repeat),
     Fault(gate::Fault),

@@ -92,6 +92,11 @@ impl Front {
                 return Err(Box::new(story.with(Problem::fault(fault).into_response())));
             }
         };
+        if principal.sandbox {
+            let message = "A key of the sandbox moves no money: its balance takes no payments. Nothing was charged.";
+            let problem = Problem::new(StatusCode::FORBIDDEN, "sandbox_key", message, MoneyState::Untouched);
+            return Err(refused(problem));
+        }
         let text = match of_query(path.query().unwrap_or_default()) {
             Some(text) => text,
             None => of_body(body).await.map_err(refused)?,

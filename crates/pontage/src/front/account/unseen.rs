@@ -1,8 +1,8 @@
 //! A sidecar's charge to a balance: the upstream's answer will not be seen, so the price is due with the check.
 
 use bytes::Bytes;
-use gate::{AccountCall, Accounts as _, Call, Host as _, OpenedCharge, Outcome};
-use http::{HeaderMap, StatusCode};
+use gate::{AccountCall, Accounts as _, Call, Denial, FreeReason, Host as _, OpenedCharge, Outcome};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use ledger::{ChargeState, ChargeStep, HoldId};
 use protocol::MoneyState;
 use tracing::{info, warn};
@@ -15,8 +15,8 @@ use super::holder::{answer, charge_json};
 use super::once::repeated;
 use super::price::Due;
 use super::rehearsed::Verdict;
-use super::{Left, suspended};
-use crate::accounts::Principal;
+use super::{Left, SANDBOX, suspended};
+use crate::accounts::{Principal, Unresolved};
 use crate::problem::Problem;
 use crate::telemetry::MoneyOutcome;
 
@@ -37,6 +37,9 @@ impl Front {
         Some(match self.holder(arriving, headers) {
             Ok(None) => return None,
             Ok(Some(holder)) => self.check_on_account(arriving, &holder, headers, target).await,
+            Err(Unresolved::Denied(Denial::InvalidApiKey, _)) if self.rehearses() => {
+                return self.takes_from_address(arriving).err();
+            }
             Err(why) if self.rehearses() => self.rehearsed_unseen(arriving, &Verdict::of_key(&why), target),
             Err(why) => self.unresolved(arriving, why),
         })
@@ -90,18 +93,24 @@ impl Front {
             OpenedCharge::Fault(why) => return fault(why),
         };
         let Some(charge) = permit.charge().cloned() else { return story.with(Problem::blocked().into_response()) };
-        if named.is_some() {
+        if named.is_some() && !principal.sandbox {
             // There is none to be given out again.
             self.0.flow.host.later_charge(charge.id, ChargeStep::LoseAnswer);
         }
-        let available = match self.end_charge(permit, Outcome::Unseen).await {
+        // A key of the sandbox moves no money: what was held is given back.
+        let outcome = if principal.sandbox { Outcome::Free(FreeReason::Status) } else { Outcome::Unseen };
+        let available = match self.end_charge(permit, outcome).await {
             Ok(available) => available,
             Err(why) => return fault(why),
         };
-        info!(charge = %charge.id, route = charge.route, key = %key, amount, "checked and charged");
         let mut response = self.allow(arriving, target, Some(&Word::charged(&charge)));
         Left { unit, available }.put(response.headers_mut());
         response.headers_mut().insert(HOLD, self.named(charge.id));
+        if principal.sandbox {
+            response.headers_mut().insert(SANDBOX, HeaderValue::from_static("1"));
+            return Story { outcome: MoneyOutcome::NotCharged, hold: Some(charge.id), ..story }.with(response);
+        }
+        info!(charge = %charge.id, route = charge.route, key = %key, amount, "checked and charged");
         let amount = Some(unit.amount(amount));
         Story { outcome: MoneyOutcome::ServedBalance, hold: Some(charge.id), amount, ..story }.with(response)
     }
